@@ -1,0 +1,36 @@
+# csnode: `make run` shows it, `make test` proves it. Both set up what they need first.
+.PHONY: help run test check sim bench setup guest clean
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: guest ## a whole cloud on this machine and one real guest in it; Ctrl-C ends it (root; ARGS=--once: by itself)
+	@$(BIN)/csnode demo $(ARGS)
+
+test: guest ## all tests, those on real machines and networks included (root; ARGS=... goes to pytest)
+	@$(BIN)/python -m pytest -m "not bench" $(ARGS)
+
+check: setup ## linters, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/pyright
+
+sim: setup ## the tests in virtual time; SEED=17 repeats one story, SEEDS=100 tells more of them
+	@SEED=$(SEED) SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/sim $(ARGS)
+
+bench: guest ## every figure, with a calibration loop beside it
+	@$(BIN)/python -m pytest tests/bench -m bench -s $(ARGS)
+
+setup: ## Debian packages and .venv
+	@config/setup.sh
+
+guest: ## and the guest image
+	@config/setup.sh guest
+
+clean: ## removes what was built: .venv, .cache, var
+	rm -rf .venv .cache var build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""python -m csnode."""
+
+from csnode.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""How a command of the CloudStack API is declared; everything else is read off the declaration."""

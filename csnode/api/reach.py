@@ -1,0 +1,130 @@
+"""Who may see and name what: the one place where tenancy is decided.
+
+A root admin sees everything; a domain admin what is in his domain and below; a user what his
+account owns. What belongs to nobody (zones, most offerings) is for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from csnode.api.about import Rank
+from csnode.data.view import View
+from csnode.faults import Denied, Invalid
+from csnode.model.entity import Entity
+from csnode.model.identity import Account, Domain
+from csnode.model.template import Template
+from csnode.types import AccountId, DomainId, Struct
+
+
+class Who(Protocol):
+    """What deciding needs of a caller."""
+
+    @property
+    def account(self) -> AccountId: ...
+    @property
+    def domain(self) -> DomainId: ...
+    @property
+    def rank(self) -> Rank: ...
+
+
+class Scope(Struct):
+    """Which rows a list is about: all, an account's, a domain's, or a domain's and below."""
+
+    what: str  # "all", "account", "in", "under"
+    id: str = ""
+
+
+ALL = Scope(what="all")
+
+
+def within(view: View, domain: str, above: str) -> bool:
+    """Whether the domain is the one above or somewhere below it."""
+    if domain == above:
+        return True
+    here, there = view.maybe(Domain, domain), view.maybe(Domain, above)
+    return bool(here and there and here.path.startswith(there.path + "/"))
+
+
+def chain(view: View, domain: str) -> list[str]:
+    """The domain and those above it."""
+    found: list[str] = []
+    row = view.maybe(Domain, domain)
+    while row is not None and row.id not in found:
+        found.append(row.id)
+        row = view.maybe(Domain, row.parent)
+    return found or [domain]
+
+
+def may_see(caller: Who, row: Entity, view: View) -> bool:
+    """Whether the caller may know that the row exists."""
+    if caller.rank is Rank.ROOT_ADMIN:
+        return True
+    if isinstance(row, Template) and (row.public or row.featured):
+        return True
+    account: str | None = row.id if isinstance(row, Account) else getattr(row, "account", None)
+    domain: str | None = getattr(row, "domain", None)
+    if account is None and domain is None:
+        return True
+    if account is None:  # meant for a domain and those below it
+        return within(view, caller.domain, domain or "") or _rules(caller, domain or "", view)
+    if account == caller.account:
+        return True
+    if domain is None:
+        owner = view.maybe(Account, account)
+        domain = owner.domain if owner else ""
+    return _rules(caller, domain, view)
+
+
+def scope(
+    caller: Who,
+    view: View,
+    *,
+    account: str | None,
+    domain: DomainId | None,
+    recursive: bool,
+    all: bool,
+) -> Scope:
+    """Which rows a list is about.
+
+    Raises Denied (531) beyond the caller's reach, Invalid for an unknown account.
+    """
+    if account:
+        return Scope(what="account", id=account_named(caller, view, account, domain).id)
+    if domain:
+        if not _rules(caller, domain, view) and domain != caller.domain:
+            raise Denied(f"Caller may not list resources of domain {domain}")
+        if caller.rank is not Rank.USER:
+            return Scope(what="under" if recursive else "in", id=domain)
+    elif all and caller.rank is Rank.ROOT_ADMIN:
+        return ALL
+    elif all and caller.rank is Rank.DOMAIN_ADMIN:
+        return Scope(what="under", id=caller.domain)
+    return Scope(what="account", id=caller.account)
+
+
+def account_named(caller: Who, view: View, name: str, domain: DomainId | None) -> Account:
+    """An account that the caller may act for; the domain is the caller's unless given."""
+    place = domain or caller.domain
+    found = [a for a in view.by(Account, "name", name) if a.domain == place]
+    if not found:
+        raise Invalid(f"could not find account {name} in domain {place}")
+    if found[0].id != caller.account and not _rules(caller, place, view):
+        raise Denied(f"Caller does not have permission to operate with account {name}")
+    return found[0]
+
+
+def owner(caller: Who, view: View, account: str, domain: DomainId | None) -> Account:
+    """Who is to own what is created: the caller unless account (and domain) are given."""
+    if account:
+        return account_named(caller, view, account, domain)
+    if domain and domain != caller.domain:
+        raise Invalid("Account information is not specified: domainid needs account")
+    return view.get(Account, caller.account)
+
+
+def _rules(caller: Who, domain: Any, view: View) -> bool:
+    """Whether the caller administers that domain."""
+    if caller.rank is Rank.ROOT_ADMIN:
+        return True
+    return caller.rank is Rank.DOMAIN_ADMIN and within(view, domain, caller.domain)

@@ -1,0 +1,108 @@
+"""What callers are shown: the shape of an answer, and how it is made from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from operator import attrgetter
+from typing import Any, ClassVar
+
+import msgspec
+
+from csnode.api.about import Rank, fields_of, wire_name
+from csnode.clock import stamp
+from csnode.data.view import View
+from csnode.model.entity import Entity
+from csnode.model.identity import Account, Domain
+from csnode.types import Struct
+
+
+class Part(Struct, rename=wire_name, omit_defaults=True):
+    """Something within an answer: a card of a machine. None is left out, () is shown as []."""
+
+
+class Depends(Struct):
+    """Rows of another kind that show in an answer.
+
+    `finds` gives the ids of the rows whose answers show this one; `matters` is what of it shows
+    (None: all of it): a change of the rest leaves the kept answers alone.
+    """
+
+    kind: type[Entity]
+    finds: Callable[[Any, View], Iterable[str]]
+    matters: Callable[[Any], Any] | None = None
+
+
+class Shown(Part):
+    """Base of every answer. `key` is its name on the wire, `of` the kind of row it shows."""
+
+    key: ClassVar[str] = ""
+    of: ClassVar[type[Entity]] = Entity
+    depends: ClassVar[tuple[Depends, ...]] = ()
+    newest_first: ClassVar[bool] = False
+
+    @classmethod
+    def made(cls, row: Any, view: View) -> Shown:
+        """The answer that shows the row."""
+        raise NotImplementedError
+
+    @classmethod
+    def hidden(cls, row: Any, view: View) -> bool:
+        """Whether plain users are not shown the row."""
+        del row, view
+        return False
+
+    @classmethod
+    def owner(cls, row: Any, view: View) -> tuple[str, str]:
+        """The account and domain that the row belongs to; empty for what belongs to all."""
+        del view
+        return getattr(row, "account", None) or "", getattr(row, "domain", None) or ""
+
+
+def shows(changed: type[Entity], of: type[Entity], column: str, *what: str) -> Depends:
+    """Answers about rows of `of` whose `column` names the changed row; `what` of it they show."""
+
+    def finds(row: Entity, view: View) -> Iterable[str]:
+        return [found.id for found in view.by(of, column, row.id)]
+
+    return Depends(kind=changed, finds=finds, matters=attrgetter(*what) if what else None)
+
+
+def owners(of: type[Entity]) -> tuple[Depends, ...]:
+    """What `names` shows of an owned row's account and domain."""
+    return (shows(Account, of, "account", "name"), shows(Domain, of, "domain", "name", "path"))
+
+
+def date(seconds: float) -> str | None:
+    """A date as the wire has it; None for one that never was."""
+    return stamp(seconds) if seconds else None
+
+
+def names(view: View, account: str | None, domain: str | None) -> dict[str, Any]:
+    """Who owns a thing, as every owned thing shows it."""
+    owner, place = view.maybe(Account, account), view.maybe(Domain, domain)
+    return {
+        "account": owner.name if owner else None,
+        "domain": place.name if place else None,
+        "domain_id": domain,
+        "domain_path": place.path if place else None,
+    }
+
+
+def encoded(shown: Part) -> bytes:
+    """JSON, on one line."""
+    return msgspec.json.encode(shown)
+
+
+def for_rank(shown: Shown, rank: Rank) -> bytes:
+    """JSON, without what only higher ranks are shown."""
+    left_out = restricted(type(shown), rank)
+    if not left_out:
+        return encoded(shown)
+    return encoded(msgspec.structs.replace(shown, **dict.fromkeys(left_out)))
+
+
+@cache
+def restricted(kind: type[Shown], rank: Rank) -> tuple[str, ...]:
+    """The attributes that a caller of that rank is not shown. They are optional, every one."""
+    return tuple(f.attribute for f in fields_of(kind) if f.about.allows > rank)

@@ -1,0 +1,1 @@
+"""Events in one direction, service calls in the other."""

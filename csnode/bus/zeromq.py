@@ -1,0 +1,258 @@
+"""The bus between processes, over ZeroMQ: calls by ROUTER and DEALER, events by PUB and SUB.
+
+Whatever this process serves itself is called directly, with nothing encoded. Everybody else is
+found in the directory, and connected when first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from csnode.bus.bus import Handler, proxy
+from csnode.bus.curve import keys_of
+from csnode.bus.desk import LAST_WORDS_MS, Desk
+from csnode.bus.envelope import Outbox, channel_of, packed_event
+from csnode.bus.event import Event
+from csnode.bus.local import LocalBus
+from csnode.bus.peer import Peer
+from csnode.bus.service import Method
+from csnode.bus.transport import DrainTransport, Sockets
+from csnode.clock import now
+from csnode.config import BusConfig
+from csnode.directory.directory import Directory, Health, Member, serving
+from csnode.faults import Invalid, Unavailable
+from csnode.log import logger
+from csnode.types import NodeId
+from csnode.uuids import source
+
+ServiceT = TypeVar("ServiceT")
+EventT = TypeVar("EventT", bound=Event)
+log = logger("bus")
+PATIENCE_S = 2.0  # how long a call waits for somebody to serve it: start-up has no order
+
+
+class ZmqBus:
+    """Open it before use; then announce `endpoints` and `serving()` in the directory."""
+
+    def __init__(self, config: BusConfig, directory: Directory) -> None:
+        self.directory = directory
+        self.local = LocalBus(directory)
+        self._config = config
+        self._members: dict[NodeId, Member] = {}
+        self._routes: dict[tuple[str, str | None], list[Member]] = {}
+        self._peers: dict[NodeId, Peer] = {}
+        self._proxies: dict[tuple[type, str | None], Any] = {}
+        self._channels: set[bytes] = set()
+        self._kinds: dict[str, msgspec.msgpack.Decoder[list[Any]]] = {}
+        self._hearing: DrainTransport | None = None
+        self._outbox = Outbox(self._send_events)
+        self._news = asyncio.Event()
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        """Raises Invalid if the address cannot be listened on, or needs a secret."""
+        address = _address(self._config)
+        secret = self._config.secret
+        self._sockets = Sockets(keys_of(secret) if secret else None)
+        try:
+            self._desk = Desk(self.local, self._sockets, address, self._config.calls_port)
+            self._publishing, events = self._sockets.publishing(address, self._config.events_port)
+        except Invalid:
+            await self._sockets.close()
+            raise
+        self.endpoints = (self._desk.endpoint, events)
+        self._open = True
+        self.directory.watch(self._seen)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open = False
+        self._tell_waiting()
+        for peer in self._peers.values():
+            peer.close("this node is closing")
+        self._peers.clear()
+        if self._hearing is not None:
+            self._hearing.abort()
+        await self._desk.close()
+        self._outbox.flush()
+        self._publishing.abort(LAST_WORDS_MS)
+        await self._sockets.close()
+
+    # -- serving ---------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Calls being served; what the node announces as its load."""
+        return self.local.in_flight
+
+    def serving(self) -> dict[str, tuple[str, ...]]:
+        """Contract names served here, with their hosts or pools."""
+        return self.local.serving()
+
+    def serve(self, served: object, at: Sequence[str] = ()) -> None:
+        self.local.serve(served, at)
+        self._desk.offer(served)
+
+    def retire(self, served: object) -> None:
+        self.local.retire(served)
+
+    # -- events ----------------------------------------------------------------------------
+
+    def publish(self, event: Event) -> None:
+        self.local.publish(event)
+        if not self._open:
+            return
+        try:
+            channel, packed = packed_event(event)
+        except (TypeError, ValueError, OverflowError):
+            log.exception("an event cannot be sent", kind=type(event).__name__)
+        else:
+            self._outbox.put(channel, packed, len(packed))
+
+    def subscribe(self, kind: type[EventT], handler: Handler[EventT], topic: str = "") -> None:
+        self.local.subscribe(kind, handler, topic)
+        self._kinds[kind.__name__] = msgspec.msgpack.Decoder(list[kind])
+        hearing = self._hearing
+        if hearing is None:
+            hearing = self._hearing = self._sockets.hearing(self._heard)
+            for member in self._members.values():
+                if member.events:
+                    hearing.attach(member.events)
+        channel = channel_of(kind, topic)
+        if channel not in self._channels:
+            self._channels.add(channel)
+            hearing.subscribe(channel)
+
+    def _send_events(self, channel: bytes, frame: bytes) -> None:
+        self._publishing.write((channel, frame))
+
+    def _heard(self, parts: list[bytes]) -> None:
+        decoder = self._kinds.get(parts[0].partition(b"/")[0].decode(errors="replace"))
+        if decoder is None:
+            return
+        try:
+            events = decoder.decode(parts[-1])
+        except msgspec.DecodeError as error:
+            log.warning("events ignored", channel=parts[0], why=str(error))
+            return
+        for event in events:
+            self.local.publish(event)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def ask(self, contract: type[ServiceT], at: str | None = None) -> ServiceT:
+        made = self._proxies.get((contract, at))
+        if made is None:
+            made = self._proxies[contract, at] = proxy(contract, at, self._send)
+        return made
+
+    async def _send(self, method: Method, at: str | None, args: tuple[Any, ...]) -> Any:
+        server = self.local.server_of(method.contract, at)
+        if server is not None:
+            return await self.local.answer(server, method, args)
+        deadline = now() + method.answer_within_s
+        peer = self._pick(method.contract.__name__, at)
+        if peer is None:
+            peer = await self._awaited(method.contract.__name__, at, deadline)
+        return await peer.ask(method, at, args, deadline)
+
+    async def _awaited(self, contract: str, at: str | None, deadline: float) -> Peer:
+        """Whoever serves it as soon as somebody can be reached. Raises Unavailable."""
+        try:
+            async with asyncio.timeout_at(min(deadline, now() + PATIENCE_S)):
+                while (peer := self._pick(contract, at)) is None:
+                    await self._news.wait()
+        except TimeoutError:
+            where = f" at {at}" if at else ""
+            if not self._candidates(contract, at):
+                raise Unavailable(f"nobody serves {contract}{where}") from None
+            raise Unavailable(f"no {contract}{where} can be reached") from None
+        return peer
+
+    def _pick(self, contract: str, at: str | None) -> Peer | None:
+        """The less busy of two connected ones; None (and connecting) if there is none yet."""
+        if not self._open:
+            raise Unavailable("this node is closing")
+        found = self._candidates(contract, at)
+        if len(found) == 1:
+            peer = self._peer(found[0])
+            return peer if peer.up else None
+        two = [self._peer(m) for m in source.sample(found, min(2, len(found)))]
+        up = [p for p in two if p.up] or [p for m in found if (p := self._peer(m)).up]
+        return min(up, key=lambda p: p.busy, default=None)
+
+    def _candidates(self, contract: str, at: str | None) -> list[Member]:
+        """Who serves it, the healthy ones only if there are any."""
+        found = self._routes.get((contract, at))
+        if found is None:
+            others = [m for m in self._members.values() if m.calls]
+            found = serving(others, contract, at)
+            found = [m for m in found if m.health is Health.OK] or found
+            self._routes[contract, at] = found
+        return found
+
+    def _peer(self, member: Member) -> Peer:
+        peer = self._peers.get(member.node)
+        if peer is None:
+            peer = Peer(member.node, member.calls, self._sockets, self._tell_waiting)
+            peer.load = member.load
+            self._peers[member.node] = peer
+        return peer
+
+    # -- the directory -----------------------------------------------------------------------
+
+    def _seen(self, member: Member, present: bool) -> None:
+        """A member joined, changed or is gone."""
+        if not self._open or self.endpoints[0] == member.calls:
+            return
+        before = self._members.pop(member.node, None)
+        if present:
+            self._members[member.node] = member
+        self._routes.clear()
+        self._follow(before.events if before else "", member.events if present else "")
+        peer = self._peers.get(member.node)
+        if peer is not None and present and peer.endpoint == member.calls:
+            peer.load = member.load
+        elif peer is not None:
+            del self._peers[member.node]
+            peer.close(f"{member.node} is gone")
+        self._tell_waiting()
+
+    def _follow(self, before: str, now: str) -> None:
+        """Hear the events of a member where it publishes now."""
+        if self._hearing is None or before == now:
+            return
+        if before:
+            self._hearing.detach(before)
+        if now:
+            self._hearing.attach(now)
+
+    def _tell_waiting(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _address(config: BusConfig) -> str:
+    """The address to listen on: one that others can reach, and loopback without a secret."""
+    try:
+        address = ip_address(config.listen)
+    except ValueError:
+        raise Invalid(f"[bus] listen: {config.listen!r} is no IP address") from None
+    if address.is_unspecified:
+        raise Invalid(
+            f"[bus] listen: {config.listen} is no address that others can reach; name one of ours"
+        )
+    if not address.is_loopback and not config.secret:
+        raise Invalid(f"[bus] secret: needed to listen on {config.listen}, beyond loopback")
+    return config.listen

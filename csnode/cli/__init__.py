@@ -1,0 +1,1 @@
+"""The command line, a subcommand a file; main.py finds them by their names."""

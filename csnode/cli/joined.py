@@ -1,0 +1,42 @@
+"""Joining a cloud as a client: to look, without playing a role in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from csnode.clock import now
+from csnode.config import Config
+from csnode.data.store import Store
+from csnode.directory.directory import Member
+from csnode.faults import Unavailable
+from csnode.node import AnyBus, Node
+
+QUIET_S = 1.3  # nodes send a beacon at least every 1.2 s
+
+
+@asynccontextmanager
+async def joined(config: Config) -> AsyncGenerator[AnyBus]:
+    """The cluster's bus; we hear everybody and tell nobody that we are there."""
+    async with AsyncExitStack() as stack:
+        yield await Node(config)._enter_bus(stack)
+
+
+async def members(bus: AnyBus, within_s: float = 3.0) -> Sequence[Member]:
+    """Everybody who can be heard, once nobody new was for a while. Unavailable if nobody is."""
+    began = now()
+    heard = began
+    known: Sequence[Member] = ()
+    while now() < heard + QUIET_S and now() < began + within_s:
+        await asyncio.sleep(0.1)
+        if len(found := bus.directory.members()) != len(known):
+            known, heard = found, now()
+    if not known:
+        raise Unavailable("no node of this cluster can be heard; is csnode running?")
+    return known
+
+
+def store(bus: AnyBus) -> Store:
+    """The cluster's rows, to read."""
+    return Store(bus, "", "status")

@@ -1,0 +1,236 @@
+"""What a machine has and lacks for a configuration. Looking changes nothing.
+
+Kernel features are tried out in a network namespace that ends with the trial.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from msgspec.structs import replace
+
+from csnode.config import Config, DirectoryConfig
+from csnode.faults import Invalid
+from csnode.node import known_sections
+from csnode.plugins import found, load
+from csnode.types import Struct
+
+PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+GROUPS = {"compute": "hypervisor", "network": "network", "storage": "storage"}
+TRIALS = {
+    "bridges": "ip link add probe type bridge",
+    "virtual links": "ip link add probe type veth peer name other",
+    "VXLAN": "ip link add probe type vxlan id 7 dstport 4789",
+    "nftables with NAT": "nft add table ip probe && "
+    "nft add chain ip probe out '{ type nat hook postrouting priority 100; }'",
+}
+
+
+class Finding(Struct):
+    """One thing looked at: `good` says how it is, `lack` what is missing, `remedy` what to do."""
+
+    part: str = ""
+    good: str = ""
+    lack: str = ""
+    remedy: str = ""
+
+
+class Tool(Struct):
+    """A program, and the Debian package that has it."""
+
+    name: str
+    package: str
+
+
+def examine(config: Config) -> list[Finding]:
+    """Everything the configured roles need of this machine."""
+    found_out = [_folder(config), _interface(config), *_ports(config)]
+    for role in config.node.roles or tuple(found("roles")):
+        section: Any = config.section(role, known_sections()[role])
+        if driver := getattr(section, "driver", ""):
+            found_out += _driver(role, driver, section.options)
+    return found_out
+
+
+def _driver(role: str, name: str, options: dict[str, Any]) -> Iterator[Finding]:
+    part = f"[{role}] driver {name}"
+    group = GROUPS.get(role, role)
+    try:
+        load(f"drivers.{group}", name)
+    except Invalid as unknown:
+        yield Finding(part=part, lack=unknown.message, remedy="install the package that has it")
+        return
+    except ImportError as error:
+        remedy = f"pip install 'csnode[{name}]'" if name == "libvirt" else ""
+        yield Finding(part=part, lack=f"it cannot be loaded: {error}", remedy=remedy)
+        return
+    needs = NEEDS.get(f"{group}/{name}")
+    yield Finding(part=part, good="installed")
+    if needs:
+        yield from (replace(finding, part=part) for finding in needs(options))
+
+
+def _libvirt(options: dict[str, Any]) -> Iterator[Finding]:
+    yield _tools(Tool(name="qemu-system-x86_64", package="qemu-system-x86"))
+    yield _root("machines are run by the system's libvirtd")
+    yield _libvirtd(str(options.get("uri", "qemu:///system")))
+    yield Finding(good=_accelerator())
+
+
+def _linux(options: dict[str, Any]) -> Iterator[Finding]:
+    del options
+    tools = _tools(
+        Tool(name="ip", package="iproute2"),
+        Tool(name="nft", package="nftables"),
+        Tool(name="dnsmasq", package="dnsmasq-base"),
+        Tool(name="nsenter", package="util-linux"),
+    )
+    yield tools
+    yield _root("bridges and network namespaces are made")
+    if os.geteuid() == 0 and not tools.lack:
+        yield _kernel()
+
+
+def _dir(options: dict[str, Any]) -> Iterator[Finding]:
+    yield _tools(Tool(name="qemu-img", package="qemu-utils"))
+    for root in options.get("file_roots", ()):
+        if not Path(root).is_dir():
+            yield Finding(lack=f"file_roots: there is no folder {root}")
+
+
+NEEDS: dict[str, Callable[[dict[str, Any]], Iterator[Finding]]] = {
+    "hypervisor/libvirt": _libvirt,
+    "network/linux": _linux,
+    "storage/dir": _dir,
+}
+
+
+def _tools(*tools: Tool) -> Finding:
+    missing = [t for t in tools if shutil.which(t.name, path=PATH) is None]
+    if not missing:
+        return Finding(good=f"{', '.join(t.name for t in tools)} found")
+    packages = " ".join(sorted({t.package for t in missing}))
+    return Finding(
+        lack=f"{', '.join(t.name for t in missing)} not found",
+        remedy=f"apt-get install --no-install-recommends {packages}",
+    )
+
+
+def _root(why: str) -> Finding:
+    if os.geteuid() == 0:
+        return Finding(good="we are root")
+    return Finding(lack=f"we are not root, and {why}", remedy="run csnode as root")
+
+
+def _kernel() -> Finding:
+    failed = [
+        name for name, trial in TRIALS.items() if not _works("unshare", "-n", "sh", "-c", trial)
+    ]
+    if not failed:
+        return Finding(good=f"the kernel has {', '.join(TRIALS)}")
+    return Finding(
+        lack=f"the kernel lacks {', '.join(failed)}",
+        remedy="modprobe bridge veth vxlan nft_chain_nat, or a kernel with these modules",
+    )
+
+
+def _works(*command: str) -> bool:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=10, check=False, env={**os.environ, "PATH": PATH}
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _libvirtd(uri: str) -> Finding:
+    """A libvirtd elsewhere is taken on trust; one here has a socket to knock at."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("qemu", "qemu+unix") or parts.netloc:
+        return Finding(good=f"libvirtd at {uri}: not looked at, it is not on this machine")
+    query = parse_qs(parts.query)
+    path = query.get("socket", ["/run/libvirt/libvirt-sock"])[0]
+    with socket.socket(socket.AF_UNIX) as knocking:
+        try:
+            knocking.connect(path)
+        except OSError as error:
+            return Finding(
+                lack=f"no libvirtd answers at {path}: {error.strerror}",
+                remedy="apt-get install libvirt-daemon-system, then systemctl start libvirtd, or "
+                "libvirtd -d; to try csnode out: config/libvirt/serve.sh",
+            )
+    return Finding(good=f"libvirtd answers at {path}")
+
+
+def _accelerator() -> str:
+    flags = Path("/proc/cpuinfo").read_text()
+    if Path("/dev/kvm").exists() and (" vmx" in flags or " svm" in flags):
+        return "machines run on KVM"
+    return "machines are emulated (TCG): the processor does not show vmx or svm, so no KVM"
+
+
+def _folder(config: Config) -> Finding:
+    folder = Path(config.node.state)
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        free = shutil.disk_usage(there).free / 2**30
+        return Finding(part="[node] state", good=f"{folder}: {free:.0f} GiB free")
+    return Finding(
+        part="[node] state",
+        lack=f"cannot write to {there}",
+        remedy="choose another folder, or run csnode as its owner",
+    )
+
+
+def _interface(config: Config) -> Finding:
+    directory = config.section("directory", DirectoryConfig)
+    names = [name for _, name in socket.if_nameindex()]
+    part = f"[directory] kind {directory.kind}"
+    if directory.kind != "multicast":
+        return Finding(part=part, good="needs nothing of this machine")
+    if directory.interface in names:
+        return Finding(part=part, good=f"interface {directory.interface} is there")
+    return Finding(
+        part=part,
+        lack=f"there is no interface {directory.interface}",
+        remedy=f"choose one of {', '.join(names)}",
+    )
+
+
+def _ports(config: Config) -> Iterator[Finding]:
+    """Every `listen` with a port, of the roles played here."""
+    roles = config.node.roles or tuple(found("roles"))
+    for name in ("health", *roles):
+        listen = getattr(config.section(name, known_sections()[name]), "listen", "")
+        if listen:
+            yield _port(f"[{name}] listen", listen)
+
+
+def _port(part: str, listen: str) -> Finding:
+    try:
+        address = urlsplit(f"//{listen}")
+        host, port = address.hostname, address.port
+    except ValueError:
+        host, port = None, None
+    if not host or port is None:
+        return Finding(part=part, lack=f"{listen!r} is no address:port", remedy="as 127.0.0.1:8080")
+    try:
+        found_at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found_at[0], found_at[1]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found_at[4])
+    except OSError as error:
+        return Finding(
+            part=part,
+            lack=f"{listen}: {error.strerror}",
+            remedy="choose another one, or end what listens there (ss -ltnp)",
+        )
+    return Finding(part=part, good=f"{listen} is free")

@@ -1,0 +1,102 @@
+"""`csnode status`: the cluster as a newcomer would see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from csnode import clock, log
+from csnode.cli import joined, show
+from csnode.cli.chosen import Chosen
+from csnode.config import Config
+from csnode.directory.directory import Member
+from csnode.faults import Fault
+from csnode.model.host import Host, StoragePool
+from csnode.model.vm import Vm
+from csnode.types import Power
+
+
+@click.command("status", short_help="The nodes, hosts and pools of the cluster.")
+@show.output_option()
+@click.pass_obj
+def command(chosen: Chosen, output: str) -> None:
+    """Shows the nodes of the cluster, the roles they play, the hosts and the pools.
+
+    It listens for a second or two, as a node that starts would; then it asks the data role.
+    Run it with the same configuration (cluster, directory, secret) as the nodes.
+    """
+    log.start("error", "text")
+    found = asyncio.run(_look(chosen.config()))
+    if output == "json":
+        show.as_json(found)
+        return
+    for title in ("nodes", "hosts", "pools"):
+        rows: list[dict[str, Any]] = found[title]
+        if rows:
+            show.table(title.upper(), tuple(rows[0]), [tuple(row.values()) for row in rows])
+            print()
+    if found["trouble"]:
+        print(f"hosts and pools are not known: {found['trouble']}")
+
+
+async def _look(config: Config) -> dict[str, Any]:
+    async with joined.joined(config) as bus:
+        nodes = _nodes(await joined.members(bus))
+        store = joined.store(bus)
+        try:
+            hosts, pools, vms = await asyncio.gather(
+                store.find(Host), store.find(StoragePool), store.find(Vm)
+            )
+        except Fault as fault:
+            return {"nodes": nodes, "hosts": [], "pools": [], "trouble": fault.message}
+        return {
+            "nodes": nodes,
+            "hosts": [_host(host, vms) for host in hosts],
+            "pools": [_pool(pool) for pool in pools],
+            "trouble": "",
+        }
+
+
+def _nodes(members: Sequence[Member]) -> list[dict[str, Any]]:
+    return [
+        {
+            "node": m.node,
+            "machine": m.host,
+            "health": str(m.health),
+            "roles": list(m.roles),
+            "serves": [f"{s.contract}@{len(s.at)}" if s.at else s.contract for s in m.serves],
+            "up since": clock.stamp(m.incarnation / 1000),
+            "calls at": m.calls,
+            "version": m.version,
+        }
+        for m in members
+    ]
+
+
+def _host(host: Host, vms: Sequence[Vm]) -> dict[str, Any]:
+    here = [vm for vm in vms if vm.host == host.id]
+    running = sum(vm.power is Power.ON for vm in here)
+    return {
+        "host": host.name,
+        "state": host.seen.value,
+        "hypervisor": host.hypervisor,
+        "address": host.address,
+        "machines": running,
+        "cpus": f"{sum(vm.cpus for vm in here)}/{host.cpus}",
+        "memory MiB": f"{sum(vm.memory_mib for vm in here)}/{host.memory_mib}",
+        "id": host.id,
+    }
+
+
+def _pool(pool: StoragePool) -> dict[str, Any]:
+    return {
+        "pool": pool.name,
+        "state": "Up" if pool.up else "Down",
+        "type": pool.type,
+        "path": pool.path,
+        "used GiB": f"{pool.used_bytes / 2**30:.1f}/{pool.total_bytes / 2**30:.1f}",
+        "id": pool.id,
+    }

@@ -1,0 +1,1 @@
+"""What roles may ask of each other, a contract a file."""

@@ -1,0 +1,149 @@
+"""What may be asked of the data service. Roles use csnode.data (Store, Change, View) instead."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from csnode.bus.event import Entry
+from csnode.bus.service import Service, within
+from csnode.types import Message
+
+
+class Create(Message, tag="create"):
+    """A new row; `row` is its JSON, at revision 1. Conflict if the id or a unique key is taken."""
+
+    kind: str
+    id: str
+    row: bytes
+
+
+class Update(Message, tag="update"):
+    """New values of some columns. Stale if `revision` is given and the row has moved on.
+
+    `columns` is a JSON object. Facts are refused (Denied) unless `by` is their one writer.
+    """
+
+    kind: str
+    id: str
+    columns: bytes
+    revision: int = 0  # 0: whatever it is now
+    by: str = ""
+
+
+class Delete(Message, tag="delete"):
+    """The row goes; an absent one is fine. Stale as for Update."""
+
+    kind: str
+    id: str
+    revision: int = 0
+
+
+class Take(Message, tag="take"):
+    """The lowest free value of a range, for an owner; the same owner gets the same value again.
+
+    If `column` is named, the value is written into it: the row must exist, or be created by an
+    earlier change of the same commit. Full if nothing is free. `wish` asks for one value
+    (Conflict if somebody else has it).
+    """
+
+    range: str
+    owner: str
+    kind: str = ""
+    id: str = ""
+    column: str = ""
+    wish: int | None = None
+
+
+class Give(Message, tag="give"):
+    """Every value that the owner has of the range is free again; of all ranges if it is empty."""
+
+    owner: str
+    range: str = ""
+
+
+class Count(Message, tag="count"):
+    """Add to an owner's tallies. Full, naming the resource, if one would pass its limit.
+
+    Limits are of the resources they name; -1 is unlimited. A tally never falls below zero.
+    """
+
+    owner: str
+    by: dict[str, int]
+    limits: dict[str, int] = {}
+
+
+class Hold(Message, tag="hold"):
+    """Take or renew a lease for that many seconds. Conflict while somebody else holds it.
+
+    A new holder's fence is one higher; `fence` given means renew: Conflict if it was lost.
+    """
+
+    name: str
+    holder: str
+    seconds: float
+    fence: int = 0
+
+
+ChangeItem = Create | Update | Delete | Take | Give | Count | Hold
+
+
+class Commit(Message):
+    """Changes that happen together or not at all; the same token twice happens once."""
+
+    changes: tuple[ChangeItem, ...]
+    token: str = ""
+
+
+class Committed(Message):
+    """The last number of the commit, and what each Take and Hold got, in their order."""
+
+    number: int
+    got: tuple[int, ...] = ()
+
+
+class Row(Message):
+    """One row: its JSON, revision included."""
+
+    id: str
+    row: bytes
+
+
+class Feed(Message):
+    """Entries of some kinds, by rising number. `upto`: everything up to there is in it."""
+
+    entries: tuple[tuple[str, Entry], ...]  # (kind, entry)
+    upto: int
+
+
+class Data(Service, Protocol):
+    """Every object in the cloud, and the numbered feed of their changes."""
+
+    async def commit(self, commit: Commit) -> Committed:
+        """All of it is on disk when this answers.
+
+        Raises Conflict (exists, unique key), Stale, NotFound (update of an absent row), Full
+        (range or tally), Denied (another role's fact), Invalid (a row of the wrong shape).
+        """
+        ...
+
+    async def get(self, kind: str, id: str) -> Row:
+        """One row; NotFound."""
+        ...
+
+    async def find(
+        self, kind: str, where: dict[str, Any], after: str, limit: int
+    ) -> tuple[Row, ...]:
+        """Rows whose columns have these values, by rising id, from past `after`.
+
+        Columns must be Keys (Invalid otherwise); a tuple or list means any of its values.
+        """
+        ...
+
+    async def head(self, kinds: tuple[str, ...]) -> int:
+        """The last number of any of these kinds; every commit acknowledged so far is in it."""
+        ...
+
+    @within(seconds=30)
+    async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
+        """What changed past that number; Gone if the feed no longer reaches back so far."""
+        ...

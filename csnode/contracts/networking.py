@@ -1,0 +1,42 @@
+"""What may be asked of the network role; always at one host."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from csnode.bus.service import Service, within
+from csnode.model.machine import GuestNetwork, GuestNic, Plug
+from csnode.types import NetworkId, NicId
+
+
+class Networking(Service, Protocol):
+    """Guest networks of one host. Every verb is idempotent; see csnode.drivers.network."""
+
+    @within(seconds=60)
+    async def ensure_router(self, network: GuestNetwork) -> None:
+        """The network's router stands on this host; answer once it serves."""
+        ...
+
+    @within(seconds=60)
+    async def ensure_no_router(self, network: NetworkId) -> None:
+        """Nothing of the network is left on this host."""
+        ...
+
+    @within(seconds=30)
+    async def ensure_nic(self, nic: GuestNic) -> None:
+        """The router on this host leases the address and serves the metadata."""
+        ...
+
+    @within(seconds=30)
+    async def ensure_no_nic(self, network: NetworkId, nic: NicId) -> None:
+        """Lease, name and metadata of the card are gone."""
+        ...
+
+    @within(seconds=30)
+    async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
+        """What to plug the card into, on this host."""
+        ...
+
+    async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
+        """Every network found on the host, with the cards its router knows."""
+        ...

@@ -1,0 +1,41 @@
+"""What may be asked of the storage role; always at one pool."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from csnode.bus.service import Service, within
+from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.types import TemplateId, VolumeId
+
+
+class Storage(Service, Protocol):
+    """Images and volumes of one pool. Every verb is idempotent; see csnode.drivers.storage."""
+
+    async def describe(self) -> PoolFacts:
+        """What the pool is, how large and how full."""
+        ...
+
+    @within(seconds=3600)
+    async def ensure_image(self, image: Image) -> ImageFacts:
+        """Fetch the image unless it is here, and check it; writes the fact template.percent."""
+        ...
+
+    @within(seconds=60)
+    async def ensure_no_image(self, template: TemplateId) -> None:
+        """The image is gone; Conflict while a volume is a clone of it."""
+        ...
+
+    @within(seconds=3600)
+    async def ensure_volume(self, clone: Clone) -> Disk:
+        """Make the volume unless it is here, fetching its image first if need be."""
+        ...
+
+    @within(seconds=60)
+    async def ensure_no_volume(self, volume: VolumeId) -> None:
+        """The volume is gone."""
+        ...
+
+    async def survey(self) -> Holdings:
+        """Everything found in the pool."""
+        ...

@@ -1,0 +1,1 @@
+"""The client side of the data service: store, change, view."""

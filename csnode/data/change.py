@@ -1,0 +1,131 @@
+"""A change: one transaction, built up and then committed; all of it happens, or none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from csnode.clock import wall
+from csnode.context import current
+from csnode.contracts.data import (
+    ChangeItem,
+    Commit,
+    Committed,
+    Count,
+    Create,
+    Delete,
+    Give,
+    Take,
+    Update,
+)
+from csnode.data.rows import encoded
+from csnode.model.entity import Entity
+from csnode.model.event import UserEvent
+from csnode.model.job import Job
+from csnode.model.orders import Order
+from csnode.types import AccountId, UserId
+from csnode.uuids import new_id
+
+if TYPE_CHECKING:
+    from csnode.data.store import Store
+
+E = TypeVar("E", bound=Entity)
+
+
+class Change:
+    """Collects what is to happen; `commit` makes it so."""
+
+    def __init__(self, store: Store, token: str = "") -> None:
+        self._store = store
+        self._token = token
+        self.items: list[ChangeItem] = []
+
+    async def get(self, kind: type[E], id: str) -> E:
+        """The row as it is now. Pass its revision to `update` to act on what was read."""
+        return await self._store.get(kind, id)
+
+    def create(self, row: E) -> E:
+        """A new row, with an id chosen by the caller."""
+        self.items.append(Create(kind=row.kind, id=row.id, row=encoded(row)))
+        return row
+
+    def update(self, kind: type[Entity], id: str, *, revision: int = 0, **columns: Any) -> None:
+        """New values for some columns; with a revision, only if the row is still at it."""
+        self.items.append(
+            Update(
+                kind=kind.kind,
+                id=id,
+                columns=encoded(columns),
+                revision=revision,
+                by=self._store.role,
+            )
+        )
+
+    def delete(self, kind: type[Entity], id: str, *, revision: int = 0) -> None:
+        """The row goes."""
+        self.items.append(Delete(kind=kind.kind, id=id, revision=revision))
+
+    def take(
+        self,
+        range: str,
+        owner: str,
+        into: tuple[Entity, str] | None = None,
+        wish: int | None = None,
+    ) -> None:
+        """The lowest free value of the range; `into` names the row and column it is written to."""
+        row, column = into or (None, "")
+        self.items.append(
+            Take(
+                range=range,
+                owner=owner,
+                kind=row.kind if row else "",
+                id=row.id if row else "",
+                column=column,
+                wish=wish,
+            )
+        )
+
+    def give(self, owner: str, range: str = "") -> None:
+        """What the owner took of the range (of all ranges) is free again."""
+        self.items.append(Give(owner=owner, range=range))
+
+    def count(self, owner: str, by: dict[str, int], limits: dict[str, int] | None = None) -> None:
+        """Add to the owner's tallies, within limits (-1 or absent: none)."""
+        self.items.append(Count(owner=owner, by=by, limits=limits or {}))
+
+    def order(
+        self,
+        order: Order,
+        *,
+        command: str = "",
+        account: AccountId | None = None,
+        user: UserId | None = None,
+        id: str = "",
+    ) -> Job:
+        """Ask the orchestrator for work, in the same transaction as the intent it serves."""
+        return self.create(
+            Job(
+                id=id or new_id(),
+                verb=order.verb(),
+                order=msgspec.to_builtins(order),
+                needs=order.needs,
+                command=command,
+                object_kind=order.object_kind,
+                object_id=order.object_id,
+                account=account,
+                user=user,
+                trace=current().trace,
+                created=wall(),
+            )
+        )
+
+    def record(self, event: UserEvent) -> None:
+        """What users are to see in listEvents."""
+        self.create(event)
+
+    async def commit(self) -> Committed:
+        """Durable when this returns. An empty change commits nothing."""
+        if not self.items:
+            return Committed(number=0)
+        return await self._store.commit(Commit(changes=tuple(self.items), token=self._token))

@@ -1,0 +1,60 @@
+"""Leases kept by the data service: held by one at a time, with a fence that only grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from csnode.clock import now
+from csnode.contracts.data import Commit, Data, Hold
+from csnode.faults import Conflict, Fault
+
+
+class Held:
+    """A lease in hand. Give `fence` to whatever is done under it."""
+
+    def __init__(self, name: str, fence: int) -> None:
+        self.name, self.fence = name, fence
+        self.lost = asyncio.Event()
+
+
+async def _hold(data: Data, name: str, holder: str, seconds: float, fence: int) -> int:
+    hold = Hold(name=name, holder=holder, seconds=seconds, fence=fence)
+    return (await data.commit(Commit(changes=(hold,)))).got[0]
+
+
+@asynccontextmanager
+async def holding(data: Data, name: str, holder: str, seconds: float) -> AsyncGenerator[Held]:
+    """Take the lease, renew it at a third of its time, give it back at the end.
+
+    Our own deadline counts from before the request was sent, so we stop believing in the lease
+    before the data service can give it to somebody else.
+    """
+    asked = now()
+    held = Held(name, await _hold(data, name, holder, seconds, 0))
+    renewing = asyncio.create_task(_renew(data, held, holder, seconds, asked))
+    try:
+        yield held
+    finally:
+        renewing.cancel()
+        with suppress(asyncio.CancelledError):
+            await renewing
+        if not held.lost.is_set():
+            with suppress(Fault):
+                await _hold(data, name, holder, 0.0, held.fence)
+
+
+async def _renew(data: Data, held: Held, holder: str, seconds: float, since: float) -> None:
+    while now() < since + seconds * 2 / 3:
+        await asyncio.sleep(seconds / 3)
+        asked = now()
+        try:
+            async with asyncio.timeout(seconds / 3):
+                await _hold(data, held.name, holder, seconds, held.fence)
+            since = asked
+        except Conflict:
+            break
+        except (Fault, TimeoutError):
+            continue  # the next turn may get through; the deadline decides
+    held.lost.set()

@@ -1,0 +1,33 @@
+"""Rows as text and as entities."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from csnode.faults import Broken
+from csnode.model.entity import Entity
+
+E = TypeVar("E", bound=Entity)
+_encoder = msgspec.json.Encoder()
+
+
+@cache
+def decoder(kind: type[E]) -> msgspec.json.Decoder[E]:
+    """Made once for each kind."""
+    return msgspec.json.Decoder(kind)
+
+
+def encoded(value: Any) -> bytes:
+    """A row or some of its columns, as JSON."""
+    return _encoder.encode(value)
+
+
+def decoded(kind: type[E], row: bytes) -> E:
+    """Raises Broken if the row is not of that kind: data and roles differ in version."""
+    try:
+        return cast("E", decoder(kind).decode(row))
+    except msgspec.ValidationError as error:
+        raise Broken(f"a {kind.kind} row cannot be read", detail=str(error)) from error

@@ -1,0 +1,67 @@
+"""Every role's door to the data service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from csnode.bus.bus import Bus
+from csnode.contracts.data import Commit, Committed, Data
+from csnode.data.change import Change
+from csnode.data.lease import Held, holding
+from csnode.data.rows import decoded
+from csnode.model.entity import Entity
+
+E = TypeVar("E", bound=Entity)
+PAGE = 500
+
+
+class Store:
+    """Reads rows, and writes them through changes, in the name of one role."""
+
+    def __init__(self, bus: Bus, role: str = "", node: str = "") -> None:
+        self.bus, self.role, self.node = bus, role, node
+        self.data = bus.ask(Data)
+
+    def acting_as(self, role: str) -> Store:
+        """The same store, for a role that may write its own facts."""
+        return Store(self.bus, role, self.node)
+
+    def change(self, token: str = "") -> Change:
+        """A new transaction; the same token twice happens once, and answers the same."""
+        return Change(self, token)
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Send a built commit; see Data.commit for what it raises."""
+        return await self.data.commit(commit)
+
+    async def get(self, kind: type[E], id: str) -> E:
+        """Raises NotFound."""
+        return decoded(kind, (await self.data.get(kind.kind, id)).row)
+
+    async def find(self, kind: type[E], **keys: Any) -> list[E]:
+        """Every row whose Keys have these values; a tuple means any of its values."""
+        found: list[E] = []
+        after = ""
+        while True:
+            page = await self.data.find(kind.kind, keys, after, PAGE)
+            found.extend(decoded(kind, row.row) for row in page)
+            if len(page) < PAGE:
+                return found
+            after = page[-1].id
+
+    async def observe(self, kind: type[Entity], id: str, **facts: Any) -> None:
+        """Record what this role saw. The data service refuses another role's facts (Denied)."""
+        change = self.change()
+        change.update(kind, id, **facts)
+        await change.commit()
+
+    @asynccontextmanager
+    async def hold(self, name: str, seconds: float) -> AsyncGenerator[Held]:
+        """Hold a lease while the block runs; Conflict if somebody else has it.
+
+        It is renewed in the background; `Held.lost` is set as soon as it may not be ours.
+        """
+        async with holding(self.data, name, self.node or self.role, seconds) as held:
+            yield held

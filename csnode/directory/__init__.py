@@ -1,0 +1,1 @@
+"""Who is alive, playing which role, at which endpoints."""

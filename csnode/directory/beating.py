@@ -1,0 +1,188 @@
+"""What the directories that live on beacons share: when to send one, and what to make of it.
+
+A node that starts sends a burst (0, 0.1, 0.3 and 0.9 s), then about one beacon a second; whoever
+hears a newcomer answers it directly, so all know each other in less than a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from csnode.clock import now
+from csnode.directory.beacon import DATAGRAM_MAX, MEMBER_MAX, Address, Beacon, Says, Seal
+from csnode.directory.directory import Member, Watcher
+from csnode.directory.roster import News, Roster
+from csnode.faults import Invalid
+from csnode.log import logger
+from csnode.uuids import source
+
+log = logger("directory")
+BURST_S = (0.1, 0.2, 0.6)  # between the first four beacons
+BEAT_S = (0.8, 1.2)  # between all others, at random, or all nodes would end up in step
+READ_MAX = 256  # datagrams taken before others have their turn
+REPLY_S = 0.002  # a member: how long replies to a newcomer are spread over, at most REPLY_MAX_S
+REPLY_MAX_S = 0.2
+
+
+class BeatingDirectory(ABC):
+    """Sends beacons wherever `_targets` says, and keeps a roster of those it hears."""
+
+    def __init__(self, cluster: str, secret: str) -> None:
+        self._cluster, self._secret = cluster, secret
+        self._seal = Seal(cluster, secret)
+        self._roster = Roster()
+        self._beat = 0
+        self._sockets: list[socket.socket] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._gaps: Iterator[float] = iter(BURST_S)
+        self._strangers = 0
+        self._namesake = False
+
+    @abstractmethod
+    async def _open(self) -> list[socket.socket]:
+        """The sockets to listen on; beacons are sent from the first. Raises Invalid."""
+
+    @abstractmethod
+    def _targets(self) -> Iterable[Address]:
+        """Where a beacon for everybody goes."""
+
+    def _others(self) -> tuple[Address, ...]:
+        """Addresses worth telling others."""
+        return ()
+
+    def _learn(self, beacon: Beacon) -> None:
+        """Note the addresses that a beacon tells of."""
+
+    async def __aenter__(self) -> Self:
+        self._sockets = await self._open()
+        loop = asyncio.get_running_loop()
+        for opened in self._sockets:
+            opened.setblocking(False)
+            loop.add_reader(opened.fileno(), self._read, opened)
+        self._tick()
+        self._sweep()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._roster.own is not None:
+            for _ in range(2):  # one may get lost
+                self._say(Says.BYE)
+        self._close()
+
+    def announce(self, member: Member) -> None:
+        if len(self._seal.packed(Beacon(says=Says.HERE, member=member))) > MEMBER_MAX:
+            raise Invalid(
+                f"{member.node} serves too many hosts and pools to announce in one datagram;"
+                " split it into several nodes"
+            )
+        before, self._namesake = self._roster.own, False
+        self._roster.announce(member)
+        if before is None:
+            self._gaps = iter(BURST_S)
+            self._tick()
+        elif before != member:
+            self._later("changed", 0, self._say)
+
+    def members(self) -> Sequence[Member]:
+        return self._roster.members()
+
+    def watch(self, watcher: Watcher) -> None:
+        self._roster.watch(watcher)
+
+    # -- saying ----------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._say(Says.HERE if self._roster.own else Says.WHO)
+        gap = next(self._gaps, None)
+        self._later("tick", source.uniform(*BEAT_S) if gap is None else gap, self._tick)
+
+    def _say(self, says: Says = Says.HERE, to: Iterable[Address] | None = None) -> None:
+        self._beat += 1
+        beacon = Beacon(says=says, beat=self._beat, member=self._roster.own, others=self._others())
+        datagram = self._seal.packed(beacon)
+        for address in self._targets() if to is None else to:
+            with suppress(OSError):  # the network is away, or full: the next beat is soon
+                self._sockets[0].sendto(datagram, address)
+
+    def _reply(self, to: Address) -> None:
+        if self._roster.own is not None and self._sockets:
+            self._say(Says.HERE, (to,))
+
+    def _later(self, name: str, delay_s: float, act: Callable[[], None]) -> None:
+        if name in self._timers:
+            self._timers[name].cancel()
+        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, act)
+
+    # -- hearing ---------------------------------------------------------------------------
+
+    def _read(self, opened: socket.socket) -> None:
+        for _ in range(READ_MAX):
+            try:
+                datagram, sender = opened.recvfrom(DATAGRAM_MAX)
+            except OSError:  # nothing left; or an error of an earlier send, which does not matter
+                return
+            address: Address = (sender[0], sender[1])
+            beacon = self._seal.opened(datagram)
+            if beacon is None:
+                self._strangers += 1
+                log.debug("not of this cluster", sender=address[0], so_far=self._strangers)
+            else:
+                self._hear(beacon, address)
+
+    def _hear(self, beacon: Beacon, address: Address) -> None:
+        member, own = beacon.member, self._roster.own
+        if member is None:
+            self._learn(beacon)
+            self._reply(address)
+            return
+        if member.cluster != self._cluster:
+            return
+        if own is not None and member.node == own.node:
+            self._meet_namesake(member, own, address)
+            return
+        if beacon.says is Says.BYE:
+            self._roster.part(member, beacon.beat)
+            return
+        news = self._roster.hear(member, beacon.beat, now(), address)
+        if news is News.OLD:
+            return
+        self._learn(beacon)
+        if beacon.says is Says.WHO:
+            self._reply(address)
+        elif news is News.NEWCOMER:
+            spread = min(REPLY_MAX_S, REPLY_S * len(self._roster.members()))
+            delay = source.uniform(0, spread)
+            asyncio.get_running_loop().call_later(delay, self._reply, address)
+
+    def _meet_namesake(self, member: Member, own: Member, address: Address) -> None:
+        """Our own beacon comes back to us, or else somebody else has our name."""
+        if member.incarnation > own.incarnation and not self._namesake:
+            self._namesake = True
+            log.error("another process has this node's name", node=own.node, sender=address[0])
+
+    def _sweep(self) -> None:
+        for opened in self._sockets:  # if it was us who slept, they were not silent
+            self._read(opened)
+        suspects = self._roster.sweep(now())
+        if suspects and self._roster.own is not None:
+            self._say(Says.WHO, suspects)
+        self._later("sweep", self._roster.next_sweep(now()), self._sweep)
+
+    def _close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for opened in self._sockets:
+            asyncio.get_running_loop().remove_reader(opened.fileno())
+            opened.close()
+        self._sockets = []

@@ -1,0 +1,1 @@
+"""What drivers must do, an interface a file."""

@@ -1,0 +1,55 @@
+"""What every driver is: a thing to enter, use and leave."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+from csnode.faults import Invalid
+from csnode.types import Struct
+
+
+class Seat(Struct):
+    """Where a driver sits: the host or pool it works for, and a folder of its own."""
+
+    id: str  # HostId or PoolId
+    name: str
+    address: str  # of the host
+    folder: str
+
+
+class NoOptions(Struct, forbid_unknown_fields=True):
+    """For drivers that need none."""
+
+
+class Driver(ABC):
+    """Makes one thing so on the outside; what to do next is the saga's business.
+
+    A driver raises Faults only: Refused when the outside said no for good, Unavailable when
+    asking again may help, Full when there is no room. It never blocks the loop. `options_type`
+    says what its `[role.options]` table may hold.
+    """
+
+    options_type: ClassVar[type[Struct]] = NoOptions
+
+    def __init__(self, options: Mapping[str, Any], seat: Seat) -> None:
+        self.seat = seat
+        try:
+            self.options: Any = msgspec.convert(dict(options), self.options_type)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"options of driver {type(self).__name__}: {error}") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave what was made in place: guests and networks outlive the process."""

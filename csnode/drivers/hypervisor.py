@@ -1,0 +1,63 @@
+"""The hypervisor interface: what it takes to run machines on one host.
+
+Every verb is idempotent and names its target by an id that csnode chose: asking twice is asking
+once, so a lost answer costs nothing.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+
+from csnode.drivers.driver import Driver
+from csnode.model.machine import Domain, HostFacts
+from csnode.types import Message, Power, VmId
+
+
+class Sighting(Message):
+    """A machine changed its power by itself or by us."""
+
+    vm: VmId
+    power: Power
+
+
+class Hypervisor(Driver):
+    """What every hypervisor can do."""
+
+    @abstractmethod
+    async def describe(self) -> HostFacts:
+        """What the host is and how much it has."""
+
+    @abstractmethod
+    async def ensure_running(self, domain: Domain) -> Power:
+        """Define and start the domain; leave a running one alone. Answers Power.ON."""
+
+    @abstractmethod
+    async def ensure_off(self, vm: VmId, forced: bool) -> Power:
+        """Ask the guest to shut down, and end it after a while or at once if forced.
+
+        Answers OFF if it is still defined, ABSENT if the host does not know it.
+        """
+
+    @abstractmethod
+    async def ensure_absent(self, vm: VmId) -> None:
+        """Stop and undefine the domain; an absent one is fine."""
+
+    @abstractmethod
+    async def reboot(self, vm: VmId, forced: bool) -> Power:
+        """Reboot a running machine; Refused if it does not run."""
+
+    @abstractmethod
+    async def survey(self) -> dict[VmId, Power]:
+        """Every machine of csnode's found on the host."""
+
+    @abstractmethod
+    def watch(self) -> AsyncIterator[Sighting]:
+        """Power changes as they happen; ends when the driver is left.
+
+        A hint: after a lost connection it may have missed some, so its reader surveys too.
+        """
+
+    @abstractmethod
+    async def console(self, vm: VmId) -> bytes:
+        """The last 64 KiB that the guest wrote to its serial console."""

@@ -1,0 +1,49 @@
+"""The storage interface: images and volumes in one pool.
+
+Every verb is idempotent, and makes a thing whole or not at all: a half-fetched image or a
+half-made volume is never found under its own name.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from csnode.drivers.driver import Driver
+from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.types import TemplateId, VolumeId
+
+Progress = Callable[[int], None]
+"""Told the percentage (0..100) of a download now and then."""
+
+
+class StorageDriver(Driver):
+    """What every storage driver can do."""
+
+    @abstractmethod
+    async def describe(self) -> PoolFacts:
+        """What the pool is, how large and how full."""
+
+    @abstractmethod
+    async def ensure_image(self, image: Image, progress: Progress) -> ImageFacts:
+        """Fetch the image unless it is here, and check it.
+
+        Raises Refused for a wrong checksum, a wrong format, a backing or data file, a snapshot
+        table; Unavailable if the source does not answer; Full if the pool has no room.
+        """
+
+    @abstractmethod
+    async def ensure_no_image(self, template: TemplateId) -> None:
+        """The image is gone; Conflict while a volume is a clone of it; an absent one is fine."""
+
+    @abstractmethod
+    async def ensure_volume(self, clone: Clone, progress: Progress) -> Disk:
+        """Make the volume unless it is here, fetching its image first if need be."""
+
+    @abstractmethod
+    async def ensure_no_volume(self, volume: VolumeId) -> None:
+        """The volume is gone; an absent one is fine."""
+
+    @abstractmethod
+    async def survey(self) -> Holdings:
+        """Everything of csnode's found in the pool."""

@@ -1,0 +1,103 @@
+"""Health over HTTP, for whoever watches a process: /livez, /readyz, /healthz and /metrics.
+
+/livez asks nothing of anybody: restart the process if it fails. /readyz says whether to send
+traffic. /healthz?verbose is for people. The same routes are served at [health] listen and beside
+the CloudStack API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from csnode import metrics
+from csnode.faults import Invalid
+
+
+class HealthState(Protocol):
+    """What is reported; a Node is one."""
+
+    ready: bool
+
+    def troubles(self) -> Mapping[str, Sequence[str]]:
+        """By role, what keeps it from serving, one line each; empty if nothing does."""
+        ...
+
+
+def health_routes(state: HealthState) -> list[web.RouteDef]:
+    """The four routes, reporting on that state."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        failing = lines(state, failing_only=True)
+        return web.Response(
+            text="\n".join(failing or ["ok"]) + "\n", status=503 if failing else 200
+        )
+
+    async def healthz(request: web.Request) -> web.Response:
+        failing = lines(state, failing_only=True)
+        verbose = request.query.get("verbose", "false").lower() not in ("false", "0")
+        shown = lines(state, failing_only=not verbose)
+        said = "not healthy" if failing else "healthy" if verbose else "ok"
+        return web.Response(text="\n".join([*shown, said]) + "\n", status=503 if failing else 200)
+
+    async def counted(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.exposed(), headers={"Content-Type": metrics.MEDIA_TYPE})
+
+    return [
+        web.get("/livez", livez),
+        web.get("/readyz", readyz),
+        web.get("/healthz", healthz),
+        web.get("/metrics", counted),
+    ]
+
+
+def lines(state: HealthState, *, failing_only: bool) -> list[str]:
+    """`[+]data` for what serves, `[-]data: why not` for what does not; roles in the order given."""
+    troubles = state.troubles()
+    said = [
+        f"[-]{role}: {'; '.join(whys)}" if whys else f"[+]{role}" for role, whys in troubles.items()
+    ]
+    if not state.ready:
+        said.insert(0, "[-]node: it is starting or draining")
+    return [line for line in said if not failing_only or line.startswith("[-]")]
+
+
+@asynccontextmanager
+async def serving(listen: str, state: HealthState) -> AsyncGenerator[int]:
+    """Serve the routes at "address:port" while the block runs; yields the port bound.
+
+    Raises Invalid if the address makes no sense, or cannot be had.
+    """
+    host, port = _address(listen)
+    app = web.Application()
+    app.add_routes(health_routes(state))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise Invalid(f"[health] listen: cannot serve at {listen}: {why}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _address(listen: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{listen}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port is None:
+        raise Invalid(f'[health] listen: expected "address:port", got {listen!r}')
+    return host, port

@@ -1,0 +1,1 @@
+"""The nouns: what the data service keeps, a file each."""

@@ -1,0 +1,26 @@
+"""What users see in listEvents: who did what to which object, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from csnode.model.entity import Entity, Key
+from csnode.types import AccountId, DomainId, JobId, UserId
+
+
+class UserEvent(Entity):
+    """One line of history; type is CloudStack's, for example VM.CREATE."""
+
+    kind: ClassVar[str] = "event"
+
+    type: str
+    description: str
+    account: Annotated[AccountId, Key()]
+    domain: DomainId
+    user: UserId | None = None
+    level: str = "INFO"  # INFO, WARN, ERROR
+    state: str = "Completed"  # Scheduled, Started, Completed
+    job: JobId | None = None
+    object_kind: str = ""
+    object_id: str = ""
+    created: float = 0.0

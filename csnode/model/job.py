@@ -1,0 +1,69 @@
+"""A job: the durable record of one saga, and what queryAsyncJobResult shows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from csnode.model.entity import Entity, Key
+from csnode.types import AccountId, NodeId, UserId
+
+
+class JobState(StrEnum):
+    """Where a job is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    UNWINDING = "unwinding"
+    DONE = "done"
+    FAILED = "failed"
+    STUCK = "stuck"  # an undo was refused for good: an operator must look
+
+
+CLOSED = frozenset({JobState.DONE, JobState.FAILED, JobState.STUCK})
+
+
+class StepTime(Entity):
+    """When a step began and ended, and how often it was tried; id: the step's name."""
+
+    kind: ClassVar[str] = ""
+
+    began: float
+    ended: float = 0.0
+    tries: int = 1
+
+
+class Job(Entity):
+    """One order, and how far it got; id: JobId.
+
+    `owner` and `fence` say which orchestrator works on it; every step it writes down is an
+    update of this row at the revision it knows, so one that lost the job cannot go on.
+    """
+
+    kind: ClassVar[str] = "job"
+
+    verb: str  # the saga's name: "deploy_vm"
+    order: dict[str, Any]  # the Order, as plain values: sagas come from plug-ins
+    state: Annotated[JobState, Key()] = JobState.WAITING
+    needs: tuple[str, ...] = ()  # objects it needs alone, "vm:ID"
+    command: str = ""  # the API command behind it
+    object_kind: str = ""
+    object_id: Annotated[str, Key()] = ""
+    account: Annotated[AccountId | None, Key()] = None
+    user: UserId | None = None
+    trace: str = ""
+    created: float = 0.0
+
+    owner: NodeId | None = None
+    fence: int = 0
+    started: tuple[str, ...] = ()
+    results: dict[str, Any] = {}
+    times: tuple[StepTime, ...] = ()
+    fault: str = ""
+    fault_code: int = 0
+    ended: float = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether there is work left to do."""
+        return self.state not in CLOSED

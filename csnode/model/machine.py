@@ -1,0 +1,125 @@
+"""What components are told of a machine, a network and a disk: values, complete in themselves.
+
+Each says all there is to make, on ids that csnode chose, so a component needs no other source
+and asking twice is asking once.
+"""
+
+from __future__ import annotations
+
+from csnode.types import Message, NetworkId, NicId, PoolId, TemplateId, VmId, VolumeId
+
+
+class Disk(Message):
+    """A disk, as the hypervisor opens it."""
+
+    volume: VolumeId
+    path: str
+    format: str = "qcow2"
+    device: int = 0
+
+
+class Plug(Message):
+    """A card, and the bridge of the host that it is plugged into."""
+
+    nic: NicId
+    mac: str
+    bridge: str
+    mtu: int = 1450
+
+
+class Domain(Message):
+    """All it takes to run a machine."""
+
+    vm: VmId
+    name: str  # the instance name, i-2-1-VM
+    title: str  # the name its owner gave it
+    cpus: int
+    cpu_mhz: int
+    memory_mib: int
+    disks: tuple[Disk, ...]
+    plugs: tuple[Plug, ...]
+    limit_cpu: bool = False
+
+
+class HostFacts(Message):
+    """What a hypervisor host is."""
+
+    name: str
+    address: str
+    hypervisor: str  # KVM or Simulator, as listHosts shows it
+    cpus: int
+    cpu_mhz: int
+    memory_mib: int
+    version: str = ""
+
+
+class GuestNetwork(Message):
+    """A guest network and its router, complete."""
+
+    network: NetworkId
+    name: str
+    vni: int
+    cidr: str
+    gateway: str
+    domain: str  # DNS suffix of its machines
+    dns: tuple[str, ...] = ()
+    public_address: str = ""  # source NAT; "": none
+    public_cidr: str = ""  # the public range's prefix, for example 198.51.100.0/24
+    public_gateway: str = ""
+
+
+class GuestNic(Message):
+    """A card's place in its network: lease, name and metadata."""
+
+    nic: NicId
+    network: NetworkId
+    vm: VmId
+    mac: str
+    address: str
+    hostname: str
+    metadata: dict[str, str] = {}  # file name under /latest/meta-data/ to its text
+    user_data: bytes = b""
+
+
+class Image(Message):
+    """A template, and where it is fetched from."""
+
+    template: TemplateId
+    url: str  # http://, https:// or file://
+    format: str  # QCOW2 or RAW, as registerTemplate takes it
+    checksum: str = ""
+
+
+class ImageFacts(Message):
+    """What a fetched image turned out to be; sizes in bytes."""
+
+    size: int  # as a machine sees it
+    physical_size: int  # on disk
+    format: str = "qcow2"
+
+
+class Clone(Message):
+    """A volume to make: a linked clone of an image, or empty."""
+
+    volume: VolumeId
+    size: int  # bytes; at least the image's
+    image: Image | None = None
+
+
+class PoolFacts(Message):
+    """What a pool is; sizes in bytes. `address` is the HostId of the one host that reaches it."""
+
+    pool: PoolId
+    name: str
+    type: str
+    path: str
+    address: str
+    total_bytes: int
+    used_bytes: int
+
+
+class Holdings(Message):
+    """What a pool really holds."""
+
+    volumes: tuple[VolumeId, ...]
+    templates: tuple[TemplateId, ...]

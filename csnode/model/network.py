@@ -1,0 +1,45 @@
+"""Guest networks, and the cards that plug machines into them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from csnode.model.entity import Entity, Fact, Key
+from csnode.types import AccountId, DomainId, HostId, NetworkId, NetworkOfferingId, VmId, ZoneId
+
+
+class Network(Entity):
+    """An isolated guest network; id: NetworkId. Its router stands on one host."""
+
+    kind: ClassVar[str] = "network"
+
+    name: str
+    display_text: str = ""
+    account: Annotated[AccountId, Key()]
+    domain: DomainId
+    zone: ZoneId
+    offering: NetworkOfferingId
+    cidr: str
+    gateway: str
+    network_domain: str = ""
+    gone: bool = False  # deleteNetwork asked for
+    created: float = 0.0
+
+    vni: int = 0  # taken from the zone's range
+    public_address: str = ""  # source NAT, taken from the zone's range
+    router: Annotated[HostId | None, Fact(by="orchestrator")] = None
+    up: Annotated[bool, Fact(by="orchestrator")] = False
+    trouble: Annotated[str, Fact(by="orchestrator")] = ""
+
+
+class Nic(Entity):
+    """A card of a machine; id: NicId. Its address is taken from its network's range."""
+
+    kind: ClassVar[str] = "nic"
+
+    vm: Annotated[VmId, Key()]
+    network: Annotated[NetworkId, Key()]
+    mac: str
+    address: str = ""
+    index: int = 0
+    default: bool = True

@@ -1,0 +1,69 @@
+"""Offerings and operating system types: what a user may choose from."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from csnode.model.entity import Entity
+from csnode.types import DomainId
+
+
+class Offering(Entity):
+    """A size that machines come in; id: OfferingId."""
+
+    kind: ClassVar[str] = "offering"
+
+    name: str
+    display_text: str = ""
+    cpus: int
+    cpu_mhz: int = 1000
+    memory_mib: int
+    root_gib: int = 0  # 0: as large as the template
+    offer_ha: bool = False
+    limit_cpu: bool = False
+    volatile: bool = False
+    tags: tuple[str, ...] = ()
+    host_tags: tuple[str, ...] = ()
+    domain: DomainId | None = None
+    network_rate: int | None = None
+    removed: bool = False
+    created: float = 0.0
+
+
+class DiskOffering(Entity):
+    """A size that data disks come in; id: DiskOfferingId."""
+
+    kind: ClassVar[str] = "disk_offering"
+
+    name: str
+    display_text: str = ""
+    gib: int = 0
+    custom: bool = False
+    tags: tuple[str, ...] = ()
+    domain: DomainId | None = None
+    removed: bool = False
+    created: float = 0.0
+
+
+class NetworkOffering(Entity):
+    """A kind of network, and the services that come with it; id: NetworkOfferingId."""
+
+    kind: ClassVar[str] = "network_offering"
+
+    name: str
+    display_text: str = ""
+    guest_type: str = "Isolated"
+    services: tuple[str, ...] = ()
+    persistent: bool = False  # implemented at once, not with the first machine
+    is_default: bool = False
+    enabled: bool = True
+    created: float = 0.0
+
+
+class OsType(Entity):
+    """A guest operating system; id: OsTypeId."""
+
+    kind: ClassVar[str] = "os_type"
+
+    name: str
+    category: str = ""

@@ -1,0 +1,116 @@
+"""Orders: what the api may ask of the orchestrator. One order starts one saga."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from csnode.types import NetworkId, Struct, TemplateId, VmId
+
+
+class Order(Struct):
+    """Base of every order. `needs` are the objects it must have alone, "kind:id"."""
+
+    object_kind: ClassVar[str] = ""
+
+    @classmethod
+    def verb(cls) -> str:
+        """The saga's name: deploy_vm for DeployVm."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def object_id(self) -> str:
+        """The object it is about, as jobinstanceid shows it."""
+        return ""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (f"{self.object_kind}:{self.object_id}",) if self.object_id else ()
+
+
+class VmOrder(Order):
+    """Base of the orders about one machine."""
+
+    object_kind: ClassVar[str] = "vm"
+    vm: VmId
+
+    @property
+    def object_id(self) -> str:
+        return self.vm
+
+
+class DeployVm(VmOrder):
+    """Make the machine, and start it if it is to run."""
+
+    start: bool = True
+
+
+class StartVm(VmOrder):
+    """Start a stopped machine."""
+
+
+class StopVm(VmOrder):
+    """Stop a machine; by force if it must not be asked."""
+
+    forced: bool = False
+
+
+class RebootVm(VmOrder):
+    """Reboot a running machine."""
+
+    forced: bool = False
+
+
+class DestroyVm(VmOrder):
+    """Stop the machine and mark it destroyed; with expunge, leave nothing of it."""
+
+    expunge: bool = False
+
+
+class ExpungeVm(VmOrder):
+    """Leave nothing of a destroyed machine."""
+
+
+class FetchTemplate(Order):
+    """Fetch the image to a pool of its zone and check it."""
+
+    object_kind: ClassVar[str] = "template"
+    template: TemplateId
+
+    @property
+    def object_id(self) -> str:
+        return self.template
+
+
+class DeleteTemplate(Order):
+    """Remove the image from every pool, then its record."""
+
+    object_kind: ClassVar[str] = "template"
+    template: TemplateId
+
+    @property
+    def object_id(self) -> str:
+        return self.template
+
+
+class ImplementNetwork(Order):
+    """Build the network's router."""
+
+    object_kind: ClassVar[str] = "network"
+    network: NetworkId
+
+    @property
+    def object_id(self) -> str:
+        return self.network
+
+
+class ShutdownNetwork(Order):
+    """Take the network's router down; with remove, the network too."""
+
+    object_kind: ClassVar[str] = "network"
+    network: NetworkId
+    remove: bool = False
+
+    @property
+    def object_id(self) -> str:
+        return self.network

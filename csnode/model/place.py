@@ -1,0 +1,54 @@
+"""Where things are: zones, pods, clusters."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from csnode.model.entity import Entity, Key
+from csnode.types import PodId, ZoneId
+
+
+class Zone(Entity):
+    """A data centre; id: ZoneId."""
+
+    kind: ClassVar[str] = "zone"
+
+    name: Annotated[str, Key(unique=True)]
+    dns1: str = ""
+    dns2: str = ""
+    internal_dns1: str = ""
+    guest_cidr: str = "10.1.1.0/24"
+    public_cidr: str = ""  # of the addresses that routers take; "": no way out
+    public_gateway: str = ""
+    enabled: bool = True
+    created: float = 0.0
+
+
+class Pod(Entity):
+    """A rack; id: PodId."""
+
+    kind: ClassVar[str] = "pod"
+
+    zone: Annotated[ZoneId, Key()]
+    name: str
+    gateway: str = ""
+    netmask: str = ""
+    start_ip: str = ""
+    end_ip: str = ""
+    enabled: bool = True
+    created: float = 0.0
+
+
+class Cluster(Entity):
+    """Hosts of one kind that share storage; id: ClusterId."""
+
+    kind: ClassVar[str] = "cluster"
+
+    zone: Annotated[ZoneId, Key()]
+    pod: PodId
+    name: str
+    hypervisor: str = "KVM"
+    cpu_overcommit: float = 1.0
+    memory_overcommit: float = 1.0
+    enabled: bool = True
+    created: float = 0.0

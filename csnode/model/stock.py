@@ -1,0 +1,60 @@
+"""What is scarce: ranges of values that have one owner each, and tallies that have a limit."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from csnode.model.entity import Entity, Key
+
+
+class Range(Entity):
+    """Values low..high (inclusive), of which `take` gives the lowest free one.
+
+    id: "<what>:<of>", for example "guest:NETWORK". `form` says how a value is written into the
+    row that takes it: "number", or "ipv4" (192.0.2.1 for 3221225985).
+    """
+
+    kind: ClassVar[str] = "range"
+
+    low: int
+    high: int
+    form: str = "number"
+
+
+class Taken(Entity):
+    """One value with its owner; id: "RANGE=VALUE", which makes the value unique."""
+
+    kind: ClassVar[str] = "taken"
+
+    range: Annotated[str, Key()]
+    value: int
+    owner: Annotated[str, Key()]
+
+
+class Tally(Entity):
+    """How much an owner (an account, a host, a pool) uses of each resource; id: the owner's."""
+
+    kind: ClassVar[str] = "tally"
+
+    used: dict[str, int] = {}
+
+
+class Lock(Entity):
+    """An object that a job needs alone; id: "vm:ID". It comes and goes with the job's commits."""
+
+    kind: ClassVar[str] = "lock"
+
+    job: Annotated[str, Key()]
+
+
+class Lease(Entity):
+    """Held by one at a time, for a while; id: its name. `fence` grows with every new holder.
+
+    `until` is in seconds of the data service's own clock: nobody else compares it.
+    """
+
+    kind: ClassVar[str] = "lease"
+
+    holder: str = ""
+    fence: int = 0
+    until: float = 0.0

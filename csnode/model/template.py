@@ -1,0 +1,46 @@
+"""A template: a disk image that machines are cloned from."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from csnode.model.entity import Entity, Fact, Key
+from csnode.types import AccountId, DomainId, OsTypeId, ZoneId
+
+
+class Template(Entity):
+    """One image; id: TemplateId.
+
+    `ready`, sizes and `status` are what storage saw when it fetched the image; every pool that
+    needs it fetches it again by itself, so these are facts about the image, not about a pool.
+    """
+
+    kind: ClassVar[str] = "template"
+
+    name: str
+    display_text: str = ""
+    account: Annotated[AccountId, Key()]
+    domain: DomainId
+    zone: ZoneId | None = None  # None: all zones
+    url: str = ""
+    format: str = "QCOW2"
+    checksum: str = ""  # "{SHA-256}hex" or bare hex, whose length says which
+    hypervisor: str = "KVM"
+    os_type: OsTypeId | None = None
+    public: bool = False
+    featured: bool = False
+    extractable: bool = False
+    password_enabled: bool = False
+    sshkey_enabled: bool = False
+    requires_hvm: bool = True
+    dynamically_scalable: bool = False
+    details: dict[str, str] = {}
+    tag: str = ""
+    gone: bool = False  # deleteTemplate asked for; the row stays while machines use it
+    created: float = 0.0
+
+    ready: Annotated[bool, Fact(by="orchestrator")] = False
+    size: Annotated[int, Fact(by="orchestrator")] = 0  # bytes a machine sees
+    physical_size: Annotated[int, Fact(by="orchestrator")] = 0  # bytes on disk
+    percent: Annotated[int, Fact(by="storage")] = 0  # of the download
+    trouble: Annotated[str, Fact(by="orchestrator")] = ""

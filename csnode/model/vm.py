@@ -1,0 +1,97 @@
+"""A virtual machine: what its owner wants, and what was last seen of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from csnode.model.entity import Entity, Fact, Key
+from csnode.types import (
+    AccountId,
+    DomainId,
+    HostId,
+    OfferingId,
+    OsTypeId,
+    Power,
+    TemplateId,
+    UserId,
+    ZoneId,
+)
+
+
+class Want(StrEnum):
+    """What the owner asked for last."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DESTROYED = "destroyed"  # off, and recoverable until it is expunged
+    GONE = "gone"
+
+
+class Vm(Entity):
+    """One machine; id: VmId. `host` is set exactly while capacity is reserved for it there."""
+
+    kind: ClassVar[str] = "vm"
+
+    name: str
+    display_name: str = ""
+    account: Annotated[AccountId, Key()]
+    domain: DomainId
+    user: UserId | None = None
+    zone: ZoneId
+    offering: OfferingId
+    template: TemplateId
+    os_type: OsTypeId | None = None
+    cpus: int
+    cpu_mhz: int = 1000
+    memory_mib: int
+    group: str = ""
+    user_data: str = ""  # base64, as the caller sent it
+    keypair: str = ""
+    public_key: str = ""
+    want: Want = Want.RUNNING
+    delete_protection: bool = False
+    destroyed: float = 0.0  # when it was destroyed; expunged some time after
+    number: int = 0  # in its instance name: i-2-NUMBER-VM
+    created: float = 0.0
+
+    host: Annotated[HostId | None, Key(), Fact(by="orchestrator")] = None
+    last_host: Annotated[HostId | None, Fact(by="orchestrator")] = None
+    started: Annotated[bool, Fact(by="orchestrator")] = False  # has run at least once
+    trouble: Annotated[str, Fact(by="orchestrator")] = ""  # why the first start failed for good
+    power: Annotated[Power, Fact(by="compute")] = Power.ABSENT
+
+    @property
+    def instance_name(self) -> str:
+        """What the hypervisor calls it; CloudStack's i-<account>-<number>-VM."""
+        return f"i-2-{self.number}-VM"
+
+
+def state_of(vm: Vm, verb: str = "") -> str:
+    """The state CloudStack would show: derived, never stored.
+
+    `verb` is the order at work on the machine ("deploy", "start", "stop", ...; "" if none).
+    """
+    if verb in ("deploy", "start", "stop", "destroy", "expunge"):
+        return _under(verb, vm)
+    if vm.want is Want.GONE:
+        return "Expunging"
+    if vm.want is Want.DESTROYED:
+        return "Destroyed"
+    if vm.power is Power.ON:
+        return "Running"
+    if vm.trouble and not vm.started:
+        return "Error"
+    return "Stopped"
+
+
+def _under(verb: str, vm: Vm) -> str:
+    match verb:
+        case "deploy" | "start":
+            return "Starting"
+        case "stop":
+            return "Stopping"
+        case "destroy":
+            return "Stopping" if vm.power is Power.ON else "Destroyed"
+        case _:
+            return "Expunging"

@@ -1,0 +1,240 @@
+"""A node: one process that plays the roles csnode.toml names.
+
+The whole of "one executable, any roles": roles open side by side, each as soon as the data
+service answers, and close in the reverse order. Which other nodes there are makes no difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from msgspec.structs import replace
+
+from csnode import __version__, clock, health
+from csnode.bus.local import LocalBus
+from csnode.bus.zeromq import ZmqBus
+from csnode.config import KERNEL, BusConfig, Config, DirectoryConfig, HealthConfig
+from csnode.data.store import Store
+from csnode.directory.alone import AloneDirectory
+from csnode.directory.directory import Directory, Health, Member, Serving
+from csnode.directory.multicast import MulticastDirectory
+from csnode.directory.static import StaticDirectory
+from csnode.faults import Fault, Invalid, Unavailable
+from csnode.log import logger
+from csnode.plugins import found, load
+from csnode.role import Role
+from csnode.types import Struct
+
+AnyBus = LocalBus | ZmqBus
+ANNOUNCE_S = 1.0
+log = logger("node")
+
+
+def role_types(names: Sequence[str]) -> list[type[Role[Any]]]:
+    """The roles of these names; Invalid names the unknown one and those there are."""
+    return [load("roles", name) for name in names]
+
+
+def known_sections() -> dict[str, type[Struct]]:
+    """Every section that a csnode.toml may have: the kernel's, and each installed role's."""
+    return KERNEL | {name: load("roles", name).config_type() for name in found("roles")}
+
+
+class Node:
+    """Plays its roles until stopped."""
+
+    def __init__(
+        self, config: Config, bus: AnyBus | None = None, directory: Directory | None = None
+    ) -> None:
+        names = config.node.roles or tuple(found("roles"))
+        config.check(known_sections())
+        self.config, self.node = config, replace(config.node, roles=names)
+        self.roles: dict[str, Role[Any]] = {}
+        self.ready = False
+        self.draining = False
+        self._kinds = role_types(names)
+        self._bus, self._directory = bus, directory
+        self._number = 0
+        self._stopping = asyncio.Event()
+        self._told: tuple[Any, ...] = ()
+        self._loops: list[asyncio.Task[None]] = []
+
+    # -- running ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Play until stopped. A role that cannot open, or breaks, takes the node down.
+
+        Raises the Fault that kept a role from opening.
+        """
+        async with AsyncExitStack() as opened:
+            self.bus: AnyBus = await self._enter_bus(opened)
+            self.incarnation = int(clock.wall() * 1000)
+            self._announce()
+            try:
+                await self._play_all(opened)
+            except* Fault as faults:
+                raise _first(faults) from None
+
+    async def _play_all(self, opened: AsyncExitStack) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            playing = [tasks.create_task(self._play(kind, opened, tasks)) for kind in self._kinds]
+            telling = tasks.create_task(self._keep_announcing())
+            for task in playing:
+                await task
+            await self._serve_health(opened)
+            self.ready = True
+            self._announce()
+            log.info("ready", node=self.node.node_id, roles=self.node.roles)
+            await self._stopping.wait()
+            telling.cancel()
+            for task in self._loops:
+                task.cancel()
+
+    async def _play(
+        self, kind: type[Role[Any]], opened: AsyncExitStack, tasks: asyncio.TaskGroup
+    ) -> None:
+        store = Store(self.bus, kind.name, self.node.node_id)
+        config = self.config.section(kind.name, kind.config_type())
+        role = kind(config, self.node, self.bus, store)
+        role.health = self
+        if kind.needs_data:
+            await _answering(store)
+        await opened.enter_async_context(asynccontextmanager(role.opened)())
+        self.roles[kind.name] = role
+        for event, topic, reaction in role.reactions():
+            self.bus.subscribe(event, _quietly(kind.name, reaction), topic)
+        for seconds, turn in role.loops():
+            self._loops.append(tasks.create_task(_every(kind.name, seconds, turn)))
+        self._announce()
+
+    def stop(self) -> None:
+        """The first time: take nothing new on, finish what is under way, leave. Then: leave."""
+        if self.draining or not self.ready:
+            self._stopping.set()
+            return
+        self.draining = True
+        self.ready = False
+        self._announce()
+        self._draining = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        log.info("draining", node=self.node.node_id)
+        drains = (role.drain() for role in self.roles.values())
+        try:
+            async with asyncio.timeout(self.node.drain_seconds):
+                await asyncio.gather(*drains, return_exceptions=True)
+        except TimeoutError:
+            log.warning("work is still under way; others will go on with it")
+        self._stopping.set()
+
+    # -- the bus and the directory ---------------------------------------------------------
+
+    async def _enter_bus(self, opened: AsyncExitStack) -> AnyBus:
+        bus_config = self.config.section("bus", BusConfig)
+        if self._bus is not None:
+            return self._bus
+        if not bus_config.zeromq:
+            return LocalBus(await opened.enter_async_context(AloneDirectory()))
+        directory = self._directory or self._make_directory(bus_config)
+        await opened.enter_async_context(directory)
+        return await opened.enter_async_context(ZmqBus(bus_config, directory))
+
+    def _make_directory(self, bus_config: BusConfig) -> Directory:
+        config = self.config.section("directory", DirectoryConfig)
+        match config.kind:
+            case "alone":
+                return AloneDirectory()
+            case "multicast":
+                return MulticastDirectory(config, self.node.cluster, bus_config.secret)
+            case "static":
+                return StaticDirectory(config, self.node.cluster, bus_config.secret)
+            case other:
+                raise Invalid(f"[directory] kind {other!r}: there are multicast, static, alone")
+
+    def _announce(self) -> None:
+        """Tell the directory what we are, if that has changed."""
+        calls, events = self.bus.endpoints if isinstance(self.bus, ZmqBus) else ("", "")
+        serving = sorted(self.bus.serving().items())
+        health = Health.DRAINING if self.draining else Health.OK
+        told = (serving, health, tuple(self.roles))
+        if told == self._told:
+            return
+        self._told = told
+        self._number += 1
+        self.bus.directory.announce(
+            Member(
+                node=self.node.node_id,
+                cluster=self.node.cluster,
+                incarnation=self.incarnation,
+                number=self._number,
+                host=self.node.host_name,
+                roles=tuple(self.roles),
+                serves=tuple(Serving(contract=c, at=at) for c, at in serving),
+                calls=calls,
+                events=events,
+                health=health,
+                load=float(self.bus.in_flight),
+                version=__version__,
+            )
+        )
+
+    async def _keep_announcing(self) -> None:
+        while True:
+            await asyncio.sleep(ANNOUNCE_S)
+            self._announce()
+
+    # -- health ----------------------------------------------------------------------------
+
+    async def _serve_health(self, opened: AsyncExitStack) -> None:
+        config = self.config.section("health", HealthConfig)
+        if config.listen:
+            await opened.enter_async_context(health.serving(config.listen, self))
+
+    def troubles(self) -> Mapping[str, Sequence[str]]:
+        """What keeps each role from serving; a role that is not open yet says so."""
+        missing = {k.name: ("is not open yet",) for k in self._kinds if k.name not in self.roles}
+        return missing | {name: tuple(role.troubles()) for name, role in self.roles.items()}
+
+
+async def _answering(store: Store) -> None:
+    """Wait until the data service answers: nodes may start in any order."""
+    while True:
+        try:
+            await store.data.head(())
+        except Unavailable:
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+async def _every(role: str, seconds: float, turn: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await turn()
+        except Fault as fault:
+            log.info("turn failed", role=role, why=fault.message, detail=fault.detail)
+        except Exception:
+            log.exception("turn broke", role=role)
+        await asyncio.sleep(seconds)
+
+
+def _quietly(role: str, reaction: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
+    """A reaction that fails is no more than an event lost."""
+
+    async def react(event: Any) -> None:
+        try:
+            await reaction(event)
+        except Fault as fault:
+            log.info("reaction failed", role=role, why=fault.message)
+        except Exception:
+            log.exception("reaction broke", role=role)
+
+    return react
+
+
+def _first(faults: BaseExceptionGroup[Fault]) -> Fault:
+    inner = faults.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,1 @@
+"""Sagas: work that survives a crash, and cleans up after a failure."""

@@ -1,0 +1,127 @@
+"""How a saga is declared: steps in the order written, each with its undo beneath it.
+
+A step is a cached property that is remembered in the database: later steps read its result by
+its name. What a step adds to `self.change` is committed together with the record that it is
+done, so such changes happen exactly once. Calls to components happen at least once. If a step
+fails, every step that started is undone, last first.
+
+Steps run in the order of the class body. Changing the steps of a saga that may be in flight
+makes a new saga with an order of its own; jobs that began with the old one end with the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeGuard, TypeVar, get_type_hints, overload
+
+import msgspec
+
+from csnode.bus.bus import Bus
+from csnode.data.change import Change
+from csnode.data.store import Store
+from csnode.data.view import View
+from csnode.faults import Broken
+from csnode.model.job import Job
+from csnode.model.orders import Order
+from csnode.plugins import declared
+
+T = TypeVar("T")
+SagaT = TypeVar("SagaT", bound="Saga[Any]")
+OrderT = TypeVar("OrderT", bound=Order)
+ServiceT = TypeVar("ServiceT")
+
+
+class Step(Generic[T]):
+    """One step of a saga."""
+
+    def __init__(self, do: Callable[[Any], Awaitable[T]]) -> None:
+        self.do = do
+        self.undoing: Callable[[Any], Awaitable[None]] | None = None
+        self.name = do.__name__
+        self.__doc__ = do.__doc__
+
+    def undo(
+        self, undoing: Callable[[SagaT], Awaitable[None]]
+    ) -> Callable[[SagaT], Awaitable[None]]:
+        """What to do if this or a later step fails. It may not read this step's own result."""
+        self.undoing = undoing
+        return undoing
+
+    @cached_property
+    def result_type(self) -> Any:
+        return get_type_hints(self.do)["return"]
+
+    @overload
+    def __get__(self, saga: None, owner: type) -> Step[T]: ...
+    @overload
+    def __get__(self, saga: Saga[Any], owner: type) -> T: ...
+    def __get__(self, saga: Saga[Any] | None, owner: type) -> Step[T] | T:
+        if saga is None:
+            return self
+        if self.name not in saga.results:
+            raise Broken(f"step {self.name} has no result yet")
+        result: T = saga.results[self.name]
+        return result
+
+    def __str__(self) -> str:
+        return self.name
+
+
+step = Step
+
+
+def _is_step(member: object) -> TypeGuard[Step[Any]]:
+    return isinstance(member, Step)
+
+
+class Saga(Generic[OrderT]):
+    """The work one order asks for. `view` is a hint of what is there; `store` is the truth."""
+
+    order_type: ClassVar[type[Order]]
+    event: ClassVar[str] = ""  # what listEvents calls it, for example VM.START
+
+    def __init__(self, job: Job, order: OrderT, bus: Bus, store: Store, view: View) -> None:
+        self.job, self.order = job, order
+        self.bus, self.store, self.view = bus, store, view
+        self.results: dict[str, Any] = {}
+        self.change: Change = store.change()
+
+    def __init_subclass__(cls) -> None:
+        """Saga[SomeOrder] says whose saga it is; Saga[OrderT] is for others to build on."""
+        bases: tuple[Any, ...] = vars(cls).get("__orig_bases__", ())
+        order = bases[0].__args__[0] if bases else None
+        if isinstance(order, type) and issubclass(order, Order):
+            cls.order_type = order
+
+    async def succeeded(self) -> None:
+        """Add to `self.change` what is to be true in the moment the job is done."""
+
+    async def failed(self, why: str) -> None:
+        """Add to `self.change` what is to be true once everything is undone."""
+
+    def ask(self, contract: type[ServiceT], at: str | None = None) -> ServiceT:
+        """Whoever serves the contract, at one host or pool if given."""
+        return self.bus.ask(contract, at)
+
+    @classmethod
+    def steps(cls) -> tuple[Step[Any], ...]:
+        """The steps, in the order written."""
+        return tuple(filter(_is_step, vars(cls).values()))
+
+
+def sagas() -> dict[str, type[Saga[Any]]]:
+    """Every installed saga by its order's verb: those of the modules in the group csnode.sagas."""
+    found: dict[str, type[Saga[Any]]] = {}
+    for member in declared("sagas"):
+        if issubclass(member, Saga) and "order_type" in member.__dict__:
+            found[member.order_type.verb()] = member
+    return dict(sorted(found.items()))
+
+
+def order_of(kind: type[Saga[Any]], job: Job) -> Order:
+    """The job's order, typed. Raises Broken if it was written by an unknown version."""
+    try:
+        return msgspec.convert(job.order, kind.order_type)
+    except msgspec.ValidationError as error:
+        raise Broken(f"the order of job {job.id} cannot be read", detail=str(error)) from error

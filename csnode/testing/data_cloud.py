@@ -1,0 +1,160 @@
+"""A data service on a bus of its own, as the suites of csnode.testing.data use it."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csnode.bus.bus import Bus
+from csnode.bus.event import Entry, Event
+from csnode.bus.local import LocalBus
+from csnode.contracts.data import (
+    ChangeItem,
+    Commit,
+    Committed,
+    Create,
+    Data,
+    Update,
+)
+from csnode.data.rows import encoded
+from csnode.data.store import Store
+from csnode.directory.alone import AloneDirectory
+from csnode.faults import Fault
+from csnode.model.entity import Entity
+from csnode.model.network import Nic
+from csnode.model.template import Template
+from csnode.model.vm import Vm
+from csnode.types import (
+    AccountId,
+    DomainId,
+    NetworkId,
+    OfferingId,
+    TemplateId,
+    VmId,
+    ZoneId,
+)
+
+Turn = Callable[[], Awaitable[None]]
+ALL = ("vm", "zone", "pod", "lock", "range", "taken", "tally", "lease", "nic", "template")
+KEEP = 200_000
+
+
+class LossyBus(LocalBus):
+    """A bus that loses every event while it is deaf."""
+
+    deaf = False
+
+    def publish(self, event: Event) -> None:
+        if not self.deaf:
+            super().publish(event)
+
+
+class Cloud:
+    """A data service on a bus of its own, as roles see it."""
+
+    def __init__(self, serve: Callable[..., AbstractAsyncContextManager[Turn]]) -> None:
+        self._serve = serve
+        self._opened = AsyncExitStack()
+        self.turn: Turn
+
+    async def open(self, **settings: Any) -> None:
+        """Start the service, again if it ran already."""
+        await self.close()
+        self.bus = LossyBus(AloneDirectory())
+        self.store = Store(self.bus, "api", "node1")
+        self.data = self.bus.ask(Data)
+        self.turn = await self._opened.enter_async_context(self._serve(self.bus, **settings))
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+    async def commit(self, *changes: ChangeItem, token: str = "") -> Committed:
+        return await self.data.commit(Commit(changes=changes, token=token))
+
+    async def create(self, *rows: Entity) -> None:
+        """The rows, in one commit."""
+        await self.commit(*(created(row) for row in rows))
+
+    async def entries(self, after: int = 0, page: int = 7) -> list[tuple[str, Entry]]:
+        """The whole feed, read in small pages."""
+        found: list[tuple[str, Entry]] = []
+        while True:
+            feed = await self.data.feed(after, ALL, page)
+            found.extend(feed.entries)
+            if len(feed.entries) < page:
+                return found
+            after = feed.upto
+
+
+def created(row: Entity) -> Create:
+    """The change that makes the row."""
+    return Create(kind=row.kind, id=row.id, row=encoded(row))
+
+
+def updated(kind: type[Entity], id: str, by: str = "api", **columns: Any) -> Update:
+    """The change that writes those columns, in that role's name."""
+    return Update(kind=kind.kind, id=id, columns=encoded(columns), by=by)
+
+
+def vm(id: str, **columns: Any) -> Vm:
+    """A machine of account a1."""
+    given: dict[str, Any] = {"account": AccountId("a1"), "name": id, "cpus": 1} | columns
+    return Vm(
+        id=id,
+        domain=DomainId("d1"),
+        zone=ZoneId("z1"),
+        offering=OfferingId("o1"),
+        template=TemplateId("t1"),
+        memory_mib=64,
+        **given,
+    )
+
+
+def template(id: str) -> Template:
+    """An image nobody fetched yet."""
+    return Template(id=id, name=id, account=AccountId("a1"), domain=DomainId("d1"))
+
+
+def nic(id: str) -> Nic:
+    """A card with no address yet."""
+    return Nic(id=id, vm=VmId("v1"), network=NetworkId("n1"), mac="02:00:00:00:00:01")
+
+
+async def outcome(work: Awaitable[Any]) -> type[Fault] | None:
+    """The kind of fault it ended in, if any."""
+    try:
+        await work
+    except Fault as fault:
+        return type(fault)
+    return None
+
+
+async def outcomes(*works: Awaitable[Any]) -> Sequence[type[Fault] | None]:
+    """All of them, begun at once."""
+    return await asyncio.gather(*(outcome(work) for work in works))
+
+
+class Served:
+    """Base of the suites."""
+
+    @abstractmethod
+    def serving(self, bus: Bus, state: Path, feed_keep: int) -> AbstractAsyncContextManager[Turn]:
+        """A service over that directory; yields what makes its @every methods take a turn."""
+
+    @pytest.fixture
+    async def cloud(self, tmp_path: Path) -> AsyncGenerator[Cloud]:
+        """A service with no rows."""
+
+        def serve(bus: Bus, feed_keep: int = KEEP) -> AbstractAsyncContextManager[Turn]:
+            return self.serving(bus, tmp_path, feed_keep)
+
+        cloud = Cloud(serve)
+        await cloud.open()
+        yield cloud
+        await cloud.close()

@@ -1,0 +1,14 @@
+"""The [api] section of csnode.toml."""
+
+from __future__ import annotations
+
+from csnode.api.call import Options
+
+
+class ApiConfig(Options, forbid_unknown_fields=True):
+    """Where the API is served, what a client may cost us, and what users may do."""
+
+    listen: str = "127.0.0.1:8080"  # "[::1]:8080" for IPv6; empty: no HTTP
+    body_max: int = 2 * 1024 * 1024  # bytes of a POST; user data is 1 MiB, in Base64 and escapes
+    idle_seconds: float = 75.0  # a connection that sends nothing for so long is closed
+    body_seconds: float = 30.0  # how long a client may take to send its body

@@ -1,0 +1,249 @@
+"""The door: every request passes here, whatever brought it. Who asks, for what, what he is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from csnode import metrics
+from csnode.api.about import Rank
+from csnode.api.call import NOBODY, Asked, Call, Caller, Options
+from csnode.api.command import Answers, Declaration
+from csnode.api.parse import BY_SERVER, lowered
+from csnode.api.refers import check_references
+from csnode.api.shelf import Shelves
+from csnode.api.view import Shown, encoded, for_rank
+from csnode.clock import now, wall
+from csnode.data.store import Store
+from csnode.data.view import View
+from csnode.faults import Broken, Denied, Fault, Full, Invalid, Stale
+from csnode.log import logger
+from csnode.model.entity import Entity
+from csnode.model.event import UserEvent
+from csnode.model.identity import Account, AccountType, Standing, User
+from csnode.model.job import Job
+from csnode.types import AccountId
+from csnode.uuids import new_id
+from roles.api import envelope, session, sign
+from roles.api.envelope import Reply
+
+TRIES = 5  # of a command whose rows moved on while it ran
+RANKS = {
+    AccountType.USER: Rank.USER,
+    AccountType.DOMAIN_ADMIN: Rank.DOMAIN_ADMIN,
+    AccountType.ROOT_ADMIN: Rank.ROOT_ADMIN,
+}
+NOT_VERIFIED = "unable to verify user credentials and/or request signature"
+log = logger("api")
+
+
+class Door:
+    """Answers requests from one view; commits in one store."""
+
+    def __init__(
+        self, store: Store, view: View, commands: Mapping[str, Declaration], options: Options
+    ) -> None:
+        self.store, self.view, self.commands, self.options = store, view, commands, options
+        self.shelves = Shelves(view)
+        self._counters: dict[tuple[str, int], Any] = {}
+
+    async def answer(
+        self,
+        received: Mapping[str, str],
+        *,
+        post: bool = True,
+        cookies: Mapping[str, str] | None = None,
+        caller: Caller | None = None,
+    ) -> Reply:
+        """Never raises. With a `caller` given nobody is asked for credentials."""
+        began = now()
+        params = {lowered(name): value for name, value in received.items()}
+        name = received.get("command", "")
+        asked = Asked(command=name, params=params, post=post, cookies=cookies or {})
+        found = self.commands.get(name.lower())
+        declared = found if found is not None and found.name == name else None
+        rank = caller.rank if caller else None
+        try:
+            await self.view.fresh()
+            if caller is None:
+                caller = await self._caller(received, asked, declared)
+            rank = caller.rank
+            self._check(asked, declared, rank)
+            reply = await self._perform(asked, declared, caller)
+        except Fault as fault:
+            reply = self._refused(asked, declared, fault, rank)
+        except Exception as error:  # noqa: BLE001 (a bug of ours must not end the connection)
+            log.exception("a request failed", command=name)
+            reply = self._refused(asked, declared, Broken("", detail=str(error)), rank)
+        self._count(declared.name if declared else "unknown", reply.status)
+        metrics.REQUEST_S.observe(now() - began)
+        return reply
+
+    # -- who asks ----------------------------------------------------------------------------
+
+    async def _caller(
+        self, received: Mapping[str, str], asked: Asked, declared: Declaration | None
+    ) -> Caller:
+        if declared is not None and declared.open:
+            return NOBODY
+        key = asked.params.get("apikey")
+        if key:
+            return self._by_key(received, asked, key)
+        if asked.cookies.get(session.COOKIE):
+            held = await session.use(self.store, self.view, asked, self.options.session_seconds)
+            user = self.view.maybe(User, held.user)
+            if user is None or not self._may_act(user):
+                raise Denied("unable to verify user credentials", code=401)
+            return self._acting(user)
+        raise Denied(NOT_VERIFIED, code=401)
+
+    def _by_key(self, received: Mapping[str, str], asked: Asked, key: str) -> Caller:
+        users = self.view.by(User, "api_key", key)
+        user = users[0] if users else None
+        if (
+            user is None
+            or not user.secret_key
+            or not self._may_act(user)
+            or not sign.current(asked.params, wall())
+            or not sign.verified(received, user.secret_key)
+        ):
+            raise Denied(NOT_VERIFIED, code=401)
+        return self._acting(user)
+
+    def _may_act(self, user: User) -> bool:
+        account = self.view.maybe(Account, user.account)
+        enabled = Standing.ENABLED
+        return account is not None and user.standing is enabled and account.standing is enabled
+
+    def _acting(self, user: User) -> Caller:
+        account = self.view.get(Account, user.account)
+        return Caller(
+            user=_id(user), account=_id(account), domain=account.domain, rank=RANKS[account.type]
+        )
+
+    def _check(self, asked: Asked, declared: Declaration | None, rank: Rank) -> None:
+        """Whether there is such a command for him; the texts are the server's, case by case."""
+        name, by_key = asked.command, bool(asked.params.get("apikey"))
+        if declared is None:
+            if not name:
+                raise Denied(NOT_VERIFIED if by_key else "no command specified",
+                             code=401 if by_key else 400, cs=BY_SERVER)  # fmt: skip
+            if by_key:
+                raise Denied(
+                    f"The given command '{name}' either does not exist, is not available for user.",
+                    code=401,
+                )
+            if rank is Rank.ROOT_ADMIN:
+                raise Invalid(f"Unknown API command: {name}", code=432, cs=BY_SERVER)
+        if declared is None or rank < declared.allows:
+            raise Denied(
+                f"The API {name} does not exist or is not available for this account.",
+                code=432,
+                cs=BY_SERVER,
+            )
+
+    # -- what he asks for --------------------------------------------------------------------
+
+    async def _perform(self, asked: Asked, declared: Declaration | None, caller: Caller) -> Reply:
+        assert declared is not None  # _check saw to it
+        request = declared.table.read(asked.params)
+        for left in reversed(range(TRIES)):
+            change = self.store.change()
+            call = Call(caller, asked, self.view, change, self.shelves, self.options)
+            check_references(call, request)
+            result = await request.run(call)
+            try:
+                if change.items:
+                    self._record(call, declared, result)
+                    await change.commit()
+                    if not declared.is_async:  # a job is answered by its id alone
+                        await self.view.fresh()
+                break
+            except (Stale, Full) as fault:  # look again: the command may say better what is full
+                if not left or (isinstance(fault, Full) and left < TRIES - 1):
+                    raise
+                await self.view.fresh()
+        reply = envelope.reply(asked.params, declared, self._body(call, declared, result))
+        reply.headers.extend(call.headers)
+        return reply
+
+    def _body(self, call: Call, declared: Declaration, result: Any) -> bytes:
+        wrapper, key = declared.wrapper, declared.key
+        match declared.answers:
+            case Answers.LIST:
+                return envelope.listing(wrapper, key, result)
+            case Answers.SUCCESS:
+                return envelope.success(wrapper)
+            case Answers.JOB:
+                return envelope.bare(wrapper, b'{"jobid":"%b"}' % result.id.encode())
+            case Answers.CREATED:
+                ids = (result.object_id.encode(), result.id.encode())
+                return envelope.bare(wrapper, b'{"id":"%b","jobid":"%b"}' % ids)
+            case Answers.BARE:
+                return envelope.bare(wrapper, encoded(result))
+            case Answers.ENTITY:
+                rank = call.caller.rank
+                if isinstance(result, Shown):
+                    return envelope.entity(wrapper, key, for_rank(result, rank))
+                assert declared.shows is not None
+                shelf = self.shelves.of(declared.shows)
+                return envelope.entity(wrapper, key, shelf.encoded(result.id, rank))
+
+    def _record(self, call: Call, declared: Declaration, result: Any) -> None:
+        """One line in listEvents for a command that is worth one."""
+        if not declared.event:
+            return
+        job = result if isinstance(result, Job) else None
+        kind, id = "", ""
+        if job is not None:
+            kind, id = job.object_kind, job.object_id
+        elif isinstance(result, Entity):
+            kind, id = result.kind, result.id
+        owner = call.owner or self.view.maybe(Account, call.caller.account)
+        if owner is None:
+            return
+        what = f"{declared.name} of {kind} {id}" if id else declared.name
+        call.change.record(
+            UserEvent(
+                id=new_id(),
+                type=declared.event,
+                description=f"Scheduled async job for {what}" if job else f"Completed {what}",
+                account=AccountId(owner.id),
+                domain=owner.domain,
+                user=call.caller.user or None,
+                state="Scheduled" if job else "Completed",
+                job=_id(job) if job else None,
+                object_kind=kind,
+                object_id=id,
+                created=wall(),
+            )
+        )
+
+    # -- what he is told ---------------------------------------------------------------------
+
+    def _refused(
+        self, asked: Asked, declared: Declaration | None, fault: Fault, rank: Rank | None
+    ) -> Reply:
+        wrapper = declared.wrapper if declared else "errorresponse"
+        if fault.code == 432:
+            wrapper = "errorresponse"
+        if fault.code == 401 and not asked.command:
+            wrapper = "null"
+        if fault.detail:
+            log.info("refused", command=asked.command, why=fault.message, detail=fault.detail)
+        reply = envelope.refusal(asked.params, wrapper, envelope.told(fault, rank))
+        if fault.code == 401 and asked.cookies.get(session.COOKIE):
+            reply.headers.extend(session.no_cookie_headers())
+        return reply
+
+    def _count(self, command: str, code: int) -> None:
+        counter = self._counters.get((command, code))
+        if counter is None:
+            counter = metrics.REQUESTS.labels(command, str(code))
+            self._counters[command, code] = counter
+        counter.inc()
+
+
+def _id(row: Entity) -> Any:
+    """A row's id as its own type."""
+    return row.id

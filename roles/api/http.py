@@ -1,0 +1,168 @@
+"""HTTP: aiohttp in front of the door. It decodes, bounds what a client may cost, and traces."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
+
+from aiohttp import web
+
+from csnode import uuids
+from csnode.context import acting
+from csnode.faults import Fault, Invalid
+from csnode.log import logger
+from roles.api import envelope
+from roles.api.config import ApiConfig
+from roles.api.door import Door
+from roles.api.envelope import Reply
+
+FIELDS_MAX = 1000
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-XSS-Protection": "1;mode=block",
+    "Content-Security-Policy": "default-src 'none'",
+}
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_HELLO = b"csnode: the CloudStack API is at /client/api\n"
+log = logger("api.http")
+Routes = list[web.RouteDef]
+
+
+class Http:
+    """The routes of one door."""
+
+    def __init__(self, door: Door, config: ApiConfig) -> None:
+        self.door, self.config = door, config
+
+    def application(self, more: Routes) -> web.Application:
+        """The routes, and what the node adds (health)."""
+        app = web.Application(client_max_size=self.config.body_max)
+        app.add_routes(
+            [
+                web.route("*", "/client/api", self.api),
+                web.route("*", "/client/api/", self.api),
+                web.get("/", self.to_client),
+                web.get("/client", self.hello),
+                web.get("/client/", self.hello),
+                *more,
+            ]
+        )
+        return app
+
+    async def api(self, request: web.Request) -> web.Response:
+        """One API request."""
+        trace = _trace(request.headers.get("traceparent", ""))
+        with acting(trace=trace, caller="api"):
+            try:
+                received = decoded(request.rel_url.raw_query_string)
+                if request.method == "POST":
+                    received = await self._form(request) | received
+                elif request.method != "GET":
+                    raise Invalid(f"{request.method} is not supported; use GET or POST", code=405)
+                reply = await self.door.answer(
+                    received,
+                    post=request.method == "POST",
+                    cookies=request.cookies if "Cookie" in request.headers else None,
+                )
+            except Fault as fault:
+                reply = envelope.refusal({"response": "json"}, "errorresponse", fault)
+        return _response(reply, trace)
+
+    async def to_client(self, request: web.Request) -> web.Response:
+        """CloudStack's own redirect."""
+        del request
+        return web.Response(status=302, headers={"Location": "/client"})
+
+    async def hello(self, request: web.Request) -> web.Response:
+        """What somebody with a browser is told."""
+        del request
+        return web.Response(body=_HELLO, content_type="text/plain")
+
+    async def _form(self, request: web.Request) -> dict[str, str]:
+        """The parameters of a POST body, of which there may be none."""
+        try:
+            async with asyncio.timeout(self.config.body_seconds):
+                body = await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            most = self.config.body_max
+            raise Invalid(f"the body is larger than {most} bytes", code=413) from error
+        except TimeoutError as error:
+            raise Invalid("the body did not arrive in time", code=408) from error
+        if not body or request.content_type != "application/x-www-form-urlencoded":
+            return {}
+        return decoded(body.decode("utf-8", "replace"), last=False)
+
+
+def decoded(query: str, *, last: bool = True) -> dict[str, str]:
+    """Parameters by name; a token without = is ignored. Of a name given twice, last or first."""
+    found: dict[str, str] = {}
+    tokens = query.split("&", FIELDS_MAX)
+    if len(tokens) > FIELDS_MAX:
+        raise Invalid(f"more than {FIELDS_MAX} parameters", code=413)
+    for token in tokens:
+        name, equals, value = token.partition("=")
+        if equals:
+            name = unquote_plus(name)
+            if last or name not in found:
+                found[name] = unquote_plus(value)
+    return found
+
+
+@asynccontextmanager
+async def serving(door: Door, config: ApiConfig, more: Routes) -> AsyncGenerator[int]:
+    """Serve while the block runs; yields the port. Invalid if the address cannot be had."""
+    host, port = address(config.listen)
+    runner = web.AppRunner(
+        Http(door, config).application(more),
+        access_log=None,
+        keepalive_timeout=config.idle_seconds,
+        handler_cancellation=False,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=512)
+        try:
+            await site.start()
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise Invalid(f"[api] listen: cannot serve at {config.listen}: {why}") from error
+        bound: Any = runner.addresses[0]
+        log.info("the API is served", host=bound[0], port=bound[1])
+        yield bound[1]
+    finally:
+        await runner.cleanup()
+
+
+def address(listen: str) -> tuple[str, int]:
+    """Host and port of "127.0.0.1:8080" or "[::1]:8080"; Invalid."""
+    try:
+        parts = urlsplit(f"//{listen}")
+        port = parts.port
+    except ValueError:
+        parts, port = None, None
+    if parts is None or not parts.hostname or port is None:
+        raise Invalid(f'[api] listen: expected "address:port", got {listen!r}')
+    return parts.hostname, port
+
+
+def _trace(traceparent: str) -> str:
+    """The caller's W3C trace id, or a new one."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return found[1] if found else uuids.source.randbytes(16).hex()
+
+
+def _response(reply: Reply, trace: str) -> web.Response:
+    response = web.Response(
+        status=reply.status, body=reply.body, headers=SECURITY, reason=reply.reason or None
+    )
+    headers = response.headers
+    for name, value in reply.headers:
+        headers.add(name, value)
+    headers["X-Trace-Id"] = trace
+    return response
+
+

@@ -1,0 +1,89 @@
+"""The api role: the CloudStack API over HTTP.
+
+Serves HTTP at [api] listen. Writes intents, orders, sessions and user events. Owns nothing: any
+number of apis may run, and each answers from its own view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from csnode.api.call import Caller
+from csnode.api.command import kinds_shown, load_commands
+from csnode.data.view import View
+from csnode.model.event import UserEvent
+from csnode.model.host import Host, StoragePool
+from csnode.model.identity import Account, Domain, Session, User
+from csnode.model.job import Job
+from csnode.model.network import Network, Nic
+from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
+from csnode.model.place import Cluster, Pod, Zone
+from csnode.model.stock import Range, Tally
+from csnode.model.template import Template
+from csnode.model.vm import Vm
+from csnode.model.volume import Volume
+from csnode.role import Opened, Role, every
+from roles.api import session
+from roles.api.config import ApiConfig
+from roles.api.door import Door
+from roles.api.envelope import Reply
+from roles.api.http import serving
+
+KINDS = (
+    Zone, Pod, Cluster, Host, StoragePool, Offering, DiskOffering, NetworkOffering, OsType,
+    Template, Network, Nic, Volume, Vm, Job, UserEvent, User, Account, Domain, Session, Tally,
+    Range,
+)  # fmt: skip
+
+
+class ApiRole(Role[ApiConfig]):
+    """Any number, anywhere."""
+
+    name = "api"
+    health: Any = None  # the node's, which puts it here before opening; its routes are ours too
+    port = 0  # bound, once open
+
+    async def opened(self) -> Opened:
+        commands = load_commands()
+        more = sorted(kinds_shown() - set(KINDS), key=lambda kind: kind.kind)
+        self.view = View(self.store, (*KINDS, *more))
+        await self.view.open()
+        self.door = Door(self.store, self.view, commands, self.config)
+        async with AsyncExitStack() as stack:
+            stack.callback(self.view.close)
+            if self.config.listen:
+                self.port = await stack.enter_async_context(
+                    serving(self.door, self.config, self._health_routes())
+                )
+            yield
+
+    async def answer(
+        self,
+        params: Mapping[str, str],
+        *,
+        caller: Caller | None = None,
+        post: bool = True,
+        cookies: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """The door under HTTP: status, headers and body for parameters as received.
+
+        With a `caller` the request needs no credentials; without, it is checked like any other.
+        """
+        return await self.door.answer(params, caller=caller, post=post, cookies=cookies)
+
+    @every(seconds=60)
+    async def forget_sessions(self) -> None:
+        """Sessions end whether or not their owners come back."""
+        await session.sweep(self.store, self.view)
+
+    def troubles(self) -> Sequence[str]:
+        return () if hasattr(self, "view") and self.view.opened else ("the view is not filled yet",)
+
+    def _health_routes(self) -> list[Any]:
+        if self.health is None:
+            return []
+        from csnode.health import health_routes
+
+        return health_routes(self.health)

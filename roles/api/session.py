@@ -1,0 +1,104 @@
+"""Sessions: a cookie and a key, kept as digests so that a stolen database logs nobody in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+from csnode.api.call import Asked
+from csnode.clock import wall
+from csnode.data.change import Change
+from csnode.data.store import Store
+from csnode.data.view import View
+from csnode.faults import Denied, Fault
+from csnode.log import logger
+from csnode.model.identity import Session
+from csnode.types import UserId
+from csnode.uuids import new_secret
+
+COOKIE = "JSESSIONID"
+RENEW_S = 60.0  # a session in use is prolonged this often, not with every request
+log = logger("api.session")
+
+
+def digest(secret: str) -> str:
+    """What is kept of a secret that is long and random, so needs no salt."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def begin(change: Change, user: UserId, seconds: float) -> tuple[str, str]:
+    """Add a new session to the change; the cookie and the sessionkey for the client."""
+    cookie, key = new_secret(24), new_secret(20)
+    ends = wall() + seconds
+    change.create(Session(id=digest(cookie), user=user, key=digest(key), ends=ends))
+    return cookie, key
+
+
+def cookie_headers(cookie: str, key: str) -> list[tuple[str, str]]:
+    """Set-Cookie for a new session."""
+    return [
+        ("Set-Cookie", f"{COOKIE}={cookie}; Path=/client; HttpOnly"),
+        ("Set-Cookie", f"sessionkey={key}; Path=/client; HttpOnly"),
+    ]
+
+
+def no_cookie_headers() -> list[tuple[str, str]]:
+    """Set-Cookie that makes the client forget."""
+    return [
+        ("Set-Cookie", f'{COOKIE}=""; Path=/client; Max-Age=0'),
+        ("Set-Cookie", 'sessionkey=""; Path=/client; Max-Age=0'),
+    ]
+
+
+def find(view: View, asked: Asked) -> Session | None:
+    """The session that the cookie names, whether or not the key is right."""
+    cookie = asked.cookies.get(COOKIE, "")
+    return view.maybe(Session, digest(cookie)) if cookie else None
+
+
+def key_is_right(session: Session, params: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
+    """The sessionkey comes as a parameter or as a cookie; if both are there, both are right."""
+    given = [k for k in (params.get("sessionkey"), cookies.get("sessionkey")) if k]
+    return bool(given) and all(hmac.compare_digest(digest(k), session.key) for k in given)
+
+
+async def use(store: Store, view: View, asked: Asked, seconds: float) -> Session:
+    """The session of a request, prolonged. Denied (401) if there is none, and it is then over."""
+    session = find(view, asked)
+    if session is not None and session.ends > wall():
+        if key_is_right(session, asked.params, asked.cookies):
+            if session.ends < wall() + seconds - RENEW_S:
+                await _quietly(_update(store, session, wall() + seconds))
+            return session
+        await _quietly(_delete(store, session))
+    raise Denied("unable to verify user credentials", code=401)
+
+
+async def sweep(store: Store, view: View) -> None:
+    """Delete what has ended; any number of apis may do it at once."""
+    change = store.change()
+    for session in view.all(Session):
+        if session.ends <= wall():
+            change.delete(Session, session.id)
+    await change.commit()
+
+
+def _update(store: Store, session: Session, ends: float) -> Change:
+    change = store.change()
+    change.update(Session, session.id, ends=ends)
+    return change
+
+
+def _delete(store: Store, session: Session) -> Change:
+    change = store.change()
+    change.delete(Session, session.id)
+    return change
+
+
+async def _quietly(change: Change) -> None:
+    """Another api may have ended the session meanwhile."""
+    try:
+        await change.commit()
+    except Fault as fault:
+        log.info("a session was not written", why=fault.message)

@@ -1,0 +1,200 @@
+"""Hosts and storage pools, as root admins see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Annotated, Any, ClassVar
+
+from csnode.api.about import About, Date, Long, Word
+from csnode.api.view import Depends, Shown, date, shows
+from csnode.data.view import View
+from csnode.model.entity import Entity
+from csnode.model.host import Host, Seen, StoragePool
+from csnode.model.place import Cluster, Pod, Zone
+from csnode.model.vm import Vm
+from csnode.model.volume import Volume
+from roles.api.views.place import allocation
+
+MIB = 1024 * 1024
+
+
+class HostView(Shown):
+    """A host."""
+
+    key: ClassVar[str] = "host"
+    of: ClassVar[type[Entity]] = Host
+
+    id: Annotated[str, About("the id of the host")]
+    name: Annotated[str, About("its name")]
+    type: Annotated[str, About("Routing"), Word("type")]
+    state: Annotated[
+        str, About("Connecting, Up, Disconnected, Alert or Down"), Word("status")
+    ]  # fmt: skip
+    resource_state: Annotated[str, About("Enabled or Disabled")]
+    ip_address: Annotated[str, About("its address")]
+    zone_id: Annotated[str, About("the zone it is in")]
+    zone_name: Annotated[str | None, About("the name of that zone")] = None
+    pod_id: Annotated[str, About("the pod it is in")]
+    pod_name: Annotated[str | None, About("the name of that pod")] = None
+    cluster_id: Annotated[str, About("the cluster it is in")]
+    cluster_name: Annotated[str | None, About("the name of that cluster")] = None
+    cluster_type: Annotated[str, About("CloudManaged")]
+    hypervisor: Annotated[str, About("what runs its machines"), Word("hypervisortype")]
+    version: Annotated[str, About("the version of csnode on it")]
+    cpu_number: Annotated[int, About("processors")]
+    cpu_speed: Annotated[Long, About("MHz of each")]
+    cpu_with_overprovisioning: Annotated[str, About("MHz that may be given out")]
+    cpu_allocated: Annotated[str, About("of that, given out, in percent")]
+    cpu_allocated_value: Annotated[Long, About("MHz given out")]
+    cpu_allocated_percentage: Annotated[str, About("the same in percent")]
+    cpu_allocated_with_overprovisioning: Annotated[str, About("the same in percent")]
+    memory_total: Annotated[Long, About("bytes")]
+    memory_with_overprovisioning: Annotated[str, About("bytes that may be given out")]
+    memory_allocated: Annotated[Long, About("of that, bytes given out")]
+    memory_allocated_bytes: Annotated[Long, About("of that, bytes given out")]
+    memory_allocated_percentage: Annotated[str, About("the same in percent")]
+    host_tags: Annotated[str | None, About("its tags")] = None
+    created: Annotated[Date | None, About("when it was enrolled")] = None
+    disconnected: Annotated[Date | None, About("when it was last heard of, if it is not Up")] = None
+    capabilities: Annotated[str, About("hvm")]
+    events: Annotated[str, About("what may happen to it now")]
+    ha_host: Annotated[bool, About("whether it is kept for restarts")]
+    has_enough_capacity: Annotated[bool, About("whether it has room left")]
+    is_local_storage_active: Annotated[bool, About("whether it has a pool of its own")]
+    suitable_for_migration: Annotated[bool, About("whether a machine may move here")]
+
+    @classmethod
+    def made(cls, row: Host, view: View) -> HostView:
+        zone, pod = view.maybe(Zone, row.zone), view.maybe(Pod, row.pod)
+        cluster = view.maybe(Cluster, row.cluster)
+        machines = view.by(Vm, "host", row.id)
+        mhz = int(row.cpus * row.cpu_mhz * (cluster.cpu_overcommit if cluster else 1))
+        memory = int(row.memory_mib * MIB * (cluster.memory_overcommit if cluster else 1))
+        mhz_used = sum(vm.cpus * vm.cpu_mhz for vm in machines)
+        memory_used = sum(vm.memory_mib for vm in machines) * MIB
+        return cls(
+            id=row.id,
+            name=row.name,
+            type="Routing",
+            state=row.seen,
+            resource_state=allocation(row.enabled),
+            ip_address=row.address,
+            zone_id=row.zone,
+            zone_name=zone.name if zone else None,
+            pod_id=row.pod,
+            pod_name=pod.name if pod else None,
+            cluster_id=row.cluster,
+            cluster_name=cluster.name if cluster else None,
+            cluster_type="CloudManaged",
+            hypervisor=row.hypervisor,
+            version=row.version,
+            cpu_number=row.cpus,
+            cpu_speed=row.cpu_mhz,
+            cpu_with_overprovisioning=str(mhz),
+            cpu_allocated=_percent(mhz_used, mhz),
+            cpu_allocated_value=mhz_used,
+            cpu_allocated_percentage=_percent(mhz_used, mhz),
+            cpu_allocated_with_overprovisioning=_percent(mhz_used, mhz),
+            memory_total=row.memory_mib * MIB,
+            memory_with_overprovisioning=str(memory),
+            memory_allocated=memory_used,
+            memory_allocated_bytes=memory_used,
+            memory_allocated_percentage=_percent(memory_used, memory),
+            host_tags=",".join(row.tags) or None,
+            created=date(row.created),
+            disconnected=None if row.seen is Seen.UP else date(row.seen_since),
+            capabilities="hvm",
+            events="",
+            ha_host=False,
+            has_enough_capacity=mhz_used < mhz and memory_used < memory,
+            is_local_storage_active=bool(view.by(StoragePool, "host", row.id)),
+            suitable_for_migration=False,
+        )
+
+
+class StoragePoolView(Shown):
+    """A storage pool."""
+
+    key: ClassVar[str] = "storagepool"
+    of: ClassVar[type[Entity]] = StoragePool
+
+    id: Annotated[str, About("the id of the pool")]
+    name: Annotated[str, About("its name")]
+    zone_id: Annotated[str, About("the zone it is in")]
+    zone_name: Annotated[str | None, About("the name of that zone")] = None
+    pod_id: Annotated[str | None, About("the pod it is in")] = None
+    pod_name: Annotated[str | None, About("the name of that pod")] = None
+    cluster_id: Annotated[str | None, About("the cluster it is in")] = None
+    cluster_name: Annotated[str | None, About("the name of that cluster")] = None
+    hypervisor: Annotated[str | None, About("what runs the machines of that cluster")] = None
+    scope: Annotated[str, About("HOST, CLUSTER or ZONE: from where it is reached")]
+    state: Annotated[
+        str, About("Up, Disabled, or Maintenance while it is away"), Word("storagepoolstatus")
+    ]
+    type: Annotated[str, About("what it is made of")]
+    path: Annotated[str, About("where it is")]
+    ip_address: Annotated[str, About("the address of the host it is on")]
+    provider: Annotated[str, About("DefaultPrimary")]
+    disk_size_total: Annotated[Long, About("bytes")]
+    disk_size_used: Annotated[Long, About("of that, bytes written")]
+    disk_size_allocated: Annotated[Long, About("bytes promised to volumes")]
+    tags: Annotated[str | None, About("its tags")] = None
+    created: Annotated[Date | None, About("when it was enrolled")] = None
+    suitable_for_migration: Annotated[bool, About("whether a volume may move here")]
+
+    @classmethod
+    def made(cls, row: StoragePool, view: View) -> StoragePoolView:
+        zone, pod = view.maybe(Zone, row.zone), view.maybe(Pod, row.pod)
+        cluster = view.maybe(Cluster, row.cluster)
+        state = "Up" if row.up else "Maintenance"
+        return cls(
+            id=row.id,
+            name=row.name,
+            zone_id=row.zone,
+            zone_name=zone.name if zone else None,
+            pod_id=row.pod,
+            pod_name=pod.name if pod else None,
+            cluster_id=row.cluster,
+            cluster_name=cluster.name if cluster else None,
+            hypervisor=cluster.hypervisor if cluster else None,
+            scope="HOST" if row.host else "CLUSTER" if row.cluster else "ZONE",
+            state=state if row.enabled else "Disabled",
+            type=row.type,
+            path=row.path,
+            ip_address=row.address,
+            provider="DefaultPrimary",
+            disk_size_total=row.total_bytes,
+            disk_size_used=row.used_bytes,
+            disk_size_allocated=sum(v.size for v in view.by(Volume, "pool", row.id)),
+            tags=",".join(row.tags) or None,
+            created=date(row.created),
+            suitable_for_migration=False,
+        )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole if whole else 0:.2f}%"
+
+
+def _host_of(row: Any, _: View) -> Iterable[str]:
+    return (row.host,) if row.host else ()
+
+
+def _pool_of(row: Volume, _: View) -> Iterable[str]:
+    return (row.pool,) if row.pool else ()
+
+
+HostView.depends = (
+    Depends(kind=Vm, finds=_host_of, matters=attrgetter("host", "cpus", "cpu_mhz", "memory_mib")),
+    Depends(kind=StoragePool, finds=_host_of, matters=attrgetter("host")),
+    shows(Zone, Host, "zone", "name"),
+    shows(Pod, Host, "pod", "name"),
+    shows(Cluster, Host, "cluster"),
+)
+StoragePoolView.depends = (
+    Depends(kind=Volume, finds=_pool_of, matters=attrgetter("pool", "size")),
+    shows(Zone, StoragePool, "zone", "name"),
+    shows(Pod, StoragePool, "pod", "name"),
+    shows(Cluster, StoragePool, "cluster", "name", "hypervisor"),
+)

@@ -1,0 +1,1 @@
+"""The compute role: runs machines on the host it is on."""

@@ -1,0 +1,1 @@
+"""What the compute role can drive: libvirt, and simulated hosts."""

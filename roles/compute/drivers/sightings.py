@@ -1,0 +1,40 @@
+"""Power changes, handed from where a driver hears of them to whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from weakref import WeakSet
+
+from csnode.drivers.hypervisor import Sighting
+
+
+class Sightings:
+    """Each watcher gets every sighting told since it asked, in order, until the end.
+
+    A watcher that nobody holds any more is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._queues: WeakSet[asyncio.Queue[Sighting | None]] = WeakSet()
+
+    def tell(self, sighting: Sighting) -> None:
+        """Hand it to all who watch now."""
+        for queue in self._queues:
+            queue.put_nowait(sighting)
+
+    def end(self) -> None:
+        """There is nothing more to see."""
+        for queue in self._queues:
+            queue.put_nowait(None)
+
+    def watch(self) -> AsyncIterator[Sighting]:
+        """Sightings from this moment on, even if the first is asked for later."""
+        queue: asyncio.Queue[Sighting | None] = asyncio.Queue()
+        self._queues.add(queue)
+        return _follow(queue)
+
+
+async def _follow(queue: asyncio.Queue[Sighting | None]) -> AsyncIterator[Sighting]:
+    while (sighting := await queue.get()) is not None:
+        yield sighting

@@ -1,0 +1,185 @@
+"""The simulated hypervisor: a host in memory, with the delays and failures it is told to have.
+
+The host itself (SimMachines) stands outside the driver, as a real one does: a driver that is
+left and entered again, or a role that is restarted, finds its machines as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Annotated, ClassVar, Literal, Self
+
+from msgspec import Meta
+
+from csnode import uuids
+from csnode.drivers.hypervisor import Hypervisor, Sighting
+from csnode.faults import Fault, NotFound, Refused, Unavailable
+from csnode.model.machine import Domain, HostFacts
+from csnode.types import Power, Struct, VmId
+from roles.compute.drivers.domain_xml import check_size
+from roles.compute.drivers.sightings import Sightings
+
+CONSOLE_BYTES = 64 * 1024
+Verb = Literal["ensure_running", "ensure_off", "ensure_absent", "reboot"]
+
+
+class SimOptions(Struct, forbid_unknown_fields=True):
+    """How large a simulated host is, how slow, and how often it fails."""
+
+    cpus: int = 64
+    cpu_mhz: int = 2000
+    memory_mib: int = 256 * 1024
+    latency_s: float = 0.0  # of each verb that changes something
+    fail: Annotated[float, Meta(ge=0, le=1)] = 0.0  # the chance that a verb fails
+    fail_verbs: tuple[Verb, ...] = ()  # which may; empty: all
+    fault: Literal["Refused", "Unavailable"] = "Unavailable"
+
+
+class SimMachine:
+    """One machine of a simulated host."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self.power = Power.OFF
+        self.console = b""
+
+    def boot(self) -> None:
+        self.power = Power.ON
+        text = f"{self.domain.title}: simulated machine\r\nREADY hostname={self.domain.name}\r\n"
+        self.console = (self.console + text.encode())[-CONSOLE_BYTES:]
+
+
+class SimMachines:
+    """A simulated host: its machines, and who is told of their power. Outlives every driver."""
+
+    def __init__(self) -> None:
+        self.machines: dict[VmId, SimMachine] = {}
+        self.listeners: set[Callable[[Sighting], None]] = set()
+
+    def start(self, domain: Domain) -> None:
+        """A running machine is left as it is."""
+        machine = self.machines.get(domain.vm)
+        if machine is None or machine.power is Power.OFF:
+            machine = self.machines.setdefault(domain.vm, SimMachine(domain))
+            machine.domain = domain
+            machine.boot()
+            self._tell(domain.vm, Power.ON)
+
+    def halt(self, vm: VmId) -> None:
+        """The machine goes off: by itself, or because it was made to."""
+        machine = self.machines[vm]
+        if machine.power is Power.ON:
+            machine.power = Power.OFF
+            self._tell(vm, Power.OFF)
+
+    def forget(self, vm: VmId) -> None:
+        """Nothing of the machine is left."""
+        if self.machines.pop(vm, None):
+            self._tell(vm, Power.ABSENT)
+
+    def lose_power(self) -> None:
+        """All machines go off, and nobody is told: as if the host had been switched off and on."""
+        for machine in self.machines.values():
+            machine.power = Power.OFF
+
+    def _tell(self, vm: VmId, power: Power) -> None:
+        for listener in tuple(self.listeners):
+            listener(Sighting(vm=vm, power=power))
+
+
+_outside: dict[str, SimMachines] = {}
+
+
+def outside(host: str) -> SimMachines:
+    """The simulated host of that id, as it stands; tests look at it, and meddle with it."""
+    return _outside.setdefault(host, SimMachines())
+
+
+def reset() -> None:
+    """Forget every simulated host; drivers entered before keep the one they had."""
+    _outside.clear()
+
+
+class SimHypervisor(Hypervisor):
+    """Drives the simulated host whose id is its seat's."""
+
+    options_type: ClassVar[type[Struct]] = SimOptions
+    options: SimOptions
+
+    async def __aenter__(self) -> Self:
+        self._sightings = Sightings()
+        self._host = outside(self.seat.id)
+        self._host.listeners.add(self._sightings.tell)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._host.listeners.discard(self._sightings.tell)
+        self._sightings.end()
+
+    async def describe(self) -> HostFacts:
+        return HostFacts(
+            name=self.seat.name,
+            address=self.seat.address,
+            hypervisor="Simulator",
+            cpus=self.options.cpus,
+            cpu_mhz=self.options.cpu_mhz,
+            memory_mib=self.options.memory_mib,
+            version="sim",
+        )
+
+    async def ensure_running(self, domain: Domain) -> Power:
+        check_size(domain)
+        await self._act("ensure_running")
+        self._host.start(domain)
+        return Power.ON
+
+    async def ensure_off(self, vm: VmId, forced: bool) -> Power:  # noqa: ARG002 (same either way)
+        """A simulated guest shuts down as soon as it is asked."""
+        await self._act("ensure_off")
+        if vm not in self._host.machines:
+            return Power.ABSENT
+        self._host.halt(vm)
+        return Power.OFF
+
+    async def ensure_absent(self, vm: VmId) -> None:
+        await self._act("ensure_absent")
+        if vm in self._host.machines:
+            self._host.halt(vm)
+            self._host.forget(vm)
+
+    async def reboot(self, vm: VmId, forced: bool) -> Power:  # noqa: ARG002 (same either way)
+        await self._act("reboot")
+        machine = self._host.machines.get(vm)
+        if machine is None or machine.power is not Power.ON:
+            raise Refused(f"machine {vm} does not run on {self.seat.name}, so it cannot reboot")
+        machine.boot()
+        return Power.ON
+
+    async def survey(self) -> dict[VmId, Power]:
+        return {vm: machine.power for vm, machine in self._host.machines.items()}
+
+    def watch(self) -> AsyncIterator[Sighting]:
+        return self._sightings.watch()
+
+    async def console(self, vm: VmId) -> bytes:
+        machine = self._host.machines.get(vm)
+        if machine is None:
+            raise NotFound(f"no machine {vm} on {self.seat.name}")
+        return machine.console
+
+    async def _act(self, verb: Verb) -> None:
+        """Take the time the verb takes, and fail if its time has come."""
+        options = self.options
+        if options.latency_s > 0:
+            await asyncio.sleep(options.latency_s)
+        may_fail = not options.fail_verbs or verb in options.fail_verbs
+        if may_fail and options.fail and uuids.source.random() < options.fail:
+            fault: type[Fault] = Refused if options.fault == "Refused" else Unavailable
+            raise fault(f"simulated host {self.seat.name} failed at {verb}")

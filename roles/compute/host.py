@@ -1,0 +1,185 @@
+"""One host: serves Compute there, and reports what power its machines really have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from csnode.context import Fences
+from csnode.contracts.compute import Compute
+from csnode.data.store import Store
+from csnode.drivers.hypervisor import Hypervisor
+from csnode.faults import Fault, NotFound, Unavailable
+from csnode.log import logger
+from csnode.model.machine import Domain, HostFacts
+from csnode.model.vm import Vm
+from csnode.types import HostId, Power, VmId
+
+T = TypeVar("T")
+log = logger("compute")
+
+
+class HostCompute(Compute):
+    """Asks the hypervisor for one thing at a time for each machine, and tells what came of it."""
+
+    def __init__(self, id: HostId, hypervisor: Hypervisor, store: Store) -> None:
+        self.id = id
+        self.suspect = False  # it did not answer the last time; a survey will tell
+        self.trouble = ""  # why the last survey failed
+        self._hypervisor, self._store = hypervisor, store
+        self._fences = Fences()
+        self._locks: WeakValueDictionary[VmId, asyncio.Lock] = WeakValueDictionary()
+        self._told: dict[VmId, Power] = {}  # what was written last; not here: nothing, or ABSENT
+        self._work: set[asyncio.Task[Any]] = set()
+
+    # -- Compute ---------------------------------------------------------------------------
+
+    async def describe(self) -> HostFacts:
+        return await self._asked(self._hypervisor.describe())
+
+    async def ensure_running(self, domain: Domain) -> Power:
+        async def verb() -> Power:
+            power = await self._asked(self._hypervisor.ensure_running(domain))
+            await self._tell(domain.vm, power)
+            return power
+
+        return await self._ordered(domain.vm, verb)
+
+    async def ensure_off(self, vm: VmId, forced: bool) -> Power:
+        async def verb() -> Power:
+            power = await self._asked(self._hypervisor.ensure_off(vm, forced))
+            await self._tell_if_ours(vm, power)
+            return power
+
+        return await self._ordered(vm, verb)
+
+    async def ensure_absent(self, vm: VmId) -> None:
+        async def verb() -> None:
+            await self._asked(self._hypervisor.ensure_absent(vm))
+            await self._tell_if_ours(vm, Power.ABSENT)
+
+        await self._ordered(vm, verb)
+
+    async def reboot(self, vm: VmId, forced: bool) -> Power:
+        async def verb() -> Power:
+            power = await self._asked(self._hypervisor.reboot(vm, forced))
+            await self._tell_if_ours(vm, power)
+            return power
+
+        return await self._ordered(vm, verb)
+
+    async def survey(self) -> dict[VmId, Power]:
+        return await self._asked(self._hypervisor.survey())
+
+    async def console(self, vm: VmId) -> bytes:
+        return await self._hypervisor.console(vm)
+
+    # -- what happens by itself ------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Look at each machine that seems to have changed; a sighting may be old by now."""
+        async for sighting in self._hypervisor.watch():
+            vm = sighting.vm
+            if vm in self._locks or sighting.power is not self._told.get(vm, Power.ABSENT):
+                self._begin(self._look_quietly(vm))
+
+    async def compare(self, rows: Sequence[Vm]) -> None:
+        """Correct the rows of this host whose machines have another power than they say."""
+        try:
+            seen = await self.survey()
+        except Fault as fault:
+            if not self.trouble:
+                log.warning("cannot survey the host", host=self.id, why=fault.message)
+            self.suspect, self.trouble = True, fault.message
+            return
+        self.suspect, self.trouble = False, ""
+        for row in rows:
+            vm = VmId(row.id)
+            if vm not in self._locks and row.power is not seen.get(vm, Power.ABSENT):
+                await self._look_quietly(vm)
+
+    async def finish(self) -> None:
+        """Wait for everything that is under way."""
+        await asyncio.gather(*self._work, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stop waiting for what is under way; whoever ordered it will ask again."""
+        for task in self._work:
+            task.cancel()
+        await self.finish()
+
+    # -- one machine -----------------------------------------------------------------------
+
+    async def _ordered(self, vm: VmId, verb: Callable[[], Awaitable[T]]) -> T:
+        """Run the verb alone on its machine, to its end: the caller may stop waiting before."""
+
+        async def alone() -> T:
+            async with self._lock(vm):
+                self._fences.check(vm)
+                return await verb()
+
+        return await asyncio.shield(self._begin(alone()))
+
+    async def _look(self, vm: VmId) -> None:
+        async with self._lock(vm):
+            power = (await self.survey()).get(vm, Power.ABSENT)
+            await self._tell_if_ours(vm, power)
+
+    async def _look_quietly(self, vm: VmId) -> None:
+        try:
+            await self._look(vm)
+        except Fault as fault:  # the next survey finds it
+            log.info("cannot report a machine yet", vm=vm, why=fault.message)
+
+    def _lock(self, vm: VmId) -> asyncio.Lock:
+        return self._locks.setdefault(vm, asyncio.Lock())
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left to hear of it
+
+    # -- what the store and the node are told ----------------------------------------------
+
+    async def _tell_if_ours(self, vm: VmId, power: Power) -> None:
+        """The machine may run on another host by now: then its power is not ours to report."""
+        try:
+            row = await self._store.get(Vm, vm)
+        except NotFound:
+            self._told.pop(vm, None)
+            return
+        if row.host not in {None, self.id}:
+            self._told.pop(vm, None)
+        elif row.power is not power:
+            await self._tell(vm, power)
+        else:
+            self._remember(vm, power)
+
+    async def _tell(self, vm: VmId, power: Power) -> None:
+        try:
+            await self._store.observe(Vm, vm, power=power)
+        except NotFound:  # the row is gone, and with it who wanted to know
+            power = Power.ABSENT
+        self._remember(vm, power)
+
+    def _remember(self, vm: VmId, power: Power) -> None:
+        if power is Power.ABSENT:
+            self._told.pop(vm, None)
+        else:
+            self._told[vm] = power
+
+    async def _asked(self, asking: Awaitable[T]) -> T:
+        """Await the hypervisor, and note if it does not answer at all."""
+        try:
+            return await asking
+        except Unavailable:
+            self.suspect = True
+            raise

@@ -1,0 +1,1 @@
+"""The data role: every object in the cloud, and the numbered feed of their changes."""

@@ -1,0 +1,145 @@
+"""A batch: the commits that share one transaction, numbered, and ready to be written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import MetaData, Table, bindparam, func, literal_column, select
+from sqlalchemy.dialects.sqlite import insert
+
+from csnode.bus.event import Changed, Entry
+from csnode.contracts.data import Commit, Committed
+from roles.data.change import apply
+from roles.data.draft import Draft
+from roles.data.kind import Kind
+from roles.data.layer import Committed as Rows
+from roles.data.layer import Layer, Row
+from roles.data.schema import compiled
+
+_answer = msgspec.json.Decoder(Committed)
+_encode = msgspec.json.Encoder().encode
+
+
+class HistoryStatements:
+    """What is written besides the rows."""
+
+    def __init__(self, tables: MetaData) -> None:
+        feed, head, token = (tables.tables[name] for name in ("feed", "head", "token"))
+        heads = insert(head)
+        heads = heads.on_conflict_do_update(
+            index_elements=["kind"], set_={"number": heads.excluded.number}
+        )
+        self.feed = compiled(feed.insert(), ("number", "kind", "id", "revision", "row", "at"))
+        self.head = compiled(heads, ("kind", "number"))
+        self.token = compiled(token.insert(), ("token", "answer", "at"))
+        self.answer = compiled(
+            select(token.c.answer).where(token.c.token == bindparam("is")), ("is",)
+        )
+        self.old_token = compiled(
+            select(func.min(token.c.token)).where(token.c.at < bindparam("before")), ("before",)
+        )
+        self.trim_feed = compiled(
+            feed.delete().where(feed.c.number <= bindparam("upto")), ("upto",)
+        )
+        self.trim_tokens = compiled(_old_tokens(token), ("before", "limit"))
+
+
+def _old_tokens(token: Table) -> Any:
+    old = select(token.c.token).where(token.c.at < bindparam("before"))
+    some = old.limit(bindparam("limit")).offset(literal_column("0"))
+    return token.delete().where(token.c.token.in_(some))
+
+
+class Batch:
+    """Takes commits one by one; each gets an answer or a Fault, and hurts no other."""
+
+    def __init__(self, rows: Rows, sql: HistoryStatements, now: float) -> None:
+        self.layer = Layer(rows)
+        self.floor = rows.floor
+        self.number = rows.last
+        self.heads: dict[str, int] = {}
+        self._rows, self._sql, self._now = rows, sql, now
+        self._entries: dict[str, list[Entry]] = defaultdict(list)
+        self._feed: list[tuple[Any, ...]] = []
+        self._tokens: dict[str, Committed] = {}
+        self._trims: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
+
+    def add(self, commit: Commit, stored_answer: bytes) -> Committed:
+        """The commit's answer, true once the batch is on disk; or its Fault.
+
+        `stored_answer` is what an earlier batch answered to its token.
+        """
+        if stored_answer:
+            return _answer.decode(stored_answer)
+        if commit.token and (known := self._tokens.get(commit.token)):
+            return known
+        draft = Draft(self.layer, self._rows, self._now)
+        for item in commit.changes:
+            apply(draft, item)
+        for (kind, id), row in draft.rows.items():
+            if row.text or self.layer.find(kind, id).text:  # not: made and removed again
+                self._enter(kind, id, row)
+        self.layer.absorb(draft)
+        answer = Committed(number=self.number, got=tuple(draft.got))
+        if commit.token:
+            self._tokens[commit.token] = answer
+        return answer
+
+    def _enter(self, kind: Kind, id: str, row: Row) -> None:
+        self.number = number = self.number + 1
+        name = kind.name
+        self.heads[name] = number
+        self._entries[name].append(Entry(number=number, id=id, revision=row.revision, row=row.text))
+        self._feed.append((number, name, id, row.revision, row.text.decode(), self._now))
+
+    def trim(self, upto: int, tokens_before: float, limit: int) -> None:
+        """Forget the feed up to that number, and some tokens older than that."""
+        self._trims.append((self._sql.trim_tokens, [(tokens_before, limit)]))
+        if upto > self.floor:
+            self._trims.append((self._sql.trim_feed, [(upto,)]))
+            self.floor = upto
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self._feed or self._tokens or self._trims)
+
+    def work(self) -> Iterator[tuple[str, Sequence[tuple[Any, ...]]]]:
+        """Statements and their rows. Deletions come first: they free unique values."""
+        deleted: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        written: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        for (kind, id), row in self.layer.rows.items():
+            sql, text = kind.sql, row.text.decode()
+            again = bool(kind.unique)  # values may have changed hands in any order
+            if row.stored and (again or not text):
+                deleted[sql.delete].append((id,))
+            if not text:
+                continue
+            if again or not row.stored:
+                written[sql.insert].append((id, row.revision, text, *(row.keys or ())))
+            elif row.keys is None:
+                written[sql.update].append((row.revision, text, id))
+            else:
+                written[sql.update_keys].append((row.revision, text, *row.keys, id))
+        yield from deleted.items()
+        yield from written.items()
+        yield self._sql.feed, self._feed
+        yield self._sql.head, list(self.heads.items())
+        answers = [(t, _encode(a).decode(), self._now) for t, a in self._tokens.items()]
+        yield self._sql.token, answers
+        yield from self._trims
+
+    def done(self) -> list[Changed]:
+        """The batch is on disk: remember it, and say what there is to tell."""
+        rows = self._rows
+        rows.absorb(self.layer)
+        news = [
+            Changed(kind=kind, before=rows.heads.get(kind, 0), entries=tuple(entries))
+            for kind, entries in self._entries.items()
+        ]
+        rows.heads.update(self.heads)
+        rows.last, rows.floor = self.number, self.floor
+        return news

@@ -1,0 +1,92 @@
+"""What the data service knows of one kind of row: its shape, its writers, its keys."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table
+
+from csnode.data.rows import decoder, encoded
+from csnode.faults import Denied, Invalid
+from csnode.model.entity import Entity
+from roles.data.schema import Statements, plain
+
+Fields = dict[str, msgspec.Raw]
+_fields = msgspec.json.Decoder(Fields)
+
+HOST_SIDE = frozenset({"compute", "network", "storage", "monitor"})
+"""Roles that observe and never intend: they write their own facts and nothing else."""
+
+
+def fields_of(text: bytes, what: str) -> Fields:
+    """A JSON object's members, each still as text."""
+    try:
+        return _fields.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{what}: {error}") from error
+
+
+class Kind:
+    """One kind. Rows stay JSON; they are decoded only to check their shape."""
+
+    def __init__(self, type: type[Entity], table: Table) -> None:
+        self.name = type.kind
+        self.type = type
+        self.keys = tuple(type.keys())
+        self.unique = tuple(name for name, key in type.keys().items() if key.unique)
+        self.writers = type.writers()
+        self.columns = frozenset(type.__struct_fields__) - {"id", "revision"}
+        self.defaults = _defaults(type)
+        self._table = table
+        self._decode = decoder(type).decode
+        self._writable: dict[str, frozenset[str]] = {}
+
+    @cached_property
+    def sql(self) -> Statements:
+        """Its statements, made when first needed."""
+        return Statements(self._table)
+
+    def parse(self, id: str, row: bytes) -> Entity:
+        """Raises Invalid, with the place, if the row is misshapen."""
+        try:
+            return self._decode(row)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"{self.name} {id}: {error}") from error
+
+    def key_values(self, row: Entity) -> tuple[Any, ...]:
+        """The row's Keys, in the order of their columns."""
+        return tuple(plain(getattr(row, name)) for name in self.keys)
+
+    def check_writable(self, columns: Fields, by: str) -> None:
+        """Raises Invalid for a column there is not, Denied for one that is another's to write."""
+        writable = self._writable.get(by)
+        if writable is None:
+            own = frozenset(c for c, writer in self.writers.items() if writer == by)
+            intents = frozenset[str]() if by in HOST_SIDE else self.columns - self.writers.keys()
+            writable = own | intents
+            if len(self._writable) < 32:  # `by` comes from outside
+                self._writable[by] = writable
+        if columns.keys() <= writable:
+            return
+        self.check_known(columns)
+        column = min(columns.keys() - writable)
+        writer = self.writers.get(column)
+        whose = f"a fact that only {writer} may write" if writer else "an intent"
+        raise Denied(f"{by or 'nobody'} may not write {self.name}.{column}: it is {whose}")
+
+    def check_known(self, columns: Fields) -> None:
+        """Raises Invalid for a column there is not."""
+        if unknown := columns.keys() - self.columns:
+            raise Invalid(f"{self.name} has no column {min(unknown)!r} that could be written")
+
+
+def _defaults(type: type[Entity]) -> Fields:
+    defaults: Fields = {}
+    for field in msgspec.structs.fields(type):
+        if field.default is not msgspec.NODEFAULT:
+            defaults[field.name] = msgspec.Raw(encoded(field.default))
+        elif field.default_factory is not msgspec.NODEFAULT:
+            defaults[field.name] = msgspec.Raw(encoded(field.default_factory()))
+    return defaults

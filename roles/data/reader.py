@@ -1,0 +1,141 @@
+"""Reads: one row, rows by their keys, and the feed. Answers are JSON as it is stored."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import MetaData, Table, Text, bindparam, func, literal_column, or_, select
+
+from csnode.bus.event import Entry
+from csnode.contracts.data import Feed
+from csnode.contracts.data import Row as Found
+from csnode.faults import Gone, Invalid, NotFound
+from roles.data.kind import Kind
+from roles.data.layer import Committed
+from roles.data.schema import compiled, plain
+from roles.data.sqlite import Database
+
+ANY_MAX = 10_000
+# Columns and rows are gathered into one text (see sqlite.py), parted by control characters:
+# JSON has none of them, and neither has an id.
+COLUMN, ROW = b"\x1f", b"\x1e"
+
+
+class Reader:
+    """Sees every commit that was acknowledged before it was asked."""
+
+    def __init__(self, database: Database, rows: Committed, tables: MetaData) -> None:
+        self._database, self._rows, self._tables = database, rows, tables
+        self._find_sql = lru_cache(1024)(self._make_find_sql)
+        self._feed_sql = lru_cache(64)(self._make_feed_sql)
+
+    async def get(self, name: str, id: str) -> Found:
+        """One row; from memory, or here and now unless the writer waits for the disk."""
+        kind = self._rows.kind(name)
+        row = self._rows.remembered(kind, id)
+        if row is None and not self._database.committing:
+            row = self._rows.find(kind, id)
+        if row is None:
+            found = await self.find(name, {"id": id}, "", 1)
+            if found:
+                return found[0]
+        elif row.text:
+            return Found(id=id, row=row.text)
+        raise NotFound(f"no {name} {id}")
+
+    async def find(
+        self, name: str, where: dict[str, Any], after: str, limit: int
+    ) -> tuple[Found, ...]:
+        """Rows with those values, by rising id."""
+        kind = self._rows.kind(name)
+        if limit < 1:
+            raise Invalid(f"a page of {limit} rows cannot be read")
+        shape: list[tuple[str, int, bool]] = []
+        values: list[Any] = [after]
+        for column, value in where.items():
+            wanted, null = _wanted(kind, column, value)
+            if not wanted and not null:
+                return ()
+            shape.append((column, len(wanted), null))
+            values.extend(wanted)
+        sql = self._find_sql(name, tuple(shape))
+        text = await self._database.text(sql, (*values, limit))
+        if not text:
+            return ()
+        pairs = (row.partition(COLUMN) for row in text.split(ROW))
+        return tuple(Found(id=id.decode(), row=row) for id, _, row in pairs)
+
+    async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
+        """Entries past that number; Gone if some were trimmed."""
+        names = tuple(sorted({self._rows.kind(name).name for name in kinds}))
+        if limit < 1:
+            raise Invalid(f"a page of {limit} entries cannot be read")
+        last = self._rows.last  # all up to here is on disk before we read
+        self._check_kept(after)
+        sql = self._feed_sql(len(names))
+        text = await self._database.text(sql, (after, *names, limit)) if names else b""
+        self._check_kept(after)  # it may have been trimmed before the reading began
+        entries: list[tuple[str, Entry]] = []
+        for row in text.split(ROW) if text else ():
+            number, kind, id, revision, json = row.split(COLUMN, 4)
+            entry = Entry(number=int(number), id=id.decode(), revision=int(revision), row=json)
+            entries.append((kind.decode(), entry))
+        end = entries[-1][1].number if entries else 0
+        upto = end if len(entries) == limit else max(last, end)
+        return Feed(entries=tuple(entries), upto=upto)
+
+    def _check_kept(self, after: int) -> None:
+        if after < self._rows.floor:
+            raise Gone(f"the feed begins past {self._rows.floor}; read the rows again")
+
+    def _make_find_sql(self, name: str, shape: tuple[tuple[str, int, bool], ...]) -> str:
+        table = self._tables.tables[name]
+        query = select(table.c.id, table.c.row).where(table.c.id > bindparam("after"))
+        names = ["after"]
+        for column, count, null in shape:
+            binds = [f"{column}_{n}" for n in range(count)]
+            names += binds
+            column_of = table.c[column]
+            tests = [column_of.in_([bindparam(b) for b in binds])] if count > 1 else []
+            tests = tests or [column_of == bindparam(b) for b in binds]
+            query = query.where(or_(*tests, *([column_of.is_(None)] if null else [])))
+        return compiled(_gathered(query, table, "id"), (*names, "limit"))
+
+    def _make_feed_sql(self, count: int) -> str:
+        feed = self._tables.tables["feed"]
+        binds = [f"kind_{n}" for n in range(count)]
+        query = (
+            select(feed.c.number, feed.c.kind, feed.c.id, feed.c.revision, feed.c.row)
+            .where(feed.c.number > bindparam("after"))
+            .where(feed.c.kind.in_([bindparam(b) for b in binds]))
+        )
+        return compiled(_gathered(query, feed, "number"), ("after", *binds, "limit"))
+
+
+def _wanted(kind: Kind, column: str, value: Any) -> tuple[list[Any], bool]:
+    """The values asked for, and whether none at all is one of them."""
+    if column not in kind.keys and column != "id":
+        known = ", ".join(kind.keys) or "none"
+        raise Invalid(f"{kind.name} rows cannot be found by {column!r}; Keys are: {known}")
+    many = isinstance(value, tuple | list | set | frozenset)
+    values = [plain(v) for v in (value if many else (value,))]  # type: ignore[reportUnknownVariableType]
+    if len(values) > ANY_MAX:
+        raise Invalid(f"{kind.name}.{column}: more than {ANY_MAX} values")
+    for one in values:
+        if not isinstance(one, str | int | float | None):
+            raise Invalid(f"{kind.name}.{column} cannot be {type(one).__name__}")
+    return [v for v in values if v is not None], None in values
+
+
+def _gathered(query: Any, table: Table, order: str) -> Any:
+    """The page as one text."""
+    page = query.order_by(table.c[order]).limit(bindparam("limit")).offset(literal_column("0"))
+    rows = page.subquery()
+    first, *others = rows.c
+    text: Any = first
+    between = literal_column("char(31)", Text)
+    end: Any = literal_column("char(30)", Text)
+    for column in others:
+        text = text.op("||")(between).op("||")(column)
+    return select(func.aggregate_strings(text, end))

@@ -1,0 +1,141 @@
+"""The tables: one for each kind of row, and three for their history.
+
+A kind's table has its id, its revision, its JSON, and a column for each Key. The metadata is read
+off the entities; SQLAlchemy makes the statements from it, once, as text; sqlite3 runs the text.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    select,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from csnode.faults import Broken, Invalid
+from csnode.model.entity import Entity
+
+DIALECT = sqlite.dialect()
+HISTORY = ("feed", "head", "token")
+ROW = ("id", "revision", "row")
+
+
+def metadata(kinds: Mapping[str, type[Entity]]) -> MetaData:
+    """Every table there should be."""
+    tables = MetaData()
+    for kind in kinds.values():
+        _table(kind, tables)
+    Table(
+        "feed",
+        tables,
+        Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+        Column("kind", Text, nullable=False),
+        Column("id", Text, nullable=False),
+        Column("revision", BigInteger, nullable=False),
+        Column("row", Text, nullable=False),  # empty: deleted
+        Column("at", Float, nullable=False),  # seconds since 1970
+    )
+    Table(
+        "head",  # the last number of each kind; it outlives the entry, which is trimmed some day
+        tables,
+        Column("kind", Text, primary_key=True),
+        Column("number", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    tokens = Table(
+        "token",
+        tables,
+        Column("token", Text, primary_key=True),
+        Column("answer", Text, nullable=False),
+        Column("at", Float, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    Index("token_at", tokens.c.at)
+    return tables
+
+
+def _table(kind: type[Entity], tables: MetaData) -> Table:
+    keys = kind.keys()
+    if kind.kind in HISTORY or not kind.kind.isidentifier() or keys.keys() & set(ROW):
+        raise Invalid(f"the kind {kind.kind!r} has a name that the data service uses itself")
+    table = Table(
+        kind.kind,
+        tables,
+        Column("id", Text, primary_key=True),
+        Column("revision", BigInteger, nullable=False),
+        Column("row", Text, nullable=False),
+        *(Column(name, _type(kind, name)) for name in keys),
+        sqlite_with_rowid=False,
+    )
+    for name, key in keys.items():
+        Index(f"{kind.kind}_{name}", table.c[name], unique=key.unique)
+    return table
+
+
+def _type(kind: type[Entity], column: str) -> TypeEngine[Any]:
+    """How a Key column is kept."""
+    info: Any = msgspec.inspect.type_info(kind)
+    declared = next(field.type for field in info.fields if field.name == column)
+    types: Sequence[Any] = getattr(declared, "types", (declared,))
+    for type in types:
+        if isinstance(type, msgspec.inspect.NoneType):
+            continue
+        values = [m.value for m in type.cls] if isinstance(type, msgspec.inspect.EnumType) else []
+        if isinstance(type, msgspec.inspect.IntType | msgspec.inspect.BoolType):
+            return BigInteger()
+        if isinstance(type, msgspec.inspect.FloatType):
+            return Float()
+        if isinstance(type, msgspec.inspect.StrType) or all(isinstance(v, str) for v in values):
+            return Text()
+    raise Invalid(f"{kind.kind}.{column} cannot be a Key: only texts and numbers can")
+
+
+def plain(value: Any) -> Any:
+    """A Key's value as SQL takes it."""
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def compiled(statement: ClauseElement, order: Sequence[str]) -> str:
+    """The statement's text, whose parameters are in that order."""
+    made: Any = statement.compile(dialect=DIALECT)
+    if tuple(made.positiontup) != tuple(order):
+        raise Broken(f"{made} takes {made.positiontup}, not {order}")
+    return str(made)
+
+
+class Statements:
+    """What the writer does to a kind's table."""
+
+    def __init__(self, table: Table) -> None:
+        keys = [c.name for c in table.columns if c.name not in ROW]
+        here = table.c.id == bindparam("at")
+        row: dict[str, Any] = {n: bindparam(f"new_{n}") for n in ("revision", "row")}
+        all_of_it: dict[str, Any] = row | {n: bindparam(f"new_{n}") for n in keys}
+        self.insert = compiled(table.insert(), (*ROW, *keys))
+        self.delete = compiled(table.delete().where(here), ("at",))
+        self.update = compiled(
+            table.update().where(here).values(row), ("new_revision", "new_row", "at")
+        )
+        self.update_keys = compiled(
+            table.update().where(here).values(all_of_it), (*(f"new_{n}" for n in all_of_it), "at")
+        )
+        self.select = compiled(select(table.c.revision, table.c.row).where(here), ("at",))
+        self.select_by = {
+            name: compiled(select(table.c.id).where(table.c[name] == bindparam("is")), ("is",))
+            for name in keys
+        }

@@ -1,0 +1,157 @@
+"""The one writer: commits that arrive together share one transaction and one fsync.
+
+While a batch is on its way to the disk the next one gathers. Commits are worked out in memory
+(layer.py), so that one that fails costs the others nothing; only the disk fails a whole batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from csnode import metrics
+from csnode.bus.event import Changed
+from csnode.clock import wall
+from csnode.contracts.data import Commit, Committed
+from csnode.faults import Broken, Fault, Unavailable
+from csnode.log import logger
+from roles.data.batch import Batch, HistoryStatements
+from roles.data.layer import Committed as Rows
+from roles.data.sqlite import Database
+
+log = logger("data")
+TRIM = 1000  # entries and tokens in one go: about 2 ms
+
+
+class Trim(NamedTuple):
+    """Forget the feed up to that number, and tokens from before that time."""
+
+    upto: int
+    tokens_before: float
+
+
+class Waiting(NamedTuple):
+    """A commit, and who waits for it."""
+
+    wanted: Commit | Trim
+    answer: asyncio.Future[Committed]
+
+
+class Writer:
+    """Takes commits in the order they come; `news` is told of every batch after its callers."""
+
+    def __init__(
+        self,
+        database: Database,
+        rows: Rows,
+        sql: HistoryStatements,
+        news: Callable[[Changed], None],
+        batch_max: int,
+    ) -> None:
+        self.trouble = ""  # why the last batch failed, if it did
+        self._database, self._rows, self._sql = database, rows, sql
+        self._news, self._batch_max = news, batch_max
+        self._queue: deque[Waiting] = deque()
+        self._work: asyncio.Task[None] | None = None
+
+    def put(self, wanted: Commit | Trim) -> asyncio.Future[Committed]:
+        """The answer will be there once the commit is on disk."""
+        answer = asyncio.get_running_loop().create_future()
+        self._queue.append(Waiting(wanted, answer))
+        if self._work is None:
+            self._work = asyncio.ensure_future(self._empty_queue())
+        return answer
+
+    async def trim(self, keep: int, tokens_before: float) -> None:
+        """Keep that many entries of the feed, and the tokens used since."""
+        upto = self._rows.last - keep
+        while self._rows.floor < upto:
+            await self.put(Trim(min(upto, self._rows.floor + TRIM), 0.0))
+        while await self._database.text(self._sql.old_token, (tokens_before,)):
+            await self.put(Trim(0, tokens_before))
+
+    async def idle(self) -> None:
+        """Wait until everything asked for so far is done."""
+        while self._work is not None:
+            await asyncio.wait((self._work,))
+
+    async def _empty_queue(self) -> None:
+        try:
+            while self._queue:
+                size = min(len(self._queue), self._batch_max)
+                await self._together([self._queue.popleft() for _ in range(size)])
+        finally:
+            self._work = None
+
+    async def _together(self, waiting: list[Waiting]) -> None:
+        waiting = [w for w in waiting if not w.answer.done()]  # the others gave up
+        try:
+            batch = Batch(self._rows, self._sql, wall())
+            answers = [self._one(batch, w.wanted) for w in waiting]
+            if not batch.empty:
+                await self._database.transact(batch.work())
+        except Unavailable as fault:
+            self._failed(waiting, fault)
+        except Exception as error:  # noqa: BLE001 (nobody may be left waiting)
+            await self._apart(waiting, error)
+        else:
+            self._succeeded(waiting, answers, batch.done())
+
+    def _one(self, batch: Batch, wanted: Commit | Trim) -> Committed | Fault:
+        try:
+            if isinstance(wanted, Trim):
+                batch.trim(wanted.upto, wanted.tokens_before, TRIM)
+                return Committed(number=batch.number)
+            known = wanted.token and self._database.rows(self._sql.answer, (wanted.token,))
+            return batch.add(wanted, known[0][0] if known else b"")
+        except Unavailable:
+            raise
+        except Fault as fault:
+            return fault
+        except Exception as error:  # a bug, but this commit's alone
+            log.exception("a commit broke")
+            return Broken("the data service failed to work this out", detail=repr(error))
+
+    def _succeeded(
+        self, waiting: list[Waiting], answers: list[Committed | Fault], news: list[Changed]
+    ) -> None:
+        self.trouble = ""
+        metrics.COMMIT_BATCH.observe(len(waiting))
+        done = 0
+        for (_, answer), what in zip(waiting, answers, strict=True):
+            if isinstance(what, Fault):
+                metrics.COMMITS.labels(type(what).__name__).inc()
+                if not answer.done():
+                    answer.set_exception(what)
+            else:
+                done += 1
+                if not answer.done():
+                    answer.set_result(what)
+        metrics.COMMITS.labels("done").inc(done)
+        for changed in news:
+            self._news(changed)
+
+    def _failed(self, waiting: list[Waiting], fault: Fault) -> None:
+        """Nothing of the batch is on disk, or nobody can tell: look again, and say so."""
+        log.error("a batch of commits failed", size=len(waiting), why=fault.message)
+        self.trouble = fault.message
+        try:
+            self._rows.reload()
+        except Fault as worse:
+            self.trouble = worse.message
+        metrics.COMMITS.labels(type(fault).__name__).inc(len(waiting))
+        for _, answer in waiting:
+            if not answer.done():
+                answer.set_exception(type(fault)(fault.message, detail=fault.detail))
+
+    async def _apart(self, waiting: list[Waiting], error: Exception) -> None:
+        """One of them is poison to the database, and only trying tells which."""
+        log.error("a batch of commits broke", size=len(waiting), exc_info=error)
+        if len(waiting) > 1:
+            self._rows.reload()
+            for one in waiting:
+                await self._together([one])
+        else:
+            self._failed(waiting, Broken("the database refused this", detail=repr(error)))

@@ -1,0 +1,1 @@
+"""The fabric role: zones, pods, clusters, hosts and pools; what stands where."""

@@ -1,0 +1,127 @@
+"""The fabric role: makes a cloud's first rows, and enrols hosts and pools that appear.
+
+Serves nothing yet. Writes zones, pods, clusters, hosts and pools. Owns nothing outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from csnode.clock import wall
+from csnode.contracts.compute import Compute
+from csnode.contracts.storage import Storage
+from csnode.data.view import View
+from csnode.faults import Conflict, Fault
+from csnode.log import logger
+from csnode.model.host import Host, StoragePool
+from csnode.role import Opened, Role, every
+from csnode.types import ClusterId, HostId
+from roles.fabric.config import FabricConfig
+from roles.fabric.seed import Seed
+
+AT_ONCE = 32
+log = logger("fabric")
+
+
+class FabricRole(Role[FabricConfig]):
+    """Any number may run: ids follow from names, so two that enrol one host enrol it once."""
+
+    name = "fabric"
+
+    async def opened(self) -> Opened:
+        self.seed = Seed(self.node.cluster, self.config)
+        await self.seed.sow(self.store)
+        self.view = View(self.store, (Host, StoragePool))
+        await self.view.open()
+        self._enrolling = asyncio.Lock()
+        self._news = asyncio.Event()
+        self.bus.directory.watch(lambda _, __: self._news.set())
+        hearing = asyncio.create_task(self._hear())
+        try:
+            yield
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+            self.view.close()
+
+    async def _hear(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.enrol()
+
+    @every(seconds=2)
+    async def enrol(self) -> None:
+        """Hosts first: a pool names the host that reaches it."""
+        if not self.config.enrol:
+            return
+        async with self._enrolling:
+            for contract, enrol, known in (
+                ("Compute", self._enrol_host, Host),
+                ("Storage", self._enrol_pool, StoragePool),
+            ):
+                new = [at for at in self._places(contract) if self.view.maybe(known, at) is None]
+                for start in range(0, len(new), AT_ONCE):
+                    await asyncio.gather(*(enrol(at) for at in new[start : start + AT_ONCE]))
+
+    def _places(self, contract: str) -> list[str]:
+        members = self.bus.directory.members()
+        served = (s for m in members for s in m.serves if s.contract == contract)
+        return sorted({at for s in served for at in s.at})
+
+    async def _enrol_host(self, id: str) -> None:
+        try:
+            facts = await self.bus.ask(Compute, at=id).describe()
+        except Fault as fault:
+            log.info("host does not say what it is yet", host_id=id, why=fault.message)
+            return
+        await self._create(
+            Host(
+                id=id,
+                name=facts.name,
+                zone=self.seed.zone,
+                pod=self.seed.pod,
+                cluster=ClusterId(self.seed.cluster),
+                address=facts.address,
+                hypervisor=facts.hypervisor,
+                cpus=facts.cpus,
+                cpu_mhz=facts.cpu_mhz,
+                memory_mib=facts.memory_mib,
+                version=facts.version,
+                created=wall(),
+            )
+        )
+
+    async def _enrol_pool(self, id: str) -> None:
+        try:
+            facts = await self.bus.ask(Storage, at=id).describe()
+        except Fault as fault:
+            log.info("pool does not say what it is yet", pool_id=id, why=fault.message)
+            return
+        host = self.view.maybe(Host, facts.address)
+        await self._create(
+            StoragePool(
+                id=id,
+                name=facts.name,
+                zone=self.seed.zone,
+                pod=self.seed.pod,
+                cluster=ClusterId(self.seed.cluster),
+                host=HostId(host.id) if host else None,
+                type=facts.type,
+                path=facts.path,
+                address=host.address if host else facts.address,
+                total_bytes=facts.total_bytes,
+                used_bytes=facts.used_bytes,
+                created=wall(),
+            )
+        )
+
+    async def _create(self, row: Host | StoragePool) -> None:
+        change = self.store.change()
+        change.create(row)
+        try:
+            await self.view.reach((await change.commit()).number)
+        except Conflict as conflict:
+            log.info("not enrolled", name=row.name, why=conflict.message)
+        else:
+            log.info("enrolled", kind=row.kind, name=row.name)

@@ -1,0 +1,13 @@
+"""The [monitor] section of csnode.toml."""
+
+from __future__ import annotations
+
+from csnode.config import Section
+
+
+class MonitorConfig(Section):
+    """How long silence is tolerated, and how often capacity is asked for."""
+
+    silence_seconds: float = 6.0  # a host not heard of for so long is in Alert
+    capacity_seconds: float = 60.0
+    lease_seconds: float = 6.0

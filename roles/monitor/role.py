@@ -1,0 +1,152 @@
+"""The monitor role: watches hosts and pools; any number of it may run, one acts.
+
+Serves nothing. Writes the facts host.seen and its capacity, pool.up and its room. Owns nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from csnode.clock import now, wall
+from csnode.contracts.compute import Compute
+from csnode.contracts.storage import Storage
+from csnode.data.view import View
+from csnode.faults import Conflict, Fault, NotFound
+from csnode.log import logger
+from csnode.model.host import Host, Seen, StoragePool
+from csnode.role import Opened, Role, every
+from roles.monitor.config import MonitorConfig
+from roles.monitor.verdict import present, verdict
+
+LEASE = "monitor"
+AT_ONCE = 32
+log = logger("monitor")
+
+
+class MonitorRole(Role[MonitorConfig]):
+    """Acts while it holds the monitors' lease; the others stand by."""
+
+    name = "monitor"
+
+    async def opened(self) -> Opened:
+        self.view = View(self.store, (Host, StoragePool))
+        await self.view.open()
+        self._acting = False
+        self._heard: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self.bus.directory.watch(lambda _, __: self._wake.set())
+        leading = asyncio.create_task(self._lead())
+        try:
+            yield
+        finally:
+            leading.cancel()
+            await asyncio.gather(leading, return_exceptions=True)
+            self.view.close()
+
+    async def _lead(self) -> None:
+        while True:
+            try:
+                async with self.store.hold(LEASE, self.config.lease_seconds) as held:
+                    self._acting = True
+                    async with self._watching():
+                        await held.lost.wait()
+            except Conflict:
+                pass  # another monitor acts
+            except Fault as fault:
+                log.info("no lease yet", why=fault.message)
+            finally:
+                self._acting = False
+            await asyncio.sleep(self.config.lease_seconds / 3)
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncGenerator[None]:
+        """Judge the hosts whenever the directory has news, and every second without."""
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._judge()
+            except Fault as fault:
+                log.info("cannot write what was seen", why=fault.message)
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def _judge(self) -> None:
+        here = present(self.bus.directory.members())
+        for host in self.view.all(Host):
+            if host.id in here:
+                self._heard[host.id] = now()
+            silent = now() - self._heard.setdefault(host.id, now())
+            seen = verdict(host, here, silent, self.config.silence_seconds)
+            if seen is None:
+                continue
+            if seen is Seen.UP:
+                await self._measure_host(host)
+            log.info("host", host=host.name, seen=seen, was=host.seen)
+            await self._observe_host(host, seen=seen, seen_since=wall())
+
+    @every(seconds=5)
+    async def measure(self) -> None:
+        """Ask hosts and pools how much they have, each once a minute; many at once."""
+        if not self._acting:
+            return
+        due = now() - self.config.capacity_seconds
+        rows: list[Host | StoragePool] = [
+            row
+            for row in (*self.view.all(Host), *self.view.all(StoragePool))
+            if self._asked.get(row.id, due) <= due
+        ]
+        for start in range(0, len(rows), AT_ONCE):
+            await asyncio.gather(*(self._measure(row) for row in rows[start : start + AT_ONCE]))
+
+    async def _measure(self, row: Host | StoragePool) -> None:
+        self._asked[row.id] = now()
+        if isinstance(row, StoragePool):
+            await self._measure_pool(row)
+        elif row.seen is Seen.UP:
+            await self._measure_host(row)
+
+    async def _measure_host(self, host: Host) -> None:
+        try:
+            facts = await self.bus.ask(Compute, at=host.id).describe()
+        except Fault as fault:
+            log.info("host does not say what it has", host=host.name, why=fault.message)
+            return
+        await self._observe_host(
+            host,
+            cpus=facts.cpus,
+            cpu_mhz=facts.cpu_mhz,
+            memory_mib=facts.memory_mib,
+            version=facts.version,
+        )
+
+    async def _measure_pool(self, pool: StoragePool) -> None:
+        try:
+            facts = await self.bus.ask(Storage, at=pool.id).describe()
+            news = {"up": True, "total_bytes": facts.total_bytes, "used_bytes": facts.used_bytes}
+        except Fault as fault:
+            log.info("pool does not answer", pool=pool.name, why=fault.message)
+            news = {"up": False}
+        try:
+            await self.store.observe(StoragePool, pool.id, **news)
+        except NotFound:
+            self._asked.pop(pool.id, None)
+
+    async def _observe_host(self, host: Host, **facts: object) -> None:
+        try:
+            await self.store.observe(Host, host.id, **facts)
+        except NotFound:
+            self._heard.pop(host.id, None)

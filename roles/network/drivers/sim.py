@@ -1,0 +1,106 @@
+"""The sim driver: a host's networks as values. What it made outlives it, as the real one's does.
+
+`OUTSIDE` holds the world of each host by its id. Tests look there, and break things there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from csnode.drivers.driver import Seat
+from csnode.drivers.network import NetworkDriver
+from csnode.faults import Conflict, Refused
+from csnode.model.machine import GuestNetwork, GuestNic, Plug
+from csnode.types import NetworkId, NicId, Struct
+from roles.network.ability import Remembers
+from roles.network.drivers.checks import check_network, check_nic
+
+
+class SimOptions(Struct, forbid_unknown_fields=True):
+    """[network.options] of the sim driver."""
+
+    latency_s: float = 0.0  # how long every verb takes
+    fail: tuple[str, ...] = ()  # verbs that are refused: "ensure_router"
+
+
+class World:
+    """What stands on one host."""
+
+    def __init__(self) -> None:
+        self.routers: dict[NetworkId, GuestNetwork] = {}
+        self.nics: dict[NetworkId, dict[NicId, GuestNic]] = {}
+        self.bridges: set[NetworkId] = set()
+        self.cut: set[NetworkId] = set()  # routers that do not work
+        self.plugged: set[NetworkId] = set()  # networks whose bridge has machines on it
+
+
+OUTSIDE: dict[str, World] = {}  # by host id
+
+
+class SimNetwork(NetworkDriver, Remembers):
+    """Refuses what the linux driver refuses."""
+
+    options_type: ClassVar[type[Struct]] = SimOptions
+    options: SimOptions
+
+    def __init__(self, options: Mapping[str, Any], seat: Seat) -> None:
+        super().__init__(options, seat)
+        self._world = OUTSIDE.setdefault(seat.id, World())
+
+    def told(self) -> Mapping[NetworkId, GuestNetwork]:
+        return self._world.routers
+
+    async def ensure_router(self, network: GuestNetwork) -> None:
+        await self._take_time("ensure_router")
+        check_network(network)
+        self._world.routers[network.network] = network
+        self._world.nics.setdefault(network.network, {})
+        self._world.bridges.add(network.network)
+        self._world.cut.discard(network.network)
+
+    async def ensure_no_router(self, network: NetworkId) -> None:
+        await self._take_time("ensure_no_router")
+        self._world.routers.pop(network, None)
+        self._world.nics.pop(network, None)
+        self._world.cut.discard(network)
+        if network in self._world.plugged:
+            raise Conflict(
+                f"machines are still plugged into the network's bridge on {self.seat.name}"
+            )
+        self._world.bridges.discard(network)
+
+    async def ensure_nic(self, nic: GuestNic) -> None:
+        await self._take_time("ensure_nic")
+        if nic.network not in self._world.routers:
+            raise Conflict(f"network {nic.network} has no router on {self.seat.name}")
+        check_nic(nic, self._world.routers[nic.network])
+        nics = self._world.nics[nic.network]
+        for other in nics.values():
+            if other.nic != nic.nic and (other.address == nic.address or other.mac == nic.mac):
+                raise Conflict(f"{nic.address} or {nic.mac} belongs to card {other.nic}")
+        nics[nic.nic] = nic
+
+    async def ensure_no_nic(self, network: NetworkId, nic: NicId) -> None:
+        await self._take_time("ensure_no_nic")
+        self._world.nics.get(network, {}).pop(nic, None)
+
+    async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
+        await self._take_time("ensure_plug")
+        check_network(network)
+        check_nic(nic, network)
+        self._world.bridges.add(network.network)
+        return Plug(nic=nic.nic, mac=nic.mac, bridge=f"sim-{network.network[:8]}")
+
+    async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
+        await self._take_time("survey")
+        world = self._world
+        working = [n for n in world.routers if n not in world.cut]
+        return {network: tuple(sorted(world.nics[network])) for network in working}
+
+    async def _take_time(self, verb: str) -> None:
+        if self.options.latency_s:
+            await asyncio.sleep(self.options.latency_s)
+        if verb in self.options.fail:
+            raise Refused(f"{verb} is refused here, as configured")

@@ -1,0 +1,1 @@
+"""The orchestrator role: takes jobs to their end."""

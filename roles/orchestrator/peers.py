@@ -1,0 +1,40 @@
+"""Which orchestrators are alive, as far as one of them can see.
+
+Each renews its lease; whoever sees the renewals (by its own clock, never by the lease's) takes
+it for alive. A hint: whether a lease has really run out is for the data service to say.
+"""
+
+from __future__ import annotations
+
+from csnode.clock import now
+from csnode.data.view import View
+from csnode.model.stock import Lease
+from csnode.types import NodeId
+
+PREFIX = "orchestrator/"
+
+
+def lease_name(owner: str) -> str:
+    """The lease that says an orchestrator is alive."""
+    return f"{PREFIX}{owner}"
+
+
+class Peers:
+    """Follows the leases of all orchestrators."""
+
+    def __init__(self, me: NodeId, lease_seconds: float, view: View) -> None:
+        self._me, self._lease_s = me, lease_seconds
+        self._renewed: dict[str, float] = {}
+        for lease in view.all(Lease):
+            self._noted(None, lease)
+        view.listen(Lease, self._noted)
+
+    def _noted(self, _: Lease | None, new: Lease | None) -> None:
+        if new is not None and new.id.startswith(PREFIX):
+            self._renewed[new.id.removeprefix(PREFIX)] = now()
+
+    def alive(self) -> tuple[str, ...]:
+        """By the names they claim under, ourselves included."""
+        since = now() - self._lease_s
+        self._renewed = {name: at for name, at in self._renewed.items() if at > since}
+        return tuple(sorted({self._me, *self._renewed}))

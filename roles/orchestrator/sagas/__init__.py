@@ -1,0 +1,1 @@
+"""What the orchestrator can do: a verb a file."""

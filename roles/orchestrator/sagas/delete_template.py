@@ -1,0 +1,26 @@
+"""Delete: an image leaves every pool, and then its record goes."""
+
+from __future__ import annotations
+
+from csnode.contracts.storage import Storage
+from csnode.model.host import StoragePool
+from csnode.model.orders import DeleteTemplate
+from csnode.model.template import Template
+from csnode.saga.saga import Saga, step
+
+
+class Delete(Saga[DeleteTemplate]):
+    """Ends with nothing left of it; if a pool refuses, the template is as it was."""
+
+    event = "TEMPLATE.DELETE"
+
+    @step
+    async def images(self) -> None:
+        for pool in await self.store.find(StoragePool):
+            await self.ask(Storage, at=pool.id).ensure_no_image(self.order.template)
+
+    async def succeeded(self) -> None:
+        self.change.delete(Template, self.order.template)
+
+    async def failed(self, why: str) -> None:  # noqa: ARG002 (the job says why)
+        self.change.update(Template, self.order.template, gone=False)

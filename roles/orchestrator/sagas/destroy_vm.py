@@ -1,0 +1,56 @@
+"""Destroy: the machine is off and marked; with expunge, nothing of it is left."""
+
+from __future__ import annotations
+
+from csnode.clock import wall
+from csnode.contracts.compute import Compute
+from csnode.faults import Gone
+from csnode.model.orders import DestroyVm
+from csnode.model.vm import Vm
+from csnode.saga.saga import step
+from csnode.types import Power
+from roles.orchestrator.machine import MachineSaga
+from roles.orchestrator.remains import erase_records
+
+
+class Destroy(MachineSaga[DestroyVm]):
+    """Goes on from wherever it was interrupted: there is no way back to undo to."""
+
+    event = "VM.DESTROY"
+
+    @step
+    async def power(self) -> Power:
+        try:
+            host = await self.host_of(await self.vm())
+        except Gone:
+            return Power.ABSENT
+        if host is None:
+            return Power.ABSENT
+        return await self.ask(Compute, at=host).ensure_off(self.order.vm, True)
+
+    @step
+    async def domain(self) -> None:
+        try:
+            await self.drop_domain()
+        except Gone:
+            return
+
+    @step
+    async def capacity(self) -> None:
+        await self.release(destroyed=wall())
+
+    @step
+    async def leases(self) -> None:
+        await self.drop_leases()
+
+    @step
+    async def disks(self) -> None:
+        if self.order.expunge:
+            await self.drop_disks()
+
+    async def succeeded(self) -> None:
+        if self.order.expunge:
+            await erase_records(self)
+
+    async def failed(self, why: str) -> None:
+        self.change.update(Vm, self.order.vm, trouble=why)

@@ -1,0 +1,62 @@
+"""Start: a stopped machine runs again, on a host that reaches its disks."""
+
+from __future__ import annotations
+
+from csnode.contracts.compute import Compute
+from csnode.model.machine import Disk, Plug
+from csnode.model.orders import StartVm
+from csnode.model.vm import Vm, Want
+from csnode.saga.saga import step
+from csnode.types import HostId, Power
+from roles.orchestrator.machine import MachineSaga
+from roles.orchestrator.networks import drop_unfinished
+
+
+class Start(MachineSaga[StartVm]):
+    """Ends with the machine running, or stopped as it was: its disks are never touched."""
+
+    event = "VM.START"
+
+    @step
+    async def host(self) -> HostId:
+        return await self.reserve()
+
+    @host.undo
+    async def free_host(self) -> None:
+        await self.release()
+
+    @step
+    async def disks(self) -> tuple[Disk, ...]:
+        return await self.ensure_disks(self.host)
+
+    @step
+    async def routers(self) -> None:
+        await self.ensure_networks(self.host)
+
+    @routers.undo
+    async def drop_routers(self) -> None:
+        for nic in await self.nics():
+            await drop_unfinished(self, nic.network)
+
+    @step
+    async def leases(self) -> None:
+        await self.ensure_leases()
+
+    @step
+    async def plugs(self) -> tuple[Plug, ...]:
+        return await self.ensure_plugs(self.host)
+
+    @step
+    async def power(self) -> Power:
+        domain = self.domain_of(await self.vm(), self.disks, self.plugs)
+        return await self.ask(Compute, at=self.host).ensure_running(domain)
+
+    @power.undo
+    async def end_domain(self) -> None:
+        await self.drop_domain()
+
+    async def succeeded(self) -> None:
+        self.change.update(Vm, self.order.vm, started=True, trouble="")
+
+    async def failed(self, why: str) -> None:  # noqa: ARG002 (the job says why)
+        self.change.update(Vm, self.order.vm, want=Want.STOPPED)

@@ -1,0 +1,101 @@
+"""Looks at what is, and orders what is due: the sweep behind all events."""
+
+from __future__ import annotations
+
+from csnode.data.store import Store
+from csnode.data.view import View
+from csnode.faults import Fault
+from csnode.log import logger
+from csnode.model.job import Job
+from csnode.model.network import Network, Nic
+from csnode.model.orders import ExpungeVm, Order, ShutdownNetwork, StopVm
+from csnode.model.stock import Lock
+from csnode.model.vm import Vm, Want
+from csnode.types import NetworkId, Power, VmId
+from roles.orchestrator.config import OrchestratorConfig
+
+log = logger("orchestrator")
+BATCH = 200
+
+
+class Tidy:
+    """One turn looks at everything once. Several orchestrators may turn at once: the revision
+    of the row they act on lets one of them order, and the lock of the object one of them act."""
+
+    def __init__(self, config: OrchestratorConfig, store: Store, view: View) -> None:
+        self.config, self.store, self.view = config, store, view
+        self._idle_since: dict[str, float] = {}
+
+    async def turn(self, wall: float) -> None:
+        """`wall` is the date, in seconds since 1970."""
+        for vm in self.view.all(Vm):
+            if self._has_halted(vm):
+                await self.settle(vm)
+            elif vm.want is Want.DESTROYED and self._is_due(vm, wall):
+                await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
+        await self._shut_idle_networks(wall)
+        await self._forget_jobs(wall)
+
+    def _busy(self, id: str) -> bool:
+        return any(job.open for job in self.view.by(Job, "object_id", id))
+
+    def _has_halted(self, vm: Vm) -> bool:
+        return (
+            vm.want is Want.RUNNING
+            and vm.started
+            and vm.host is not None
+            and vm.power is not Power.ON
+            and not self._busy(vm.id)
+        )
+
+    def _is_due(self, vm: Vm, wall: float) -> bool:
+        due = vm.destroyed + self.config.expunge_seconds
+        return bool(vm.destroyed) and due < wall and not self._busy(vm.id)
+
+    async def settle(self, vm: Vm) -> None:
+        """The machine halted by itself: what it held is given back, and it is Stopped."""
+        if self._has_halted(vm):
+            await self._order(StopVm(vm=VmId(vm.id)), vm, want=Want.STOPPED)
+
+    async def _shut_idle_networks(self, wall: float) -> None:
+        """A network without running machines for a while gives its router back."""
+        for network in self.view.all(Network):
+            if not network.up or network.gone or self._in_use(network) or self._busy(network.id):
+                self._idle_since.pop(network.id, None)
+            elif wall - self._idle_since.setdefault(network.id, wall) > self._gc_s:
+                await self._order(ShutdownNetwork(network=NetworkId(network.id)), network)
+
+    @property
+    def _gc_s(self) -> float:
+        return self.config.network_gc_seconds
+
+    def _in_use(self, network: Network) -> bool:
+        nics = self.view.by(Nic, "network", network.id)
+        vms = (self.view.maybe(Vm, nic.vm) for nic in nics)
+        return any(vm is not None and (vm.host or self._busy(vm.id)) for vm in vms)
+
+    async def _forget_jobs(self, wall: float) -> None:
+        """Jobs that ended long ago go; a stuck one stays until somebody looked at it."""
+        old = [
+            job
+            for job in self.view.all(Job)
+            if job.ended
+            and job.ended + self.config.job_keep_seconds < wall
+            and not self.view.by(Lock, "job", job.id)
+        ]
+        for start in range(0, len(old), BATCH):
+            change = self.store.change()
+            for job in old[start : start + BATCH]:
+                change.delete(Job, job.id)
+            await change.commit()
+
+    async def _order(self, order: Order, row: Vm | Network, **columns: Want) -> None:
+        """Intent and order in one commit, as the api does; somebody faster is as good."""
+        change = self.store.change()
+        if columns:
+            change.update(type(row), row.id, revision=row.revision, **columns)
+        change.order(order, account=row.account)
+        try:
+            await change.commit()
+        except Fault as fault:
+            log.info("not ordered now", order=order.verb(), id=row.id, why=fault.message)

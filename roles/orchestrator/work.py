@@ -1,0 +1,151 @@
+"""Claims jobs and runs them: the part of the orchestrator that does what was ordered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from msgspec.structs import replace
+
+from csnode import metrics
+from csnode.clock import wall
+from csnode.contracts.data import Commit, Hold
+from csnode.data.store import Store
+from csnode.data.view import View
+from csnode.faults import Conflict, Fault, NotFound
+from csnode.log import logger
+from csnode.model.job import Job, JobState
+from csnode.model.stock import Lock
+from csnode.saga.engine import Engine
+from csnode.types import NodeId
+from roles.orchestrator.claim import Queue, owner_of
+from roles.orchestrator.config import OrchestratorConfig
+from roles.orchestrator.peers import lease_name
+
+Way = Callable[[Job], Awaitable[Job | None]]
+log = logger("orchestrator")
+
+
+class Work:
+    """The jobs of one orchestrator. `me` names this start of it: a restarted one is another."""
+
+    def __init__(
+        self, config: OrchestratorConfig, me: NodeId, store: Store, view: View, engine: Engine
+    ) -> None:
+        self.config, self.me = config, me
+        self.store, self.engine = store, engine
+        self.queue = Queue()
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self.peers: Sequence[str] = (me,)  # live orchestrators, by the name they claim under
+        self.accepting = True
+        for job in view.all(Job):
+            self.queue.note(None, job)
+        view.listen(Job, self._noted)
+
+    def _noted(self, old: Job | None, new: Job | None) -> None:
+        self.queue.note(old, new)
+        metrics.JOBS_OPEN.set(len(self.queue.open))
+        if new is not None and new.open:
+            self.consider(new)
+        elif old is not None and old.open:
+            for job in tuple(self.queue.behind(old)):
+                self.consider(job)
+
+    def consider(self, job: Job) -> None:
+        """Claim the job if it is ours to claim and its turn."""
+        if (
+            not self.accepting
+            or job.id in self.running
+            or len(self.running) >= self.config.jobs_max
+        ):
+            return
+        if job.owner is not None or not self.queue.is_next(job):
+            return
+        if owner_of(job.id, self.peers) != self.me and not self._is_overdue(job):
+            return
+        self._start(job, self._claim)
+
+    def _is_overdue(self, job: Job) -> bool:
+        return wall() - job.created > self.config.grace_seconds
+
+    def look(self) -> None:
+        """The turn that makes events optional: whatever waits, and whatever lost its owner."""
+        for job in sorted(self.queue.open.values(), key=lambda j: (j.created, j.id)):
+            if job.owner is None:
+                self.consider(job)
+            elif job.id not in self.running and self.accepting:
+                if job.owner == self.me:
+                    self._start(job, self._resume)
+                elif job.owner not in self.peers:
+                    self._start(job, self._take_over)
+
+    def _start(self, job: Job, way: Way) -> None:
+        task = asyncio.create_task(self._carry(job, way))
+        self.running[job.id] = task
+        task.add_done_callback(lambda _: self._ended(job))
+
+    def _ended(self, job: Job) -> None:
+        self.running.pop(job.id, None)
+        for waiting in tuple(self.queue.behind(job)):
+            self.consider(waiting)
+
+    async def _carry(self, job: Job, way: Way) -> None:
+        try:
+            claimed = await way(job)
+            if claimed is not None:
+                await self.engine.run(claimed)
+        except Fault as fault:  # the next look tries again
+            log.warning("job waits", job_id=job.id, why=fault.message, detail=fault.detail)
+        except Exception:
+            log.exception("job broke", job_id=job.id, verb=job.verb)
+
+    async def _claim(self, job: Job) -> Job | None:
+        """Make the job ours and its objects its own, in one commit; None if somebody was faster."""
+        change = self.store.change()
+        claimed = {
+            "owner": self.me,
+            "fence": job.fence + 1,
+            "state": JobState.RUNNING,
+            "started": self.engine.first_step(job.verb),
+        }
+        change.update(Job, job.id, revision=job.revision, **claimed)
+        for need in job.needs:
+            change.create(Lock(id=need, job=job.id))
+        try:
+            await change.commit()
+        except (Conflict, NotFound):
+            return None
+        return replace(job, revision=job.revision + 1, **claimed)
+
+    async def _resume(self, job: Job) -> Job | None:
+        """It is ours, but nobody works on it: a turn of ours broke."""
+        return await self.store.get(Job, job.id)
+
+    async def _take_over(self, job: Job) -> Job | None:
+        """Take the job of an orchestrator whose lease has run out; Conflict while it lives.
+
+        Holding its lease for no time at all proves that it ran out, and makes its renewal fail.
+        """
+        change = self.store.change()
+        change.update(Job, job.id, revision=job.revision, owner=self.me, fence=job.fence + 1)
+        hold = Hold(name=lease_name(job.owner or ""), holder=self.me, seconds=0.0)
+        try:
+            await self.store.commit(Commit(changes=(hold, *change.items)))
+        except (Conflict, NotFound):
+            return None
+        log.info("took over a job", job_id=job.id, was=job.owner, verb=job.verb)
+        return replace(job, revision=job.revision + 1, owner=self.me, fence=job.fence + 1)
+
+    async def drain(self) -> None:
+        """Claim nothing more, and wait for what runs."""
+        self.accepting = False
+        if self.running:
+            await asyncio.wait(self.running.values())
+
+    async def abandon(self) -> None:
+        """Let go of everything at once; whoever takes over goes on from the records."""
+        self.accepting = False
+        tasks = tuple(self.running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

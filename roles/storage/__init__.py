@@ -1,0 +1,1 @@
+"""The storage role: images and volumes of the pools that this node reaches."""

@@ -1,0 +1,1 @@
+"""Storage drivers: dir keeps qcow2 files in a folder, sim keeps nothing but names."""

@@ -1,0 +1,293 @@
+"""The dir driver: a pool is a folder of qcow2 files, volumes are linked clones of templates.
+
+    templates/<id>.qcow2   checked, read-only, never replaced
+    volumes/<id>.qcow2     a clone names its template as backing file
+    tmp/                   whatever is being made; emptied at every start
+
+A file gets its name under templates/ or volumes/ only when it is whole and flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, ClassVar, Self
+
+from csnode.drivers.driver import Seat
+from csnode.drivers.storage import Progress, StorageDriver
+from csnode.faults import Conflict, Invalid, Refused
+from csnode.log import logger
+from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.types import PoolId, Struct, TemplateId, VolumeId
+from csnode.uuids import new_secret
+from roles.storage.drivers import qemu_img
+from roles.storage.drivers.checksum import parse_checksum
+from roles.storage.drivers.fetch import Rules, fetch
+from roles.storage.drivers.files import allocated, checked_id, in_thread, place, told_as_fault
+from roles.storage.drivers.qcow2 import Header, check_template, read_header
+from roles.storage.drivers.sink import Sink
+
+log = logger("storage.dir")
+READ_ONLY, OWNER_ONLY = 0o444, 0o600
+
+
+class DirOptions(Struct, forbid_unknown_fields=True):
+    """[storage.options] of the dir driver."""
+
+    path: str = ""  # of the pool; empty: pool/ in the node's state folder
+    file_roots: tuple[str, ...] = ()  # folders that file:// URLs may name; empty: none
+    allow_private: bool = False  # fetch from loopback, link-local and private addresses too
+    max_image_bytes: int = 50 << 30  # of a download
+    max_virtual_bytes: int = 2 << 40  # of an image as a machine sees it
+    stall_seconds: float = 30.0  # a download that is silent for so long has failed
+    downloads: int = 3  # at the same time
+
+
+class DirStorage(StorageDriver):
+    """One folder. Enter it before use; one process at a time may."""
+
+    options_type: ClassVar[type[Struct]] = DirOptions
+    options: DirOptions
+
+    def __init__(self, options: Mapping[str, Any], seat: Seat) -> None:
+        super().__init__(options, seat)
+        self._pool = Path(self.options.path or seat.folder).resolve()
+        self._clones: dict[TemplateId, set[VolumeId]] = defaultdict(set)
+        self._leaving: set[TemplateId] = set()
+        self._slots = asyncio.Semaphore(self.options.downloads)
+        self._lock = -1
+
+    async def __aenter__(self) -> Self:
+        qemu_img.tool()
+        await in_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    # -- verbs ---------------------------------------------------------------------------------
+
+    async def describe(self) -> PoolFacts:
+        with told_as_fault("to look at it"):
+            found = await in_thread(os.statvfs, self._pool)
+        return PoolFacts(
+            pool=PoolId(self.seat.id),
+            name=self.seat.name,
+            type="Filesystem",
+            path=str(self._pool),
+            address=self.seat.address,
+            total_bytes=found.f_blocks * found.f_frsize,
+            used_bytes=(found.f_blocks - found.f_bfree) * found.f_frsize,
+        )
+
+    async def ensure_image(self, image: Image, progress: Progress) -> ImageFacts:
+        at = self._template(image.template)
+        facts = await in_thread(_facts, at)
+        if facts is None:
+            async with self._slots:
+                await self._fetch(image, at, progress)
+            facts = await in_thread(_facts, at)
+            if facts is None:
+                raise Conflict(f"the image of template {image.template} was removed again")
+        progress(100)
+        return facts
+
+    async def ensure_no_image(self, template: TemplateId) -> None:
+        at = self._template(template)
+        if self._clones.get(template):
+            count = len(self._clones[template])
+            raise Conflict(f"{count} volumes of this pool are clones of template {template}")
+        self._leaving.add(template)
+        try:
+            with told_as_fault("to remove an image"):
+                await in_thread(partial(at.unlink, missing_ok=True))
+        finally:
+            self._leaving.discard(template)
+
+    async def ensure_volume(self, clone: Clone, progress: Progress) -> Disk:
+        at = self._volume(clone.volume)
+        if not await in_thread(at.exists):
+            if clone.image is None:
+                await self._make(clone.volume, clone.size, None)
+            else:
+                facts = await self.ensure_image(clone.image, progress)
+                await self._clone(clone, clone.image.template, facts)
+        return Disk(volume=clone.volume, path=str(at))
+
+    async def ensure_no_volume(self, volume: VolumeId) -> None:
+        at = self._volume(volume)
+        with told_as_fault("to remove a volume"):
+            await in_thread(partial(at.unlink, missing_ok=True))
+        for clones in self._clones.values():
+            clones.discard(volume)
+
+    async def survey(self) -> Holdings:
+        volumes, templates = await in_thread(self._look)
+        return Holdings(
+            volumes=tuple(VolumeId(id) for id in volumes),
+            templates=tuple(TemplateId(id) for id in templates),
+        )
+
+    # -- images --------------------------------------------------------------------------------
+
+    async def _fetch(self, image: Image, at: Path, progress: Progress) -> None:
+        """Download, check, and put in place; whatever goes wrong leaves nothing."""
+        format = image.format.upper()
+        if format not in ("QCOW2", "RAW"):
+            raise Refused(f"images are QCOW2 or RAW, not {image.format[:40]!r}")
+        raw, made = self._new(image.template), self._new(image.template)
+        try:
+            await self._download(image, format, raw, progress)
+            if format == "RAW":
+                await self._convert(raw, made)
+            else:
+                made = raw
+                await self._examine(made)
+            await in_thread(place, made, at, READ_ONLY)
+        finally:
+            _drop(raw, made)
+
+    async def _download(self, image: Image, format: str, to: Path, progress: Progress) -> None:
+        checksum = parse_checksum(image.checksum)
+        rules = Rules(
+            file_roots=self.options.file_roots,
+            allow_private=self.options.allow_private,
+            stall_seconds=self.options.stall_seconds,
+        )
+        sink = await in_thread(Sink, to, format, checksum, self.options.max_image_bytes)
+        try:
+            await fetch(image.url, sink, rules, progress)
+            sink.check_sum()
+        finally:
+            sink.close()
+
+    async def _examine(self, file: Path) -> None:
+        """Our own reading first: qemu-img opens only what is known to stand alone."""
+        header, size = await in_thread(_header_and_size, file)
+        check_template(header, size, self.options.max_virtual_bytes)
+        await qemu_img.examine(file, header)
+
+    async def _convert(self, raw: Path, to: Path) -> None:
+        size = await in_thread(os.path.getsize, raw)
+        if size % 512:
+            raise Refused(f"{size} bytes are no raw image: it has whole sectors of 512 bytes")
+        await qemu_img.convert_raw(raw, to)
+
+    # -- volumes -------------------------------------------------------------------------------
+
+    async def _clone(self, clone: Clone, template: TemplateId, facts: ImageFacts) -> None:
+        if clone.size < facts.size:
+            raise Refused(
+                f"a volume of {clone.size} bytes cannot hold the image of template {template},"
+                f" which has {facts.size}"
+            )
+        if template in self._leaving:
+            raise Conflict(f"the image of template {template} is being removed")
+        self._clones[template].add(clone.volume)  # from here on the image stays
+        try:
+            await self._make(clone.volume, clone.size, self._template(template))
+        except BaseException:
+            self._clones[template].discard(clone.volume)
+            raise
+
+    async def _make(self, volume: VolumeId, size: int, backing: Path | None) -> None:
+        if not 0 < size <= self.options.max_virtual_bytes:
+            raise Refused(f"a volume cannot have {size} bytes")
+        made = self._new(volume)
+        try:
+            await qemu_img.create(made, size, backing)
+            await in_thread(place, made, self._volume(volume), OWNER_ONLY)
+        finally:
+            _drop(made)
+
+    # -- the folder ----------------------------------------------------------------------------
+
+    def _template(self, id: TemplateId) -> Path:
+        return self._pool / "templates" / f"{checked_id(id)}.qcow2"
+
+    def _volume(self, id: VolumeId) -> Path:
+        return self._pool / "volumes" / f"{checked_id(id)}.qcow2"
+
+    def _new(self, id: str) -> Path:
+        return self._pool / "tmp" / f"{checked_id(id)}.{new_secret(6)}"
+
+    def _open(self) -> None:
+        """Make the folders, lock the pool, sweep what a crash left, and see what stands on what."""
+        try:
+            for name in ("templates", "volumes", "tmp"):
+                (self._pool / name).mkdir(mode=0o711, parents=True, exist_ok=True)
+            self._lock = os.open(self._pool / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _drop(*(self._pool / "tmp").iterdir())
+        except OSError as error:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+            if isinstance(error, BlockingIOError):
+                raise Invalid(
+                    f"the storage pool {self._pool} is used by another process"
+                ) from error
+            raise Invalid(f"the storage pool {self._pool} cannot be used: {error}") from error
+        self._find_clones()
+
+    def _find_clones(self) -> None:
+        templates = self._pool / "templates"
+        for volume in (self._pool / "volumes").glob("*.qcow2"):
+            try:
+                backing = Path(_header(volume).backing)
+            except (Refused, OSError) as error:
+                log.warning("a volume cannot be read", file=str(volume), why=str(error))
+                continue
+            if backing.parent == templates:
+                self._clones[TemplateId(backing.stem)].add(VolumeId(volume.stem))
+
+    def _look(self) -> tuple[list[str], list[str]]:
+        with told_as_fault("to list it"):
+            found = [
+                sorted(file.stem for file in (self._pool / kind).iterdir() if _is_ours(file))
+                for kind in ("volumes", "templates")
+            ]
+        return found[0], found[1]
+
+
+def _is_ours(file: Path) -> bool:
+    with suppress(Refused):
+        return file.suffix == ".qcow2" and bool(checked_id(file.stem))
+    return False
+
+
+def _header(file: Path) -> Header:
+    with file.open("rb") as opened:
+        source: BinaryIO = opened
+        return read_header(source)
+
+
+def _header_and_size(file: Path) -> tuple[Header, int]:
+    return _header(file), file.stat().st_size
+
+
+def _facts(at: Path) -> ImageFacts | None:
+    """What an image in place is; None if it is not there."""
+    try:
+        return ImageFacts(size=_header(at).size, physical_size=allocated(at))
+    except FileNotFoundError:
+        return None
+
+
+def _drop(*files: Path) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""The sim driver: a pool of names, for worlds without disks.
+
+What it holds outlives the driver, as a folder would: a role that starts again finds it. Any URL
+is an image, of two GiB; one that ends in #bad fails its check. Faults can be arranged by option
+or, while it runs, on the pool itself (`pool_of`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+import msgspec
+
+from csnode.drivers.storage import Progress, StorageDriver
+from csnode.faults import Conflict, Full, Refused
+from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.types import PoolId, Struct, TemplateId, VolumeId
+from roles.storage.drivers.checksum import parse_checksum
+from roles.storage.drivers.files import checked_id
+
+GIB = 1 << 30
+IMAGE = ImageFacts(size=2 * GIB, physical_size=64 << 20)
+CLONE_BYTES = 192 << 10  # what a fresh linked clone takes in a folder
+
+
+class SimPool(msgspec.Struct):
+    """The outside: what one pool holds, and which verbs it refuses."""
+
+    images: set[TemplateId] = msgspec.field(default_factory=set[TemplateId])
+    volumes: dict[VolumeId, TemplateId | None] = msgspec.field(
+        default_factory=dict[VolumeId, TemplateId | None]
+    )
+    failing: set[str] = msgspec.field(default_factory=set[str])
+    fetched: int = 0  # downloads so far
+
+    @property
+    def used(self) -> int:
+        return len(self.images) * IMAGE.physical_size + len(self.volumes) * CLONE_BYTES
+
+
+_pools: dict[str, SimPool] = {}
+
+
+def pool_of(seat: str) -> SimPool:
+    """The pool of that id, as it is outside of every role; made when first asked for."""
+    return _pools.setdefault(seat, SimPool())
+
+
+def forget_pools() -> None:
+    """A new world: every pool is empty."""
+    _pools.clear()
+
+
+class SimOptions(Struct, forbid_unknown_fields=True):
+    """[storage.options] of the sim driver."""
+
+    total_gib: int = 1000
+    latency_s: float = 0.0  # of every verb; a download takes ten times that
+    fail: tuple[str, ...] = ()  # verbs that are refused, for example ensure_volume
+
+
+class SimStorage(StorageDriver):
+    """One simulated pool."""
+
+    options_type: ClassVar[type[Struct]] = SimOptions
+    options: SimOptions
+
+    async def describe(self) -> PoolFacts:
+        await self._act("describe")
+        return PoolFacts(
+            pool=PoolId(self.seat.id),
+            name=self.seat.name,
+            type="Filesystem",
+            path=f"sim://{self.seat.name}",
+            address=self.seat.address,
+            total_bytes=self.options.total_gib * GIB,
+            used_bytes=self._pool.used,
+        )
+
+    async def ensure_image(self, image: Image, progress: Progress) -> ImageFacts:
+        checked_id(image.template)
+        await self._act("ensure_image")
+        if image.template not in self._pool.images:
+            await self._fetch(image, progress)
+        progress(100)
+        return IMAGE
+
+    async def ensure_no_image(self, template: TemplateId) -> None:
+        checked_id(template)
+        await self._act("ensure_no_image")
+        if template in self._pool.volumes.values():
+            raise Conflict(f"volumes of this pool are clones of template {template}")
+        self._pool.images.discard(template)
+
+    async def ensure_volume(self, clone: Clone, progress: Progress) -> Disk:
+        checked_id(clone.volume)
+        await self._act("ensure_volume")
+        if clone.volume not in self._pool.volumes:
+            image = clone.image
+            if image is not None:
+                await self.ensure_image(image, progress)
+            if clone.size < (IMAGE.size if image else 1):
+                raise Refused(f"a volume of {clone.size} bytes is too small")
+            self._check_room(CLONE_BYTES)
+            self._pool.volumes[clone.volume] = image.template if image else None
+        return Disk(volume=clone.volume, path=f"sim://{self.seat.name}/{clone.volume}")
+
+    async def ensure_no_volume(self, volume: VolumeId) -> None:
+        checked_id(volume)
+        await self._act("ensure_no_volume")
+        self._pool.volumes.pop(volume, None)
+
+    async def survey(self) -> Holdings:
+        await self._act("survey")
+        return Holdings(
+            volumes=tuple(sorted(self._pool.volumes)), templates=tuple(sorted(self._pool.images))
+        )
+
+    @property
+    def _pool(self) -> SimPool:
+        return pool_of(self.seat.id)
+
+    async def _act(self, verb: str) -> None:
+        if self.options.latency_s:
+            await asyncio.sleep(self.options.latency_s)
+        if verb in self.options.fail or verb in self._pool.failing:
+            raise Refused(f"the simulated pool was told to refuse {verb}")
+
+    async def _fetch(self, image: Image, progress: Progress) -> None:
+        parse_checksum(image.checksum)
+        if image.format.upper() not in ("QCOW2", "RAW"):
+            raise Refused(f"images are QCOW2 or RAW, not {image.format[:40]!r}")
+        self._check_room(IMAGE.physical_size)
+        for percent in range(0, 100, 10):
+            progress(percent)
+            if self.options.latency_s:
+                await asyncio.sleep(self.options.latency_s)
+        self._pool.fetched += 1
+        if image.url.endswith("#bad"):
+            raise Refused("wrong checksum: the simulated image is marked as bad")
+        self._pool.images.add(image.template)
+
+    def _check_room(self, size: int) -> None:
+        if self._pool.used + size > self.options.total_gib * GIB:
+            raise Full("the storage pool has no room")

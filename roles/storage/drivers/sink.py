@@ -1,0 +1,77 @@
+"""A download being written: bounded, hashed on the way, and given up at its first wrong bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from csnode.faults import Refused
+from roles.storage.drivers.checksum import Checksum
+from roles.storage.drivers.files import told_as_fault
+from roles.storage.drivers.qcow2 import is_qcow2
+
+_ARCHIVES = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"(\xb5/\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
+
+
+class Sink:
+    """Takes an image's bytes in order. Its methods block, so call them beside the loop."""
+
+    def __init__(self, to: Path, format: str, checksum: Checksum | None, size_max: int) -> None:
+        self._format, self._size_max = format, size_max
+        self._checksum = checksum
+        self._digest = checksum.begin() if checksum else None
+        self.size = 0
+        with told_as_fault("for a new image"):
+            self._file = to.open("xb", buffering=0)
+
+    def add(self, chunk: bytes) -> None:
+        """Raises Refused if these cannot be the bytes of such an image, Full without room."""
+        if self.size == 0 and chunk:
+            self._check_start(chunk)
+        self.size += len(chunk)
+        self.check_size(self.size)
+        with told_as_fault("for the image"):
+            left = memoryview(chunk)
+            while left:
+                left = left[self._file.write(left) :]
+        if self._digest:
+            self._digest.update(chunk)
+
+    def check_size(self, size: int) -> None:
+        """Raises Refused for more bytes than an image may have."""
+        if size > self._size_max:
+            raise Refused(
+                f"the image is larger than {self._size_max} bytes, the pool's max_image_bytes"
+            )
+
+    def _check_start(self, chunk: bytes) -> None:
+        for start, name in _ARCHIVES.items():
+            if chunk.startswith(start):
+                raise Refused(f"the image is compressed ({name}); give the URL of the image itself")
+        if self._format == "QCOW2" and not is_qcow2(chunk[:4].ljust(4)):
+            if chunk.lstrip()[:1] == b"<":
+                raise Refused("the URL leads to a web page, not to a QCOW2 image")
+            raise Refused("the image is not QCOW2: it does not begin with a QCOW2 header")
+        if self._format == "RAW" and is_qcow2(chunk):
+            raise Refused("the image is QCOW2, and was registered as RAW")
+
+    def check_sum(self) -> None:
+        """Raises Refused if the bytes are not those that the checksum was made of."""
+        if self.size == 0:
+            raise Refused("the URL leads to an empty file")
+        if self._checksum and self._digest:
+            found = self._digest.hexdigest()
+            if found != self._checksum.value:
+                raise Refused(
+                    f"wrong {self._checksum.algorithm} checksum: {self._checksum.value} was"
+                    f" expected, {found} was found"
+                )
+
+    def close(self) -> None:
+        """Write no more."""
+        self._file.close()

@@ -1,0 +1,125 @@
+"""One pool: Storage as it is served, around a driver that knows only how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from csnode.context import Fences
+from csnode.contracts.storage import Storage
+from csnode.data.store import Store
+from csnode.drivers.storage import Progress, StorageDriver
+from csnode.faults import Fault, NotFound
+from csnode.log import logger
+from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.model.template import Template
+from csnode.types import TemplateId, VolumeId
+from roles.storage.fetching import Fetch, Fetches, result
+
+TELL_EVERY_S = 0.5
+log = logger("storage")
+
+
+class PoolStorage(Storage):
+    """Serialises what is asked about one volume or template, and lets downloads be shared.
+
+    A late order is refused by its fence, also one that grew late while it waited its turn.
+    """
+
+    def __init__(self, driver: StorageDriver, store: Store) -> None:
+        self._driver, self._store = driver, store
+        self._fences = Fences()
+        self._fetches = Fetches()
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    async def close(self) -> None:
+        """End the downloads; whoever wants them asks again."""
+        await self._fetches.close()
+
+    # -- the contract --------------------------------------------------------------------------
+
+    async def describe(self) -> PoolFacts:
+        return await self._driver.describe()
+
+    async def ensure_image(self, image: Image) -> ImageFacts:
+        self._fences.check(image.template)
+        async with self._fetching(image) as fetch:
+            await self._tell_until_done(fetch, image.template)
+            return await result(fetch)
+
+    async def ensure_no_image(self, template: TemplateId) -> None:
+        self._fences.check(template)
+        await self._fetches.stop(template)
+        async with self._turn(template):
+            await self._driver.ensure_no_image(template)
+
+    async def ensure_volume(self, clone: Clone) -> Disk:
+        self._fences.check(clone.volume)
+        if clone.image is not None:  # outside of the turn: a download may take an hour
+            async with self._fetching(clone.image) as fetch:
+                await result(fetch)
+        async with self._turn(clone.volume):
+            return await self._driver.ensure_volume(clone, _nobody)
+
+    async def ensure_no_volume(self, volume: VolumeId) -> None:
+        self._fences.check(volume)
+        async with self._turn(volume):
+            await self._driver.ensure_no_volume(volume)
+
+    async def survey(self) -> Holdings:
+        return await self._driver.survey()
+
+    # -- turns ---------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _turn(self, id: str) -> AsyncGenerator[None]:
+        """Alone with the object; the fence is checked once more when the turn comes."""
+        lock, users = self._turns.get(id, (asyncio.Lock(), 0))
+        self._turns[id] = lock, users + 1
+        try:
+            async with lock:
+                self._fences.check(id)
+                yield
+        finally:
+            lock, users = self._turns.pop(id)
+            if users > 1:
+                self._turns[id] = lock, users - 1
+
+    # -- downloads -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _fetching(self, image: Image) -> AsyncGenerator[Fetch]:
+        async def start(progress: Progress) -> ImageFacts:
+            return await self._driver.ensure_image(image, progress)
+
+        async with self._fetches.joined(image.template, start) as fetch:
+            yield fetch
+
+    async def _tell_until_done(self, fetch: Fetch, template: TemplateId) -> None:
+        """Write the percentage at most twice a second, and 100 when the image is in place."""
+        told = -1
+        while not fetch.task.done():
+            if fetch.percent != told:
+                told = fetch.percent
+                await self._tell(template, min(99, told))
+            await _wait_for(fetch, TELL_EVERY_S)
+        if not fetch.task.cancelled() and fetch.task.exception() is None:
+            await self._tell(template, 100)
+
+    async def _tell(self, template: TemplateId, percent: int) -> None:
+        try:
+            await self._store.observe(Template, template, percent=percent)
+        except NotFound:
+            pass  # fetched for a row that is gone by now, or by hand
+        except Fault as fault:
+            log.info("the progress could not be written", template=template, why=fault.message)
+
+
+async def _wait_for(fetch: Fetch, seconds: float) -> None:
+    await asyncio.wait((fetch.task,), timeout=seconds)
+
+
+def _nobody(percent: int) -> None:
+    """Progress that no row shows: the fact is about the template's own download."""
+    del percent

@@ -1,0 +1,1 @@
+"""Storage drivers against real folders, real qemu-img and a real web server."""

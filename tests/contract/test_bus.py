@@ -1,0 +1,428 @@
+"""The bus's suite on the local and the ZeroMQ bus, and what only a network can do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import wraps
+from typing import Any
+
+import msgspec
+import pytest
+import uvloop
+from zmq.utils import z85
+
+from csnode.bus.bus import Bus
+from csnode.bus.curve import KeyPair, keys_of, verdict
+from csnode.bus.envelope import Failure, Request, answered, fault_of
+from csnode.bus.local import LocalBus
+from csnode.bus.transport import DrainTransport, Sockets
+from csnode.bus.zeromq import ZmqBus
+from csnode.config import BusConfig
+from csnode.context import Context
+from csnode.directory.alone import AloneDirectory, Meeting
+from csnode.directory.directory import Health, Member, Serving
+from csnode.faults import Broken, Fault, Invalid, Unavailable
+from csnode.testing.bus import BusSuite, Nodes, Ping, Pong, Said, until
+from csnode.types import NodeId
+
+
+class LocalNodes:
+    """Every node is the same bus."""
+
+    def __init__(self) -> None:
+        self.bus = LocalBus(AloneDirectory())
+
+    async def join(self, name: str) -> Bus:
+        return self.bus
+
+    def tell(self, name: str) -> None:
+        """It need not be told."""
+
+    async def leave(self, name: str) -> None:
+        raise NotImplementedError
+
+    async def hears(self, listener: Bus, speaker: Bus) -> None:
+        """At once."""
+
+
+class ZmqNodes:
+    """Each node has a bus of its own; their directories meet in this process."""
+
+    def __init__(self, secret: str = "") -> None:
+        self.meeting = Meeting()
+        self.secret = secret
+        self.buses: dict[str, ZmqBus] = {}
+        self.directories: dict[str, AloneDirectory] = {}
+        self._stacks: dict[str, AsyncExitStack] = {}
+        self._starts = 0
+
+    async def join(self, name: str, secret: str | None = None) -> ZmqBus:
+        config = BusConfig(secret=self.secret if secret is None else secret)
+        stack = self._stacks[name] = AsyncExitStack()
+        directory = await stack.enter_async_context(AloneDirectory(self.meeting))
+        self.directories[name] = directory
+        self.buses[name] = await stack.enter_async_context(ZmqBus(config, directory))
+        self._starts += 1
+        self.tell(name)
+        return self.buses[name]
+
+    def tell(self, name: str, health: Health = Health.OK) -> None:
+        bus = self.buses[name]
+        served = bus.serving().items()
+        member = Member(
+            node=NodeId(name),
+            cluster="tests",
+            incarnation=self._starts,
+            number=1,
+            host=name,
+            roles=(),
+            serves=tuple(Serving(contract=contract, at=at) for contract, at in served),
+            calls=bus.endpoints[0],
+            events=bus.endpoints[1],
+            health=health,
+        )
+        self.directories[name].announce(member)
+
+    async def leave(self, name: str) -> None:
+        await self._stacks.pop(name).aclose()
+
+    async def hears(self, listener: Bus, speaker: Bus) -> None:
+        heard: list[int] = []
+        listener.subscribe(Said, lambda said: heard.append(said.number), "vm")
+        for number in range(200):
+            speaker.publish(Said(who="vm", number=number))
+            try:
+                async with asyncio.timeout(0.05):
+                    await until(lambda: number in heard)  # noqa: B023
+            except TimeoutError:
+                continue
+            return
+        raise AssertionError("no event arrives")
+
+    async def close(self) -> None:
+        for stack in self._stacks.values():
+            await stack.aclose()
+
+
+@asynccontextmanager
+async def zmq_nodes(secret: str = "") -> AsyncGenerator[ZmqNodes]:
+    nodes = ZmqNodes(secret)
+    try:
+        yield nodes
+    finally:
+        await nodes.close()
+
+
+class TestLocal(BusSuite):
+    @asynccontextmanager
+    async def cloud(self) -> AsyncGenerator[Nodes]:
+        yield LocalNodes()
+
+
+class TestZmq(BusSuite):
+    @asynccontextmanager
+    async def cloud(self) -> AsyncGenerator[Nodes]:
+        async with zmq_nodes() as nodes:
+            yield nodes
+
+
+class TestZmqWithSecret(BusSuite):
+    @asynccontextmanager
+    async def cloud(self) -> AsyncGenerator[Nodes]:
+        async with zmq_nodes("a secret of the tests") as nodes:
+            yield nodes
+
+
+class OnUvloop:
+    """Runs every test of a suite on uvloop."""
+
+    def __init_subclass__(cls) -> None:
+        for name in dir(cls):
+            if name.startswith("test_"):
+                setattr(cls, name, on_uvloop(getattr(cls, name)))
+
+
+def on_uvloop(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], None]:
+    @wraps(test)
+    def run(self: Any) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(test(self))
+
+    return run
+
+
+class TestLocalOnUvloop(OnUvloop, TestLocal):
+    pass
+
+
+class TestZmqOnUvloop(OnUvloop, TestZmq):
+    async def test_it_is_uvloop_indeed(self) -> None:
+        assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+
+class TestNetwork:
+    """What only happens between processes."""
+
+    async def test_calls_to_any_are_spread(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller = await nodes.join("caller")
+            for name in ("one", "two"):
+                (await nodes.join(name)).serve(Pong(name))
+                nodes.tell(name)
+            answers = [await caller.ask(Ping).who() for _ in range(60)]
+            assert set(answers) == {"one", "two"}
+
+    async def test_a_busy_server_is_spared(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller = await nodes.join("caller")
+            pongs = {name: Pong(name) for name in ("one", "two")}
+            for name, pong in pongs.items():
+                (await nodes.join(name)).serve(pong, at=(name,))
+                nodes.tell(name)
+            await caller.ask(Ping, at="two").nothing()
+            waiting = [asyncio.ensure_future(caller.ask(Ping, at="one").wait()) for _ in range(5)]
+            await until(lambda: pongs["one"].waiting == 5)
+            assert {await caller.ask(Ping).who() for _ in range(20)} == {"two"}
+            for call in waiting:
+                call.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def test_a_suspect_is_asked_only_if_nobody_else_answers(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller = await nodes.join("caller")
+            for name in ("one", "two"):
+                (await nodes.join(name)).serve(Pong(name))
+            nodes.tell("one", Health.SUSPECT)
+            nodes.tell("two")
+            assert {await caller.ask(Ping).who() for _ in range(20)} == {"two"}
+            await nodes.leave("two")
+            assert await caller.ask(Ping).who() == "one"
+
+    async def test_a_call_waits_for_a_late_server(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller = await nodes.join("caller")
+            call = asyncio.ensure_future(caller.ask(Ping, at="h1").who())
+            server = await nodes.join("late")
+            assert not call.done()
+            server.serve(Pong("late"), at=("h1",))
+            nodes.tell("late")
+            assert await call == "late"
+
+    async def test_a_call_to_a_server_that_goes_fails_at_once(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller, pong = await nodes.join("caller"), Pong()
+            (await nodes.join("server")).serve(pong)
+            nodes.tell("server")
+            call = asyncio.ensure_future(caller.ask(Ping).wait())
+            await until(lambda: pong.waiting == 1)
+            await nodes.leave("server")
+            with pytest.raises(Unavailable, match="server"):
+                await asyncio.wait_for(call, 10)
+
+    async def test_a_call_to_a_node_the_directory_lost_fails_at_once(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller, pong = await nodes.join("caller"), Pong()
+            (await nodes.join("server")).serve(pong)
+            nodes.tell("server")
+            call = asyncio.ensure_future(caller.ask(Ping).wait())
+            await until(lambda: pong.waiting == 1)
+            await nodes.directories["server"].__aexit__(None, None, None)
+            with pytest.raises(Unavailable, match="server is gone"):
+                await asyncio.wait_for(call, 10)
+
+    async def test_a_server_that_starts_again_is_found_again(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller = await nodes.join("caller")
+            heard: list[Said] = []
+            caller.subscribe(Said, heard.append)
+            for start in range(3):
+                server = await nodes.join("server")
+                server.serve(Pong(f"start {start}"))
+                nodes.tell("server")
+                assert await caller.ask(Ping).who() == f"start {start}"
+                await nodes.hears(caller, server)
+                await nodes.leave("server")
+
+    async def test_a_dead_endpoint_is_no_reason_to_fail_while_another_serves(self) -> None:
+        async with zmq_nodes() as nodes:
+            caller = await nodes.join("caller")
+            for name in ("dead", "alive"):
+                (await nodes.join(name)).serve(Pong(name))
+                nodes.tell(name)
+            await nodes.buses["dead"].__aexit__(None, None, None)
+            nodes.buses["dead"].local.serve(Pong("dead"))
+            nodes.tell("dead")
+            assert {await caller.ask(Ping).who() for _ in range(20)} == {"alive"}
+
+    async def test_a_wrong_argument_is_invalid_and_named(self) -> None:
+        async with zmq_nodes() as nodes:
+            ping = await BusSuite.ping(TestZmq(), nodes)
+            with pytest.raises(Invalid, match=r"Ping\.fail: Expected `str`, got `int`"):
+                await ping.fail(3)  # type: ignore[reportArgumentType]
+            with pytest.raises(Invalid, match=r"Ping\.fail cannot be asked that"):
+                await ping.fail(object())  # type: ignore[reportArgumentType]
+            assert await ping.who() == "server"
+
+    async def test_a_wrong_answer_is_broken(self) -> None:
+        async with zmq_nodes() as nodes:
+            ping = await BusSuite.ping(TestZmq(), nodes, Pong(name=3))  # type: ignore[reportArgumentType]
+            with pytest.raises(Broken, match=r"answer of Ping\.who cannot be read"):
+                await ping.who()
+            ping = await BusSuite.ping(TestZmq(), nodes, Pong(name=object()))  # type: ignore[reportArgumentType]
+            with pytest.raises(Broken, match=r"Ping\.who answered what cannot be sent"):
+                await ping.who()
+
+    async def test_what_is_too_large_is_invalid_and_cuts_no_connection(self) -> None:
+        async with zmq_nodes() as nodes:
+            pong = Pong()
+            ping = await BusSuite.ping(TestZmq(), nodes, pong)
+            waiting = asyncio.ensure_future(ping.wait())
+            await until(lambda: pong.waiting == 1)
+            with pytest.raises(Invalid, match="larger than 16 MiB"):
+                await ping.fail("x" * (16 * 1024 * 1024 + 1))
+            half = "x" * (8 * 1024 * 1024)
+            assert list(await ping.mapped((half,))) == [half]
+            assert not waiting.done()
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    async def test_a_fault_of_unknown_kind_is_a_plain_fault(self) -> None:
+        fault = fault_of(Failure(id=1, kind="Weird", message="odd", detail="d", code=599, cs=4999))
+        assert type(fault) is Fault
+        assert (fault.message, fault.detail, fault.code, fault.cs) == ("odd", "d", 599, 4999)
+
+    async def test_garbage_kills_nothing(self) -> None:
+        async with zmq_nodes() as nodes:
+            pong = Pong("server")
+            ping = await BusSuite.ping(TestZmq(), nodes, pong)
+            async with stranger(nodes.buses["server"].endpoints[0]) as line:
+                for frame in (b"", b"\xc1", b"\x91\x01", b"\x91\x92\x09\x01", b"\xff" * 1000):
+                    line.transport.write((frame,))
+                line.transport.write((b"one", b"two", b"three"))
+                line.ask(request(1, "Ping.who", remaining_ms=5000))
+                line.ask(request(2, "No.such", remaining_ms=5000))
+                await until(lambda: len(line.answers) == 2)
+                assert {answer.id for answer in line.answers} == {1, 2}
+            assert await ping.who() == "server"
+
+    async def test_a_request_past_its_time_is_dropped(self) -> None:
+        async with zmq_nodes() as nodes:
+            pong = Pong()
+            await BusSuite.ping(TestZmq(), nodes, pong)
+            async with stranger(nodes.buses["server"].endpoints[0]) as line:
+                line.ask(request(1, "Ping.wait", remaining_ms=0))
+                line.ask(request(2, "Ping.who", remaining_ms=5000))
+                await until(lambda: line.answers)
+                assert [answer.id for answer in line.answers] == [2]
+            assert pong.begun == 0
+
+    async def test_a_server_that_cannot_be_reached_is_unavailable(self) -> None:
+        async with zmq_nodes("one secret") as nodes:
+            (await nodes.join("server")).serve(Pong())
+            nodes.tell("server")
+            for secret in ("another secret", ""):
+                caller = await nodes.join("caller" + secret, secret)
+                with pytest.raises(Unavailable, match="no Ping can be reached"):
+                    await caller.ask(Ping).who()
+
+    async def test_knowing_the_public_key_is_not_enough(self) -> None:
+        async with zmq_nodes("one secret") as nodes:
+            ping = await BusSuite.ping(TestZmqWithSecret(), nodes)
+            thief = KeyPair(
+                public=keys_of("one secret").public, secret=keys_of("another secret").secret
+            )
+            ups: list[bool] = []
+            sockets = Sockets(thief)
+            line = sockets.asking(nodes.buses["server"].endpoints[0], ignore, ups.append)
+            for _ in range(50):
+                await ping.nothing()
+            assert True not in ups
+            line.abort()
+            await sockets.close()
+
+    async def test_another_key_pair_is_not_let_in(self) -> None:
+        ours, theirs = keys_of("one secret"), keys_of("another secret")
+        question = [b"r", b"", b"1.0", b"1", b"", b"127.0.0.1", b"", b"CURVE"]
+        assert verdict([*question, z85.decode(ours.public)], ours)[4] == b"200"
+        assert verdict([*question, z85.decode(theirs.public)], ours)[4] == b"400"
+        assert verdict([*question[:-1], b"NULL"], ours)[4] == b"400"
+        assert verdict([*question[:-1], b"PLAIN", b"user", b"word"], ours)[4] == b"400"
+
+    @pytest.mark.parametrize(
+        ("config", "why"),
+        [
+            (BusConfig(listen="0.0.0.0", secret="s"), "no address that others can reach"),
+            (BusConfig(listen="localhost"), "no IP address"),
+            (BusConfig(listen="192.0.2.1"), "secret: needed to listen on 192.0.2.1"),
+            (BusConfig(listen="192.0.2.1", secret="s"), "cannot listen on 192.0.2.1"),
+        ],
+    )
+    async def test_a_bad_address_is_refused(self, config: BusConfig, why: str) -> None:
+        with pytest.raises(Invalid, match=why):
+            async with ZmqBus(config, AloneDirectory()):
+                pass
+
+    async def test_a_port_in_use_is_refused(self) -> None:
+        async with zmq_nodes() as nodes:
+            port = int((await nodes.join("first")).endpoints[0].rpartition(":")[2])
+            with pytest.raises(
+                Invalid, match=f"cannot listen on 127.0.0.1:{port}: Address already"
+            ):
+                async with ZmqBus(BusConfig(calls_port=port), AloneDirectory()):
+                    pass
+
+    async def test_it_speaks_ipv6(self) -> None:
+        meeting = Meeting()
+        async with ZmqBus(BusConfig(listen="::1"), AloneDirectory(meeting)) as bus:
+            assert bus.endpoints[0].startswith("tcp://[::1]:")
+            bus.serve(Pong("six"))
+            async with stranger(bus.endpoints[0]) as line:
+                line.ask(request(1, "Ping.who", remaining_ms=5000))
+                await until(lambda: line.answers)
+
+
+def ignore(_: list[bytes]) -> None:
+    pass
+
+
+class Line:
+    """A DEALER that says what it likes."""
+
+    def __init__(self, sockets: Sockets, endpoint: str) -> None:
+        self.answers: list[msgspec.Struct] = []
+        self.up = False
+        self.transport: DrainTransport = sockets.asking(endpoint, self._got, self._changed)
+
+    def _changed(self, up: bool) -> None:
+        self.up = up
+
+    def _got(self, parts: list[bytes]) -> None:
+        self.answers.extend(answered(parts[-1]))
+
+    def ask(self, asked: Request) -> None:
+        self.transport.write((msgspec.msgpack.encode([asked]),))
+
+
+@asynccontextmanager
+async def stranger(endpoint: str) -> AsyncGenerator[Line]:
+    sockets = Sockets(None)
+    line = Line(sockets, endpoint)
+    try:
+        await until(lambda: line.up)
+        yield line
+    finally:
+        line.transport.abort()
+        await sockets.close()
+
+
+def request(id: int, method: str, remaining_ms: int) -> Request:
+    return Request(
+        id=id,
+        method=method,
+        at=None,
+        remaining_ms=remaining_ms,
+        context=Context(),
+        arguments=msgspec.Raw(b"\x90"),
+    )

@@ -1,0 +1,87 @@
+"""Where machines go, and what a refusal says."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csnode.faults import Full
+from csnode.model.host import Host, Seen
+from csnode.model.place import Cluster
+from csnode.types import ClusterId, PodId, ZoneId
+from roles.orchestrator.placement import Need, limits, place, why_not
+
+ZONE = ZoneId("z1")
+CLUSTERS = {"c1": Cluster(id="c1", zone=ZONE, pod=PodId("p1"), name="c1")}
+
+
+def host(name: str, cpus: int = 4, memory: int = 4096, **more: object) -> Host:
+    given = {"seen": Seen.UP, "cpu_mhz": 2000, "zone": ZONE} | more
+    return Host(
+        id=name, name=name, pod=PodId("p1"), cluster=ClusterId("c1"),
+        cpus=cpus, memory_mib=memory, **given,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def need(**more: object) -> Need:
+    return Need(**({"zone": ZONE, "cpus": 1, "memory_mib": 512} | more))  # type: ignore[arg-type]
+
+
+def test_the_emptier_host_is_taken() -> None:
+    used = {"a": {"cpu": 3, "memory": 100}, "b": {"cpu": 1, "memory": 100}}
+    assert place(need(), [host("a"), host("b")], CLUSTERS, used, random.Random(1)) == "b"
+
+
+def test_a_refusal_names_the_reason_of_every_host() -> None:
+    hosts = [
+        host("full", cpus=1),
+        host("gone", seen=Seen.ALERT),
+        host("off", enabled=False),
+        host("small", memory=256),
+        host("other", zone=ZoneId("z2")),
+        host("plain", cpus=8),
+    ]
+    with pytest.raises(Full) as refused:
+        place(need(cpus=2, tags=("ssd",)), hosts, CLUSTERS, {}, random.Random(1))
+    for name, reason in {
+        "full": "lacks the tag ssd", "gone": "is not Up but Alert", "off": "is disabled",
+        "other": "is in another zone", "plain": "lacks the tag ssd",
+    }.items():  # fmt: skip
+        assert f"{name}: {reason}" in refused.value.message
+
+
+def test_a_refusal_for_room_says_how_much_there_is() -> None:
+    said = why_not(need(cpus=3), host("a"), CLUSTERS, {"a": {"cpu": 2}})
+    assert said == "needs 3 CPUs, 2 of 4 are free"
+
+
+def test_no_host_at_all_is_said_so() -> None:
+    with pytest.raises(Full, match="there are no hosts"):
+        place(need(), [], CLUSTERS, {}, random.Random(1))
+
+
+def test_mending_the_named_cause_makes_the_same_request_fit() -> None:
+    small = host("a", cpus=1)
+    assert "needs 2 CPUs" in why_not(need(cpus=2), small, CLUSTERS, {})
+    assert why_not(need(cpus=2), host("a", cpus=2), CLUSTERS, {}) == ""
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 64), st.integers(0, 64)), min_size=1, max_size=80),
+    st.integers(1, 32),
+    st.integers(0, 1000),
+)
+def test_a_chosen_host_always_has_room(sizes: list[tuple[int, int]], cpus: int, seed: int) -> None:
+    hosts = [host(f"h{n}", cpus=have) for n, (have, _) in enumerate(sizes)]
+    used = {f"h{n}": {"cpu": taken} for n, (_, taken) in enumerate(sizes)}
+    wanted = need(cpus=cpus)
+    fits = any(have - taken >= cpus for have, taken in sizes)
+    try:
+        chosen = place(wanted, hosts, CLUSTERS, used, random.Random(seed))
+    except Full:
+        assert not fits
+    else:
+        assert limits(hosts[int(chosen[1:])], CLUSTERS["c1"])["cpu"] - used[chosen]["cpu"] >= cpus
