@@ -172,6 +172,7 @@ class Config:
         for name, section in values.items():
             if not isinstance(section, Mapping):
                 raise Invalid(f"{origin}: {name} stands outside every [section]")
+            self._values.setdefault(name, {})
             for key, value in section.items():  # type: ignore[reportUnknownVariableType]
                 self._values.setdefault(name, {})[str(key)] = value  # type: ignore[reportUnknownArgumentType]
                 self.origins[name, str(key)] = origin  # type: ignore[reportUnknownArgumentType]

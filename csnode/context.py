@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from msgspec.structs import replace
 
-from csnode.faults import Refused
+from csnode.faults import Outdated
 from csnode.types import Message
 
 
@@ -43,19 +43,32 @@ def acting(
 
 
 class Fences:
-    """The highest fence seen for each object: a lower one comes from somebody who lost it."""
+    """The highest fence seen for each object: a lower one comes from somebody who lost it.
+
+    A fence is the number of the commit that gave its caller the right to act, so fences of any
+    two callers compare. Objects that a job needs alone are checked; where many jobs may act side
+    by side (a network's router), building notes the fence and only tearing down checks it.
+    """
 
     def __init__(self) -> None:
         self._highest: dict[str, int] = {}
 
     def check(self, object_id: str) -> None:
-        """Raises Refused if a later holder has already spoken for the object."""
+        """Raises Outdated if a later holder has already spoken for the object."""
         fence = current().fence
-        if not fence:
-            return
-        if fence < self._highest.get(object_id, 0):
-            raise Refused(
-                f"the order for {object_id} is out of date",
-                detail=f"fence {fence} < {self._highest[object_id]}",
+        highest = self._highest.get(object_id, 0)
+        if fence and fence < highest:
+            raise Outdated(
+                f"the order for {object_id} is out of date", detail=f"fence {fence} < {highest}"
             )
-        self._highest[object_id] = fence
+        self.note(object_id)
+
+    def note(self, object_id: str) -> None:
+        """Remember the caller's fence, if it is the highest so far."""
+        fence = current().fence
+        if fence > self._highest.get(object_id, 0):
+            self._highest[object_id] = fence
+
+    def forget(self, object_id: str) -> None:
+        """The object is gone for good, and its id is never used again."""
+        self._highest.pop(object_id, None)

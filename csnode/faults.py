@@ -90,6 +90,10 @@ class Refused(Fault):
     cs = 4250
 
 
+class Outdated(Refused):
+    """The order comes from somebody who lost what he ordered about; a later one has spoken."""
+
+
 class Broken(Fault):
     """A bug of ours."""
 

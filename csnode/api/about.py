@@ -1,15 +1,17 @@
 """What a declaration says of a parameter or a field besides its type, and how it is read off.
 
-Attributes are snake_case; the wire name drops the underscores, by rule and not by hand. The type
-word of listApis follows from Python's type unless a `Word` says otherwise.
+Attributes are snake_case; the wire name drops the underscores, by rule and not by hand (the few
+that CloudStack writes otherwise have msgspec.field(name=...)). The type word of listApis follows
+from Python's type unless a `Word` says otherwise.
 """
 
 from __future__ import annotations
 
+import inspect
 from enum import IntEnum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -47,12 +49,6 @@ class By(msgspec.Struct, frozen=True):
     column: str
 
 
-class Named(msgspec.Struct, frozen=True):
-    """The wire name, where the rule does not give it: diskBytesReadRate, crossZones."""
-
-    text: str
-
-
 Long = Annotated[int, Word("long")]
 Moment = Annotated[float, Word("date")]  # a date parameter, as seconds since 1970
 Date = Annotated[str, Word("date")]  # a date in an answer, as clock.stamp writes it
@@ -82,8 +78,17 @@ def wire_name(name: str) -> str:
 @cache
 def fields_of(kind: type[msgspec.Struct]) -> tuple[Field, ...]:
     """Every field of a request or an answer, in the order declared."""
-    hints = get_type_hints(kind, include_extras=True)
-    return tuple(_field(f, hints[f.name]) for f in msgspec.structs.fields(kind))
+    hints: dict[str, Any] = {}
+    for part in reversed(kind.__mro__):  # not get_type_hints: a field may be called `type`
+        if issubclass(part, msgspec.Struct):
+            hints |= inspect.get_annotations(part, locals={}, eval_str=True)
+    names, wires = kind.__struct_fields__, kind.__struct_encode_fields__
+    first_default = len(names) - len(kind.__struct_defaults__)
+    defaults = (msgspec.NODEFAULT,) * first_default + kind.__struct_defaults__
+    return tuple(
+        _field(name, wire, default is msgspec.NODEFAULT, hints[name])
+        for name, wire, default in zip(names, wires, defaults, strict=True)
+    )
 
 
 def shaped(kind: Any) -> type[Struct] | None:
@@ -91,18 +96,18 @@ def shaped(kind: Any) -> type[Struct] | None:
     return kind if isinstance(kind, type) and issubclass(kind, Struct) else None
 
 
-def _field(field: msgspec.structs.FieldInfo, hint: Any) -> Field:
+def _field(name: str, wire: str, required: bool, hint: Any) -> Field:
     plain, marks = _bare(hint)
-    given = {type(mark): mark for mark in reversed(marks)}
+    given: dict[Any, Any] = {type(mark): mark for mark in reversed(marks)}  # the outermost wins
     item = get_args(plain)[0] if get_origin(plain) is tuple else None
     return Field(
-        attribute=field.name,
-        name=given[Named].text if Named in given else field.encode_name,
+        attribute=name,
+        name=wire,
         kind=plain,
         item=_bare(item)[0] if item is not None else None,
         word=given[Word].text if Word in given else _word(plain),
         about=given.get(About) or About(""),
-        required=field.required,
+        required=required,
         column=given[By].column if By in given else "",
     )
 

@@ -67,5 +67,5 @@ class Client:
 def signature(params: dict[str, str], secret: str) -> str:
     """What the API expects in `signature` for these parameters."""
     pairs = (f"{name}={quote(params[name], safe='*')}" for name in sorted(params))
-    text = "&".join(pairs).lower()
+    text = "&".join(pairs).replace("~", "%7e").lower()  # as Java's URLEncoder has it
     return base64.b64encode(hmac.digest(secret.encode(), text.encode(), hashlib.sha1)).decode()

@@ -18,10 +18,11 @@ from csnode.cli import ending
 from csnode.cli.client import Client
 from csnode.cli.joined import joined
 from csnode.cli.machine import PATH
-from csnode.cli.stage import CHECKOUT, SERVE_LIBVIRTD, Stage, free_port
+from csnode.cli.stage import CHECKOUT, SERVE_LIBVIRTD, START_S, Stage, free_port
 from csnode.cli.story import Story
+from csnode.clock import now
 from csnode.config import Config
-from csnode.faults import Denied, Fault, Invalid
+from csnode.faults import Denied, Fault, Invalid, Unavailable
 
 IMAGE = CHECKOUT / ".cache/guest/tiny.qcow2"
 CHECKSUM = IMAGE.with_name("tiny.qcow2.sha256")
@@ -86,7 +87,7 @@ async def _play(stage: Stage, once: bool) -> None:
         client = Client(session, stage.url, stage.key, stage.secret)
         print(f"csnode demo: all roles, in {stage.folder}", flush=True)
         await stage.start_libvirtd()
-        await stage.start_csnode()
+        stage.start_csnode()
         async with joined(Config.read(stage.file, {}, {})) as bus:
             story = Story(client, bus, stage.names)
             story.say("libvirtd", stage.uri)
@@ -102,13 +103,18 @@ async def _play(stage: Stage, once: bool) -> None:
 
 
 async def _ready(stage: Stage, session: aiohttp.ClientSession) -> None:
-    while True:
-        await stage.until(lambda: True)
+    """Until /readyz says so. Unavailable, with what it says instead, if that takes too long."""
+    said = "the api role is not open"
+    until = now() + START_S
+    while now() < until:
+        stage.check_csnode()
         with suppress(aiohttp.ClientError):
             async with session.get(stage.url.replace("/client/api", "/readyz")) as answer:
                 if answer.status == 200:
                     return
+                said = await answer.text()
         await asyncio.sleep(0.05)
+    raise Unavailable(f"csnode is not ready after {START_S:.0f} s: {said}")
 
 
 async def _show(story: Story, once: bool, stage: Stage) -> None:

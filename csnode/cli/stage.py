@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,7 +59,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="csnode-demo-"))
-        self.folder.chmod(0o755)  # dnsmasq reads its files as a user of its own
+        self.folder.chmod(0o711)  # dnsmasq reads its files as a user of its own
         return self
 
     def __exit__(
@@ -81,16 +80,21 @@ class Stage:
             return
         child = self._spawn("libvirtd", str(SERVE_LIBVIRTD), str(self.folder / "libvirt"))
         place = self.folder / "libvirt/run/libvirt-sock"
-        await self._until(lambda: _answers(str(place)), child, "libvirtd")
+        until = now() + START_S
+        while not _answers(str(place)):
+            self._check(child, "libvirtd")
+            if now() > until:
+                raise Unavailable(f"libvirtd does not answer after {START_S:.0f} s")
+            await asyncio.sleep(0.02)
 
-    async def start_csnode(self) -> None:
-        """All roles. Raises Unavailable with what it said."""
+    def start_csnode(self) -> None:
+        """All roles; ask /readyz when they are open."""
         self.file.write_text(self._config())
         self._child = self._spawn("csnode", sys.executable, "-m", "csnode", "--config", self.file)
 
-    async def until(self, fact: Callable[[], bool]) -> None:
-        """Wait for a fact while csnode runs."""
-        await self._until(fact, self._child, "csnode")
+    def check_csnode(self) -> None:
+        """Raises Unavailable, with its last words, if it has ended."""
+        self._check(self._child, "csnode")
 
     def log(self, name: str, lines: int) -> str:
         """The last that one of the two wrote."""
@@ -130,16 +134,9 @@ class Stage:
         self._children.append(child)
         return child
 
-    async def _until(
-        self, fact: Callable[[], bool], child: subprocess.Popen[bytes], name: str
-    ) -> None:
-        until = now() + START_S
-        while not fact():
-            if child.poll() is not None:
-                raise Unavailable(f"{name} ended: {self.log(name, 1) or 'it said nothing'}")
-            if now() > until:
-                raise Unavailable(f"{name} is not ready after {START_S:.0f} s")
-            await asyncio.sleep(0.02)
+    def _check(self, child: subprocess.Popen[bytes], name: str) -> None:
+        if child.poll() is not None:
+            raise Unavailable(f"{name} ended: {self.log(name, 1) or 'it said nothing'}")
 
 
 def free_port(wish: int) -> int:

@@ -54,8 +54,8 @@ async def _look(config: Config) -> dict[str, Any]:
             return {"nodes": nodes, "hosts": [], "pools": [], "trouble": fault.message}
         return {
             "nodes": nodes,
-            "hosts": [_host(host, vms) for host in hosts],
-            "pools": [_pool(pool) for pool in pools],
+            "hosts": [_host(host, vms) for host in sorted(hosts, key=_name)],
+            "pools": [_pool(pool) for pool in sorted(pools, key=_name)],
             "trouble": "",
         }
 
@@ -74,6 +74,10 @@ def _nodes(members: Sequence[Member]) -> list[dict[str, Any]]:
         }
         for m in members
     ]
+
+
+def _name(row: Host | StoragePool) -> str:
+    return row.name
 
 
 def _host(host: Host, vms: Sequence[Vm]) -> dict[str, Any]:

@@ -132,13 +132,15 @@ class BeatingDirectory(ABC):
                 datagram, sender = opened.recvfrom(DATAGRAM_MAX)
             except OSError:  # nothing left; or an error of an earlier send, which does not matter
                 return
-            address: Address = (sender[0], sender[1])
-            beacon = self._seal.opened(datagram)
-            if beacon is None:
-                self._strangers += 1
-                log.debug("not of this cluster", sender=address[0], so_far=self._strangers)
-            else:
-                self._hear(beacon, address)
+            self._take(datagram, (sender[0], sender[1]))
+
+    def _take(self, datagram: bytes, sender: Address) -> None:
+        beacon = self._seal.opened(datagram)
+        if beacon is None:
+            self._strangers += 1
+            log.debug("not of this cluster", sender=sender[0], so_far=self._strangers)
+        else:
+            self._hear(beacon, sender)
 
     def _hear(self, beacon: Beacon, address: Address) -> None:
         member, own = beacon.member, self._roster.own

@@ -36,8 +36,9 @@ class StepTime(Entity):
 class Job(Entity):
     """One order, and how far it got; id: JobId.
 
-    `owner` and `fence` say which orchestrator works on it; every step it writes down is an
-    update of this row at the revision it knows, so one that lost the job cannot go on.
+    `owner` says which orchestrator works on it; every step it writes down is an update of this
+    row at the revision it knows, so one that lost the job cannot go on. The fence of its calls
+    is the number of the commit that claimed it: it grows from claim to claim and from job to job.
     """
 
     kind: ClassVar[str] = "job"
@@ -55,7 +56,6 @@ class Job(Entity):
     created: float = 0.0
 
     owner: NodeId | None = None
-    fence: int = 0
     started: tuple[str, ...] = ()
     results: dict[str, Any] = {}
     times: tuple[StepTime, ...] = ()

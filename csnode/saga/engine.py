@@ -78,8 +78,7 @@ class Run:
             return False
         if found.revision == self.job.revision:
             return False
-        ours = found.owner == self.job.owner and found.fence == self.job.fence
-        if ours and found.revision == self.job.revision + 1:
+        if found.owner == self.job.owner and found.revision == self.job.revision + 1:
             return True
         raise Lost(self.job.id)
 
@@ -119,9 +118,14 @@ class Run:
     async def _take(self, step: Step[Any]) -> Any:
         began = now()
         self.times[step.name] = StepTime(id=step.name, began=wall())
-        await self.hook("before", step)
-        result, tries = await self._insist(step.do, STEP_TRIES)
-        await self.hook("after", step)
+
+        async def act(saga: Saga[Any]) -> Any:
+            await self.hook("before", step)
+            result = await step.do(saga)
+            await self.hook("after", step)
+            return result
+
+        result, tries = await self._insist(act, STEP_TRIES)
         took = now() - began
         self.times[step.name] = replace(
             self.times[step.name], ended=self.times[step.name].began + took, tries=tries
@@ -142,8 +146,7 @@ class Run:
             self.saga.results.pop(step.name, None)
             if step.undoing is not None:
                 try:
-                    await self.hook("undo", step)
-                    await self._insist(step.undoing, None)
+                    await self._undo(step, step.undoing)
                 except Gone:
                     pass  # what it held went with it: nothing is left to undo
                 except Fault as fault:
@@ -154,6 +157,13 @@ class Run:
             results = {k: v for k, v in self.job.results.items() if k != step.name}
             await self.write(started=started, results=results)
         await self._end(JobState.FAILED)
+
+    async def _undo(self, step: Step[Any], undoing: Callable[[Any], Awaitable[None]]) -> None:
+        async def act(saga: Saga[Any]) -> None:
+            await self.hook("undo", step)
+            await undoing(saga)
+
+        await self._insist(act, None)
 
     async def _stuck(self, step: Step[Any], fault: Fault) -> None:
         """The locks stay: nobody may touch the object before an operator did."""
@@ -232,12 +242,15 @@ class Engine:
         kind = self._kinds.get(verb)
         return (kind.steps()[0].name,) if kind else ()
 
-    async def run(self, job: Job) -> Job:
-        """Take the job from wherever its record says it is to an end; returns its last record."""
+    async def run(self, job: Job, fence: int) -> Job:
+        """Take the job from wherever its record says it is to an end; returns its last record.
+
+        The fence travels with every call: the number of the commit that claimed the job.
+        """
         run = await self._prepared(job)
         if run is None:
             return job
-        with acting(trace=job.trace, fence=job.fence):
+        with acting(trace=job.trace, fence=fence):
             try:
                 if run.job.state is JobState.RUNNING:
                     await run.forward()

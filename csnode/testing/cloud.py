@@ -16,12 +16,17 @@ from typing import Any, Self
 import msgspec
 
 from csnode import uuids
+from csnode.api.about import Rank
+from csnode.api.call import Caller
 from csnode.bus.local import LocalBus
 from csnode.clock import now
 from csnode.config import Config
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
+from csnode.model.host import Host, Seen, StoragePool
+from csnode.model.identity import Account, User
 from csnode.node import Node
+from csnode.types import UserId
 
 ADMIN = {"apiKey": "admin", "secret": "admin-secret"}
 
@@ -70,7 +75,14 @@ class SimCloud:
                 if self._running.done():
                     await self._running
                 await asyncio.sleep(0.01)
-        self.store = Store(self.node.bus, "test")
+            self.store = Store(self.node.bus, "test")
+            while not await self._is_whole():
+                await asyncio.sleep(0.01)
+
+    async def _is_whole(self) -> bool:
+        count = int(self._config["compute"]["hosts"])
+        up = [h for h in await self.store.find(Host) if h.seen is Seen.UP]
+        return len(up) == count and len(await self.store.find(StoragePool)) == count
 
     async def crash(self) -> None:
         """The process is gone, between one instruction and the next."""
@@ -85,10 +97,22 @@ class SimCloud:
 
     async def ask(self, command: str, **params: str) -> tuple[int, dict[str, Any]]:
         """One API call as the admin: HTTP status, and the body without its wrapper."""
-        status, _, body = await self.role("api").answer_as_admin(
-            {"command": command, "response": "json", **params}
+        reply = await self.role("api").answer(
+            {"command": command, "response": "json", **params}, caller=self._admin()
         )
-        return status, next(iter(msgspec.json.decode(body).values()))
+        body = msgspec.json.decode(reply.body)
+        return reply.status, next(iter(body.values()))
+
+    def _admin(self) -> Caller:
+        view = self.role("api").view
+        user = next(u for u in view.all(User) if u.name == "admin")
+        account = view.get(Account, user.account)
+        return Caller(
+            user=UserId(user.id),
+            account=user.account,
+            domain=account.domain,
+            rank=Rank.ROOT_ADMIN,
+        )
 
     async def call(self, command: str, **params: str) -> dict[str, Any]:
         """As `ask`, for calls that must succeed."""

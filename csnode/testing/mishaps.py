@@ -32,6 +32,7 @@ class Injector:
     def __init__(self, mishap: Mishap, at: str) -> None:
         self.mishap, self.at = mishap, at
         self.done = False
+        self._refused = False
 
     def into(self, engine: Engine) -> None:
         """Be the hook of that engine."""
@@ -62,7 +63,8 @@ class Injector:
 
     async def _in_undo(self, moment: str, step: Step[Any]) -> None:
         """The step is refused after it worked, and the engine dies before its undo."""
-        if step.name == self.at and moment == "after":
+        if step.name == self.at and moment == "after" and not self._refused:
+            self._refused = True
             raise Refused("a test said no")
         if step.name == self.at and moment == "undo" and not self.done:
             self.done = True

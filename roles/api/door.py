@@ -11,12 +11,12 @@ from csnode.api.call import NOBODY, Asked, Call, Caller, Options
 from csnode.api.command import Answers, Declaration
 from csnode.api.parse import BY_SERVER, lowered
 from csnode.api.refers import check_references
-from csnode.api.shelf import Shelves
+from csnode.api.shelf import Listing, Shelves
 from csnode.api.view import Shown, encoded, for_rank
 from csnode.clock import now, wall
 from csnode.data.store import Store
 from csnode.data.view import View
-from csnode.faults import Broken, Denied, Fault, Full, Invalid, Stale
+from csnode.faults import Broken, Conflict, Denied, Fault, Full, Invalid, Stale
 from csnode.log import logger
 from csnode.model.entity import Entity
 from csnode.model.event import UserEvent
@@ -72,7 +72,7 @@ class Door:
             reply = await self._perform(asked, declared, caller)
         except Fault as fault:
             reply = self._refused(asked, declared, fault, rank)
-        except Exception as error:  # noqa: BLE001 (a bug of ours must not end the connection)
+        except Exception as error:
             log.exception("a request failed", command=name)
             reply = self._refused(asked, declared, Broken("", detail=str(error)), rank)
         self._count(declared.name if declared else "unknown", reply.status)
@@ -147,30 +147,37 @@ class Door:
     async def _perform(self, asked: Asked, declared: Declaration | None, caller: Caller) -> Reply:
         assert declared is not None  # _check saw to it
         request = declared.table.read(asked.params)
-        for left in reversed(range(TRIES)):
-            change = self.store.change()
-            call = Call(caller, asked, self.view, change, self.shelves, self.options)
+        left = TRIES
+        while True:
+            call = Call(caller, asked, self.view, self.store.change(), self.shelves, self.options)
             check_references(call, request)
             result = await request.run(call)
             try:
-                if change.items:
-                    self._record(call, declared, result)
-                    await change.commit()
-                    if not declared.is_async:  # a job is answered by its id alone
-                        await self.view.fresh()
+                await self._commit(call, declared, result)
                 break
-            except (Stale, Full) as fault:  # look again: the command may say better what is full
-                if not left or (isinstance(fault, Full) and left < TRIES - 1):
+            except (Conflict, Full) as fault:  # look again: then the command knows what is taken
+                left -= 1 if isinstance(fault, Stale) else TRIES - 1
+                if left <= 0:
                     raise
                 await self.view.fresh()
         reply = envelope.reply(asked.params, declared, self._body(call, declared, result))
         reply.headers.extend(call.headers)
         return reply
 
+    async def _commit(self, call: Call, declared: Declaration, result: Any) -> None:
+        """Then wait until it shows in the view, unless the answer is but the id of a job."""
+        if call.change.items:
+            self._record(call, declared, result)
+            await call.change.commit()
+            if not declared.is_async:
+                await self.view.fresh()
+
     def _body(self, call: Call, declared: Declaration, result: Any) -> bytes:
         wrapper, key = declared.wrapper, declared.key
         match declared.answers:
             case Answers.LIST:
+                if isinstance(result, Entity):  # registerTemplate lists the one it made
+                    result = Listing(count=1, rows=[self._encoded(call, declared, result.id)])
                 return envelope.listing(wrapper, key, result)
             case Answers.SUCCESS:
                 return envelope.success(wrapper)
@@ -182,12 +189,13 @@ class Door:
             case Answers.BARE:
                 return envelope.bare(wrapper, encoded(result))
             case Answers.ENTITY:
-                rank = call.caller.rank
                 if isinstance(result, Shown):
-                    return envelope.entity(wrapper, key, for_rank(result, rank))
-                assert declared.shows is not None
-                shelf = self.shelves.of(declared.shows)
-                return envelope.entity(wrapper, key, shelf.encoded(result.id, rank))
+                    return envelope.entity(wrapper, key, for_rank(result, call.caller.rank))
+                return envelope.entity(wrapper, key, self._encoded(call, declared, result.id))
+
+    def _encoded(self, call: Call, declared: Declaration, id: str) -> bytes:
+        assert declared.shows is not None  # it shows what its run made
+        return self.shelves.of(declared.shows).encoded(id, call.caller.rank)
 
     def _record(self, call: Call, declared: Declaration, result: Any) -> None:
         """One line in listEvents for a command that is worth one."""

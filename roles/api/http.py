@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
@@ -164,5 +164,3 @@ def _response(reply: Reply, trace: str) -> web.Response:
         headers.add(name, value)
     headers["X-Trace-Id"] = trace
     return response
-
-

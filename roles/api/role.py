@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
 
 from csnode.api.call import Caller
 from csnode.api.command import kinds_shown, load_commands
 from csnode.data.view import View
+from csnode.health import health_routes
 from csnode.model.event import UserEvent
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account, Domain, Session, User
@@ -29,7 +29,7 @@ from roles.api import session
 from roles.api.config import ApiConfig
 from roles.api.door import Door
 from roles.api.envelope import Reply
-from roles.api.http import serving
+from roles.api.http import Routes, serving
 
 KINDS = (
     Zone, Pod, Cluster, Host, StoragePool, Offering, DiskOffering, NetworkOffering, OsType,
@@ -42,7 +42,6 @@ class ApiRole(Role[ApiConfig]):
     """Any number, anywhere."""
 
     name = "api"
-    health: Any = None  # the node's, which puts it here before opening; its routes are ours too
     port = 0  # bound, once open
 
     async def opened(self) -> Opened:
@@ -81,9 +80,5 @@ class ApiRole(Role[ApiConfig]):
     def troubles(self) -> Sequence[str]:
         return () if hasattr(self, "view") and self.view.opened else ("the view is not filled yet",)
 
-    def _health_routes(self) -> list[Any]:
-        if self.health is None:
-            return []
-        from csnode.health import health_routes
-
-        return health_routes(self.health)
+    def _health_routes(self) -> Routes:
+        return health_routes(self.health) if self.health is not None else []

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from csnode.config import Section
+from csnode.drivers.hypervisor import Hypervisor
 
 
 class ComputeConfig(Section):
@@ -15,10 +16,15 @@ class ComputeConfig(Section):
     driver: str = "libvirt"  # or sim, or a plug-in of the group csnode.drivers.hypervisor
     options: dict[str, Any] = {}  # the driver's own
     hosts: Annotated[int, Meta(ge=1)] = 1  # how many this process plays; more than 1: driver sim
-    address: str = ""  # of the host; empty: the one its default route leaves from
+    address: str = "127.0.0.1"  # of the host, as others reach it
     stop_seconds: Annotated[float, Meta(ge=0, le=240)] = 60.0  # how long a guest may shut down
 
     def __post_init__(self) -> None:
         """A libvirtd is one host, and would show each of several every other's machines."""
         if self.hosts > 1 and self.driver == "libvirt":
             raise ValueError("several hosts need the driver sim; libvirt is one - at `$.hosts`")
+
+    def options_for(self, kind: type[Hypervisor]) -> dict[str, Any]:
+        """The driver's options; with the time to stop, if it has such an option."""
+        knows = "stop_seconds" in kind.options_type.__struct_fields__
+        return ({"stop_seconds": self.stop_seconds} if knows else {}) | self.options

@@ -29,6 +29,7 @@ class HostCompute(Compute):
         self.suspect = False  # it did not answer the last time; a survey will tell
         self.trouble = ""  # why the last survey failed
         self._hypervisor, self._store = hypervisor, store
+        self._watching = hypervisor.watch()
         self._fences = Fences()
         self._locks: WeakValueDictionary[VmId, asyncio.Lock] = WeakValueDictionary()
         self._told: dict[VmId, Power] = {}  # what was written last; not here: nothing, or ABSENT
@@ -80,7 +81,7 @@ class HostCompute(Compute):
 
     async def follow(self) -> None:
         """Look at each machine that seems to have changed; a sighting may be old by now."""
-        async for sighting in self._hypervisor.watch():
+        async for sighting in self._watching:
             vm = sighting.vm
             if vm in self._locks or sighting.power is not self._told.get(vm, Power.ABSENT):
                 self._begin(self._look_quietly(vm))

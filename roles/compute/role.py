@@ -6,8 +6,7 @@ Serves Compute at each of its hosts. Writes the fact vm.power. Owns the hosts' d
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -39,12 +38,11 @@ class ComputeRole(Role[ComputeConfig]):
 
     def seats(self) -> Iterator[Seat]:
         """The node's own host, and those it plays besides."""
-        address = self.config.address or _own_address()
         for id, name in self.node.hosts(self.config.hosts):
             yield Seat(
                 id=id,
                 name=name,
-                address=address,
+                address=self.config.address,
                 folder=str(Path(self.node.state) / "compute" / name),
             )
 
@@ -75,11 +73,8 @@ class ComputeRole(Role[ComputeConfig]):
                 await host.compare(rows[id])
 
     @asynccontextmanager
-    async def _played(self, kind: type[Hypervisor], seat: Seat) -> AsyncIterator[HostCompute]:
-        options = dict(self.config.options)
-        if "stop_seconds" in kind.options_type.__struct_fields__:
-            options.setdefault("stop_seconds", self.config.stop_seconds)
-        async with kind(options, seat) as hypervisor:
+    async def _played(self, kind: type[Hypervisor], seat: Seat) -> AsyncGenerator[HostCompute]:
+        async with kind(self.config.options_for(kind), seat) as hypervisor:
             host = HostCompute(HostId(seat.id), hypervisor, self.store)
             following = asyncio.create_task(host.follow())
             self.bus.serve(host, at=(host.id,))
@@ -90,13 +85,3 @@ class ComputeRole(Role[ComputeConfig]):
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
                 await host.close()
-
-
-def _own_address() -> str:
-    """Where the default route leaves from; no packet is sent to find out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # RFC 5737: an address that nobody has
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

@@ -7,61 +7,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import MetaData, Table, bindparam, func, literal_column, select
-from sqlalchemy.dialects.sqlite import insert
 
 from csnode.bus.event import Changed, Entry
 from csnode.contracts.data import Commit, Committed
 from roles.data.change import apply
 from roles.data.draft import Draft
 from roles.data.kind import Kind
-from roles.data.layer import Committed as Rows
-from roles.data.layer import Layer, Row
-from roles.data.schema import compiled
+from roles.data.layer import Layer, Row, Stored
+from roles.data.schema import HistoryStatements
 
 _answer = msgspec.json.Decoder(Committed)
 _encode = msgspec.json.Encoder().encode
 
 
-class HistoryStatements:
-    """What is written besides the rows."""
-
-    def __init__(self, tables: MetaData) -> None:
-        feed, head, token = (tables.tables[name] for name in ("feed", "head", "token"))
-        heads = insert(head)
-        heads = heads.on_conflict_do_update(
-            index_elements=["kind"], set_={"number": heads.excluded.number}
-        )
-        self.feed = compiled(feed.insert(), ("number", "kind", "id", "revision", "row", "at"))
-        self.head = compiled(heads, ("kind", "number"))
-        self.token = compiled(token.insert(), ("token", "answer", "at"))
-        self.answer = compiled(
-            select(token.c.answer).where(token.c.token == bindparam("is")), ("is",)
-        )
-        self.old_token = compiled(
-            select(func.min(token.c.token)).where(token.c.at < bindparam("before")), ("before",)
-        )
-        self.trim_feed = compiled(
-            feed.delete().where(feed.c.number <= bindparam("upto")), ("upto",)
-        )
-        self.trim_tokens = compiled(_old_tokens(token), ("before", "limit"))
-
-
-def _old_tokens(token: Table) -> Any:
-    old = select(token.c.token).where(token.c.at < bindparam("before"))
-    some = old.limit(bindparam("limit")).offset(literal_column("0"))
-    return token.delete().where(token.c.token.in_(some))
-
-
 class Batch:
     """Takes commits one by one; each gets an answer or a Fault, and hurts no other."""
 
-    def __init__(self, rows: Rows, sql: HistoryStatements, now: float) -> None:
-        self.layer = Layer(rows)
-        self.floor = rows.floor
-        self.number = rows.last
+    def __init__(self, stored: Stored, sql: HistoryStatements, now: float) -> None:
+        self.layer = Layer(stored)
+        self.floor = stored.floor
+        self.number = stored.last
         self.heads: dict[str, int] = {}
-        self._rows, self._sql, self._now = rows, sql, now
+        self._stored, self._sql, self._now = stored, sql, now
         self._entries: dict[str, list[Entry]] = defaultdict(list)
         self._feed: list[tuple[Any, ...]] = []
         self._tokens: dict[str, Committed] = {}
@@ -76,7 +43,7 @@ class Batch:
             return _answer.decode(stored_answer)
         if commit.token and (known := self._tokens.get(commit.token)):
             return known
-        draft = Draft(self.layer, self._rows, self._now)
+        draft = Draft(self.layer, self._stored, self._now)
         for item in commit.changes:
             apply(draft, item)
         for (kind, id), row in draft.rows.items():
@@ -134,12 +101,12 @@ class Batch:
 
     def done(self) -> list[Changed]:
         """The batch is on disk: remember it, and say what there is to tell."""
-        rows = self._rows
-        rows.absorb(self.layer)
+        stored = self._stored
+        stored.absorb(self.layer)
         news = [
-            Changed(kind=kind, before=rows.heads.get(kind, 0), entries=tuple(entries))
+            Changed(kind=kind, before=stored.heads.get(kind, 0), entries=tuple(entries))
             for kind, entries in self._entries.items()
         ]
-        rows.heads.update(self.heads)
-        rows.last, rows.floor = self.number, self.floor
+        stored.heads.update(self.heads)
+        stored.last, stored.floor = self.number, self.floor
         return news

@@ -40,11 +40,11 @@ def create(draft: Draft, item: Create) -> None:
 def update(draft: Draft, item: Update) -> None:
     """New values of some columns."""
     kind = _writable(draft, item.kind)
-    draft.need(kind, item.id)
+    row = draft.need(kind, item.id)
     draft.check_revision(kind, item.id, item.revision)
     columns = fields_of(item.columns, f"{item.kind} {item.id}")
     kind.check_writable(columns, item.by)
-    draft.patch(kind, item.id, columns)
+    draft.patch(kind, item.id, row, columns)
 
 
 def delete(draft: Draft, item: Delete) -> None:

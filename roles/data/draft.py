@@ -10,7 +10,7 @@ from csnode.data.rows import encoded
 from csnode.faults import Conflict, Invalid, NotFound, Stale
 from csnode.model.entity import Entity
 from roles.data.kind import Fields, Kind, fields_of
-from roles.data.layer import Committed, Layer, Row, Rows
+from roles.data.layer import Layer, Row, Rows, Stored
 
 KEY_MAX = 2**63
 _control = re.compile(r"[\x00-\x1f]")
@@ -21,9 +21,9 @@ class Draft(Layer):
     the commit touches it.
     """
 
-    def __init__(self, under: Rows, committed: Committed, now: float) -> None:
+    def __init__(self, under: Rows, stored: Stored, now: float) -> None:
         super().__init__(under)
-        self.kind = committed.kind
+        self.kind = stored.kind
         self.now = now  # seconds since 1970, by this service's clock
         self.got: list[int] = []
 
@@ -46,28 +46,30 @@ class Draft(Layer):
 
     def create(self, kind: Kind, id: str, fields: Fields) -> None:
         """A row there was not; Conflict if there is."""
-        if self.find(kind, id).text:
+        before = self.find(kind, id)
+        if before.text:
             raise Conflict(f"{kind.name} {id} exists already")
         if not id or _control.search(id):
             raise Invalid(f"{id!r} cannot be the id of a {kind.name}")
-        self._write(kind, id, fields, keys=True)
+        self._write(kind, id, before, fields, keys=True)
 
     def put(self, kind: Kind, row: Entity) -> None:
         """A row as it is to be, whether there is one or not."""
         fields = fields_of(encoded(row), kind.name)
-        if self.find(kind, row.id).text:
-            self._write(kind, row.id, fields, keys=True)
+        before = self.find(kind, row.id)
+        if before.text:
+            self._write(kind, row.id, before, fields, keys=True)
         else:
             self.create(kind, row.id, fields)
 
-    def patch(self, kind: Kind, id: str, columns: Fields) -> None:
+    def patch(self, kind: Kind, id: str, before: Row, columns: Fields) -> None:
         """New values for some columns; nothing happens if the row has them all."""
-        fields = fields_of(self.need(kind, id).text, id)
+        fields = fields_of(before.text, id)
         defaults = kind.defaults
         changed = {c: v for c, v in columns.items() if fields.get(c, defaults.get(c)) != v}
         if changed:
             fields.update(changed)
-            self._write(kind, id, fields, keys=not changed.keys().isdisjoint(kind.keys))
+            self._write(kind, id, before, fields, keys=not changed.keys().isdisjoint(kind.keys))
 
     def remove(self, kind: Kind, id: str) -> None:
         """The row goes, if there is one."""
@@ -80,8 +82,7 @@ class Draft(Layer):
         before = self.under.find(kind, id)
         return before.revision + 1 if before.text else 1
 
-    def _write(self, kind: Kind, id: str, fields: Fields, keys: bool) -> None:
-        before = self.find(kind, id)
+    def _write(self, kind: Kind, id: str, before: Row, fields: Fields, keys: bool) -> None:
         revision = self._revision(kind, id)
         fields["revision"] = msgspec.Raw(b"%d" % revision)
         text = encoded(fields)

@@ -85,7 +85,7 @@ class Layer:
         self.lowest_of.update(over.lowest_of)
 
 
-class Committed:
+class Stored:
     """The rows on disk, those used lately in memory, and the numbers of the feed.
 
     Only the one writer changes the tables, so what is remembered here stays true.

@@ -12,7 +12,7 @@ from csnode.contracts.data import Feed
 from csnode.contracts.data import Row as Found
 from csnode.faults import Gone, Invalid, NotFound
 from roles.data.kind import Kind
-from roles.data.layer import Committed
+from roles.data.layer import Stored
 from roles.data.schema import compiled, plain
 from roles.data.sqlite import Database
 
@@ -25,17 +25,17 @@ COLUMN, ROW = b"\x1f", b"\x1e"
 class Reader:
     """Sees every commit that was acknowledged before it was asked."""
 
-    def __init__(self, database: Database, rows: Committed, tables: MetaData) -> None:
-        self._database, self._rows, self._tables = database, rows, tables
+    def __init__(self, database: Database, stored: Stored, tables: MetaData) -> None:
+        self._database, self._stored, self._tables = database, stored, tables
         self._find_sql = lru_cache(1024)(self._make_find_sql)
         self._feed_sql = lru_cache(64)(self._make_feed_sql)
 
     async def get(self, name: str, id: str) -> Found:
         """One row; from memory, or here and now unless the writer waits for the disk."""
-        kind = self._rows.kind(name)
-        row = self._rows.remembered(kind, id)
+        kind = self._stored.kind(name)
+        row = self._stored.remembered(kind, id)
         if row is None and not self._database.committing:
-            row = self._rows.find(kind, id)
+            row = self._stored.find(kind, id)
         if row is None:
             found = await self.find(name, {"id": id}, "", 1)
             if found:
@@ -48,7 +48,7 @@ class Reader:
         self, name: str, where: dict[str, Any], after: str, limit: int
     ) -> tuple[Found, ...]:
         """Rows with those values, by rising id."""
-        kind = self._rows.kind(name)
+        kind = self._stored.kind(name)
         if limit < 1:
             raise Invalid(f"a page of {limit} rows cannot be read")
         shape: list[tuple[str, int, bool]] = []
@@ -68,10 +68,10 @@ class Reader:
 
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
         """Entries past that number; Gone if some were trimmed."""
-        names = tuple(sorted({self._rows.kind(name).name for name in kinds}))
+        names = tuple(sorted({self._stored.kind(name).name for name in kinds}))
         if limit < 1:
             raise Invalid(f"a page of {limit} entries cannot be read")
-        last = self._rows.last  # all up to here is on disk before we read
+        last = self._stored.last  # all up to here is on disk before we read
         self._check_kept(after)
         sql = self._feed_sql(len(names))
         text = await self._database.text(sql, (after, *names, limit)) if names else b""
@@ -86,8 +86,8 @@ class Reader:
         return Feed(entries=tuple(entries), upto=upto)
 
     def _check_kept(self, after: int) -> None:
-        if after < self._rows.floor:
-            raise Gone(f"the feed begins past {self._rows.floor}; read the rows again")
+        if after < self._stored.floor:
+            raise Gone(f"the feed begins past {self._stored.floor}; read the rows again")
 
     def _make_find_sql(self, name: str, shape: tuple[tuple[str, int, bool], ...]) -> str:
         table = self._tables.tables[name]

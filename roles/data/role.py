@@ -18,13 +18,12 @@ from csnode.log import logger
 from csnode.plugins import entity_kinds
 from csnode.role import Opened, Role, every
 from roles.data import sqlite
-from roles.data.batch import HistoryStatements
 from roles.data.config import DataConfig
 from roles.data.kind import Kind
-from roles.data.layer import Committed as Rows
+from roles.data.layer import Stored
 from roles.data.migrate import migrate
 from roles.data.reader import Reader
-from roles.data.schema import metadata
+from roles.data.schema import HistoryStatements, metadata
 from roles.data.writer import Writer
 
 TOKEN_KEPT_S = 86400.0
@@ -44,11 +43,11 @@ class DataRole(Role[DataConfig], Data):
         kinds = {name: Kind(type, tables.tables[name]) for name, type in types.items()}
         async with sqlite.opened(path, self.config.inline) as database:
             migrate(database, tables, kinds)
-            self.rows = Rows(database, kinds)
-            self.reader = Reader(database, self.rows, tables)
+            self.stored = Stored(database, kinds)
+            self.reader = Reader(database, self.stored, tables)
             self.writer = Writer(
                 database,
-                self.rows,
+                self.stored,
                 HistoryStatements(tables),
                 self.bus.publish,
                 self.config.batch_max,
@@ -78,7 +77,7 @@ class DataRole(Role[DataConfig], Data):
         return await self.reader.find(kind, where, after, limit)
 
     async def head(self, kinds: tuple[str, ...]) -> int:
-        return self.rows.head(kinds)
+        return self.stored.head(kinds)
 
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
         return await self.reader.feed(after, kinds, limit)
@@ -86,8 +85,8 @@ class DataRole(Role[DataConfig], Data):
     @every(seconds=1.0)
     async def show_heads(self) -> None:
         """A reader whose own numbers are lower has missed the last events."""
-        if self.rows.heads:
-            self.bus.publish(Heads(numbers=dict(self.rows.heads)))
+        if self.stored.heads:
+            self.bus.publish(Heads(numbers=dict(self.stored.heads)))
 
     @every(seconds=60.0)
     async def forget(self) -> None:

@@ -7,7 +7,7 @@ off the entities; SQLAlchemy makes the statements from it, once, as text; sqlite
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,8 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    func,
+    literal_column,
     select,
 )
 from sqlalchemy.dialects import sqlite
@@ -91,18 +93,21 @@ def _type(kind: type[Entity], column: str) -> TypeEngine[Any]:
     """How a Key column is kept."""
     info: Any = msgspec.inspect.type_info(kind)
     declared = next(field.type for field in info.fields if field.name == column)
-    types: Sequence[Any] = getattr(declared, "types", (declared,))
-    for type in types:
-        if isinstance(type, msgspec.inspect.NoneType):
-            continue
-        values = [m.value for m in type.cls] if isinstance(type, msgspec.inspect.EnumType) else []
-        if isinstance(type, msgspec.inspect.IntType | msgspec.inspect.BoolType):
-            return BigInteger()
-        if isinstance(type, msgspec.inspect.FloatType):
-            return Float()
-        if isinstance(type, msgspec.inspect.StrType) or all(isinstance(v, str) for v in values):
-            return Text()
+    for type in getattr(declared, "types", (declared,)):
+        if isinstance(type, msgspec.inspect.EnumType):
+            return Text() if issubclass(type.cls, str) else BigInteger()
+        for known, kept in _KEPT.items():
+            if isinstance(type, known):
+                return kept()
     raise Invalid(f"{kind.kind}.{column} cannot be a Key: only texts and numbers can")
+
+
+_KEPT: dict[Any, Callable[[], TypeEngine[Any]]] = {
+    msgspec.inspect.StrType: Text,
+    msgspec.inspect.IntType: BigInteger,
+    msgspec.inspect.BoolType: BigInteger,
+    msgspec.inspect.FloatType: Float,
+}
 
 
 def plain(value: Any) -> Any:
@@ -139,3 +144,33 @@ class Statements:
             name: compiled(select(table.c.id).where(table.c[name] == bindparam("is")), ("is",))
             for name in keys
         }
+
+
+class HistoryStatements:
+    """What is written besides the rows."""
+
+    def __init__(self, tables: MetaData) -> None:
+        feed, head, token = (tables.tables[name] for name in ("feed", "head", "token"))
+        heads = sqlite.insert(head)
+        heads = heads.on_conflict_do_update(
+            index_elements=["kind"], set_={"number": heads.excluded.number}
+        )
+        self.feed = compiled(feed.insert(), ("number", "kind", "id", "revision", "row", "at"))
+        self.head = compiled(heads, ("kind", "number"))
+        self.token = compiled(token.insert(), ("token", "answer", "at"))
+        self.answer = compiled(
+            select(token.c.answer).where(token.c.token == bindparam("is")), ("is",)
+        )
+        self.old_token = compiled(
+            select(func.min(token.c.token)).where(token.c.at < bindparam("before")), ("before",)
+        )
+        self.trim_feed = compiled(
+            feed.delete().where(feed.c.number <= bindparam("upto")), ("upto",)
+        )
+        self.trim_tokens = compiled(_old_tokens(token), ("before", "limit"))
+
+
+def _old_tokens(token: Table) -> Any:
+    old = select(token.c.token).where(token.c.at < bindparam("before"))
+    some = old.limit(bindparam("limit")).offset(literal_column("0"))
+    return token.delete().where(token.c.token.in_(some))

@@ -70,7 +70,7 @@ def _write(draft: Draft, item: Take, value: int | str) -> None:
     kind = draft.kind(item.kind)
     columns = {item.column: msgspec.Raw(encoded(value))}
     kind.check_writable(columns, "")
-    draft.patch(kind, item.id, columns)
+    draft.patch(kind, item.id, draft.need(kind, item.id), columns)
 
 
 def give(draft: Draft, item: Give) -> None:

@@ -17,8 +17,9 @@ from csnode.clock import wall
 from csnode.contracts.data import Commit, Committed
 from csnode.faults import Broken, Fault, Unavailable
 from csnode.log import logger
-from roles.data.batch import Batch, HistoryStatements
-from roles.data.layer import Committed as Rows
+from roles.data.batch import Batch
+from roles.data.layer import Stored
+from roles.data.schema import HistoryStatements
 from roles.data.sqlite import Database
 
 log = logger("data")
@@ -45,13 +46,13 @@ class Writer:
     def __init__(
         self,
         database: Database,
-        rows: Rows,
+        stored: Stored,
         sql: HistoryStatements,
         news: Callable[[Changed], None],
         batch_max: int,
     ) -> None:
         self.trouble = ""  # why the last batch failed, if it did
-        self._database, self._rows, self._sql = database, rows, sql
+        self._database, self._stored, self._sql = database, stored, sql
         self._news, self._batch_max = news, batch_max
         self._queue: deque[Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
@@ -66,9 +67,9 @@ class Writer:
 
     async def trim(self, keep: int, tokens_before: float) -> None:
         """Keep that many entries of the feed, and the tokens used since."""
-        upto = self._rows.last - keep
-        while self._rows.floor < upto:
-            await self.put(Trim(min(upto, self._rows.floor + TRIM), 0.0))
+        upto = self._stored.last - keep
+        while self._stored.floor < upto:
+            await self.put(Trim(min(upto, self._stored.floor + TRIM), 0.0))
         while await self._database.text(self._sql.old_token, (tokens_before,)):
             await self.put(Trim(0, tokens_before))
 
@@ -88,7 +89,7 @@ class Writer:
     async def _together(self, waiting: list[Waiting]) -> None:
         waiting = [w for w in waiting if not w.answer.done()]  # the others gave up
         try:
-            batch = Batch(self._rows, self._sql, wall())
+            batch = Batch(self._stored, self._sql, wall())
             answers = [self._one(batch, w.wanted) for w in waiting]
             if not batch.empty:
                 await self._database.transact(batch.work())
@@ -138,7 +139,7 @@ class Writer:
         log.error("a batch of commits failed", size=len(waiting), why=fault.message)
         self.trouble = fault.message
         try:
-            self._rows.reload()
+            self._stored.reload()
         except Fault as worse:
             self.trouble = worse.message
         metrics.COMMITS.labels(type(fault).__name__).inc(len(waiting))
@@ -150,7 +151,7 @@ class Writer:
         """One of them is poison to the database, and only trying tells which."""
         log.error("a batch of commits broke", size=len(waiting), exc_info=error)
         if len(waiting) > 1:
-            self._rows.reload()
+            self._stored.reload()
             for one in waiting:
                 await self._together([one])
         else:

@@ -1,4 +1,7 @@
-"""Networking at one host: one verb at a time per network, and none from a lost fence."""
+"""Networking at one host: one verb at a time per network, and none from a lost fence.
+
+Many jobs may build one network's router side by side; only the latest may take it down.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from csnode.context import Fences, current
+from csnode.context import Fences
 from csnode.contracts.networking import Networking
 from csnode.drivers.network import NetworkDriver
 from csnode.faults import Fault
@@ -15,7 +18,6 @@ from csnode.model.machine import GuestNetwork, GuestNic, Plug
 from csnode.types import NetworkId, NicId
 from roles.network.ability import Remembers
 
-TRACES_KEPT = 4096
 log = logger("network")
 
 
@@ -25,26 +27,31 @@ class HostNetwork(Networking):
     def __init__(self, driver: NetworkDriver) -> None:
         self._driver = driver
         self._locks: dict[NetworkId, tuple[asyncio.Lock, int]] = {}
-        self._fences: dict[str, Fences] = {}
+        self._fences = Fences()
 
     async def ensure_router(self, network: GuestNetwork) -> None:
         async with self._alone(network.network):
+            self._fences.note(network.network)
             await self._driver.ensure_router(network)
 
     async def ensure_no_router(self, network: NetworkId) -> None:
         async with self._alone(network):
+            self._fences.check(network)
             await self._driver.ensure_no_router(network)
 
     async def ensure_nic(self, nic: GuestNic) -> None:
         async with self._alone(nic.network):
+            self._fences.check(nic.nic)
             await self._driver.ensure_nic(nic)
 
     async def ensure_no_nic(self, network: NetworkId, nic: NicId) -> None:
         async with self._alone(network):
+            self._fences.check(nic)
             await self._driver.ensure_no_nic(network, nic)
 
     async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
         async with self._alone(network.network):
+            self._fences.check(nic.nic)
             return await self._driver.ensure_plug(network, nic)
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
@@ -82,7 +89,6 @@ class HostNetwork(Networking):
         self._locks[network] = lock, users + 1
         try:
             async with lock:
-                self._check_fence(network)
                 yield
         finally:
             lock, users = self._locks[network]
@@ -90,16 +96,3 @@ class HostNetwork(Networking):
                 self._locks[network] = lock, users - 1
             else:
                 del self._locks[network]
-
-    def _check_fence(self, network: NetworkId) -> None:
-        """Raises Refused if a later holder of the same job has spoken already.
-
-        A fence counts the holders of one job, so two jobs' fences cannot be compared: machines
-        of one network are deployed by many jobs at once. The trace tells jobs apart.
-        """
-        trace = current().trace
-        fences = self._fences.pop(trace, None) or Fences()
-        self._fences[trace] = fences  # last used, last
-        if len(self._fences) > TRACES_KEPT:
-            del self._fences[next(iter(self._fences))]
-        fences.check(network)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from csnode.contracts.networking import Networking
-from csnode.faults import Conflict, Stale
+from csnode.faults import Conflict, Outdated, Stale
 from csnode.model.machine import GuestNetwork, Image
 from csnode.model.network import Network
 from csnode.model.place import Zone
@@ -80,4 +81,5 @@ async def drop_unfinished(saga: Saga[Any], id: NetworkId) -> None:
         await change.commit()
     except Stale:
         return  # somebody else is at it, and means to keep it
-    await saga.ask(Networking, at=network.router).ensure_no_router(id)
+    with suppress(Outdated):  # a later job has built it since
+        await saga.ask(Networking, at=network.router).ensure_no_router(id)

@@ -40,13 +40,8 @@ class Tidy:
         return any(job.open for job in self.view.by(Job, "object_id", id))
 
     def _has_halted(self, vm: Vm) -> bool:
-        return (
-            vm.want is Want.RUNNING
-            and vm.started
-            and vm.host is not None
-            and vm.power is not Power.ON
-            and not self._busy(vm.id)
-        )
+        """It holds a host's capacity, does not run, and nobody is at work on it."""
+        return vm.host is not None and vm.power is not Power.ON and not self._busy(vm.id)
 
     def _is_due(self, vm: Vm, wall: float) -> bool:
         due = vm.destroyed + self.config.expunge_seconds
@@ -55,7 +50,8 @@ class Tidy:
     async def settle(self, vm: Vm) -> None:
         """The machine halted by itself: what it held is given back, and it is Stopped."""
         if self._has_halted(vm):
-            await self._order(StopVm(vm=VmId(vm.id)), vm, want=Want.STOPPED)
+            want = Want.STOPPED if vm.want is Want.RUNNING else vm.want
+            await self._order(StopVm(vm=VmId(vm.id)), vm, want=want)
 
     async def _shut_idle_networks(self, wall: float) -> None:
         """A network without running machines for a while gives its router back."""

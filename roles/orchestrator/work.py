@@ -22,7 +22,8 @@ from roles.orchestrator.claim import Queue, owner_of
 from roles.orchestrator.config import OrchestratorConfig
 from roles.orchestrator.peers import lease_name
 
-Way = Callable[[Job], Awaitable[Job | None]]
+Claimed = tuple[Job, int] | None  # with the fence of the claim
+Way = Callable[[Job], Awaitable[Claimed]]
 log = logger("orchestrator")
 
 
@@ -93,18 +94,17 @@ class Work:
         try:
             claimed = await way(job)
             if claimed is not None:
-                await self.engine.run(claimed)
+                await self.engine.run(*claimed)
         except Fault as fault:  # the next look tries again
             log.warning("job waits", job_id=job.id, why=fault.message, detail=fault.detail)
         except Exception:
             log.exception("job broke", job_id=job.id, verb=job.verb)
 
-    async def _claim(self, job: Job) -> Job | None:
+    async def _claim(self, job: Job) -> Claimed:
         """Make the job ours and its objects its own, in one commit; None if somebody was faster."""
         change = self.store.change()
         claimed = {
             "owner": self.me,
-            "fence": job.fence + 1,
             "state": JobState.RUNNING,
             "started": self.engine.first_step(job.verb),
         }
@@ -112,29 +112,30 @@ class Work:
         for need in job.needs:
             change.create(Lock(id=need, job=job.id))
         try:
-            await change.commit()
+            committed = await change.commit()
         except (Conflict, NotFound):
             return None
-        return replace(job, revision=job.revision + 1, **claimed)
+        return replace(job, revision=job.revision + 1, **claimed), committed.number
 
-    async def _resume(self, job: Job) -> Job | None:
-        """It is ours, but nobody works on it: a turn of ours broke."""
-        return await self.store.get(Job, job.id)
+    async def _resume(self, job: Job) -> Claimed:
+        """It is ours, but nobody works on it: a turn of ours broke. Any later number will do."""
+        fence = await self.store.data.head((Job.kind, Lock.kind))
+        return await self.store.get(Job, job.id), fence
 
-    async def _take_over(self, job: Job) -> Job | None:
+    async def _take_over(self, job: Job) -> Claimed:
         """Take the job of an orchestrator whose lease has run out; Conflict while it lives.
 
         Holding its lease for no time at all proves that it ran out, and makes its renewal fail.
         """
         change = self.store.change()
-        change.update(Job, job.id, revision=job.revision, owner=self.me, fence=job.fence + 1)
+        change.update(Job, job.id, revision=job.revision, owner=self.me)
         hold = Hold(name=lease_name(job.owner or ""), holder=self.me, seconds=0.0)
         try:
-            await self.store.commit(Commit(changes=(hold, *change.items)))
+            taken = await self.store.commit(Commit(changes=(hold, *change.items)))
         except (Conflict, NotFound):
             return None
         log.info("took over a job", job_id=job.id, was=job.owner, verb=job.verb)
-        return replace(job, revision=job.revision + 1, owner=self.me, fence=job.fence + 1)
+        return replace(job, revision=job.revision + 1, owner=self.me), taken.number
 
     async def drain(self) -> None:
         """Claim nothing more, and wait for what runs."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from csnode.drivers.storage import Progress
-from csnode.faults import Conflict
+from csnode.faults import Conflict, Fault, Unavailable
 from csnode.model.machine import ImageFacts
 from csnode.types import TemplateId
 
@@ -21,6 +21,7 @@ class Fetch:
     def __init__(self, start: Start) -> None:
         self.percent = 0
         self.waiting = 0
+        self.stopped: Fault = Unavailable("the download was stopped")
         self.task = asyncio.ensure_future(start(self._note))
 
     def _note(self, percent: int) -> None:
@@ -51,12 +52,14 @@ class Fetches:
     async def stop(self, template: TemplateId) -> None:
         """End the download, if there is one; those who wait for it get a Conflict."""
         if fetch := self._under_way.get(template):
+            fetch.stopped = Conflict("the image is not wanted any more: its template was deleted")
             await self._end(template, fetch)
 
     async def close(self) -> None:
-        """End every download."""
-        for template in list(self._under_way):
-            await self.stop(template)
+        """End every download: Unavailable, for another process may go on with it."""
+        for template, fetch in tuple(self._under_way.items()):
+            fetch.stopped = Unavailable("the storage role is closing")
+            await self._end(template, fetch)
 
     def _ended(self, template: TemplateId, fetch: Fetch) -> None:
         self._forget(template, fetch)
@@ -74,8 +77,8 @@ class Fetches:
 
 
 async def result(fetch: Fetch) -> ImageFacts:
-    """What the download ended with; Conflict if it was stopped."""
+    """What the download ended with; the fault that says why, if it was stopped."""
     await asyncio.wait((fetch.task,))
     with suppress(asyncio.CancelledError):
         return fetch.task.result()
-    raise Conflict("the image is not wanted any more: its template was deleted")
+    raise fetch.stopped

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncGenerator
@@ -64,10 +65,15 @@ async def _cloud() -> AsyncGenerator[tuple[Cloud, PrivateLibvirtd, Path]]:
                 "public_last": "203.0.113.250",
             },
         )
+        (lab.folder / "state").mkdir(mode=0o711)  # dnsmasq's user has to pass
         stack.enter_context(cloud)
         stack.callback(libvirtd.clear)
         cloud.start()
-        yield cloud, libvirtd, lab.folder
+        try:
+            yield cloud, libvirtd, lab.folder
+        except BaseException:
+            print(cloud.log("all")[-3000:], file=sys.stderr)
+            raise
 
 
 async def _round(
@@ -77,10 +83,10 @@ async def _round(
     async with _started(libvirtd) as started:
         began = time.perf_counter()
         answer = await api.call("deployVirtualMachine", **ready)
-        job = asyncio.create_task(api.settle(answer["jobid"]))
-        by_api = await started() - began
-        await job
+        starting = asyncio.create_task(started())
+        await api.settle(answer["jobid"])
         job_s = time.perf_counter() - began
+        by_api = await starting - began
     xml = await _run("virsh", "-c", libvirtd.uri, "dumpxml", "--inactive", answer["id"])
     disk, file = folder / f"hand-{new_id()}.qcow2", folder / "hand.xml"
     template, name = _by_hand(xml, disk, file)

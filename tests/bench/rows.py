@@ -82,6 +82,12 @@ class Rows:
                 self._add_machine(change)
             await change.commit()
 
+    async def touch(self, n: int) -> None:
+        """Change one machine, so that whatever was kept of it is out of date."""
+        change = self._store.change()
+        change.update(Vm, self.made[n], group=new_id())
+        await change.commit()
+
     def _add_network(self, change: Change) -> None:
         self._network = NetworkId(new_id())
         change.create(

@@ -12,11 +12,11 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from csnode.drivers.driver import Seat
-from csnode.model.machine import GuestNic
+from csnode.model.machine import GuestNetwork, GuestNic
 from csnode.types import HostId
 from roles.network.drivers import dnsmasq
 from roles.network.drivers.command import batch, links, run
@@ -32,6 +32,13 @@ ip addr replace "$ip/$mask" dev "$interface"
 ip link set "$interface" mtu "$mtu"
 [ -z "$router" ] || ip route replace default via "$router"
 """
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for it, five seconds at most."""
+    async with asyncio.timeout(5):
+        while not await true():  # noqa: ASYNC110 (what we wait for tells nobody)
+            await asyncio.sleep(0.02)
 
 
 class Lab:
@@ -91,6 +98,12 @@ class Lab:
         await batch(["link set lo up", "link set eth0 up"], namespace=guest.namespace)
         return guest
 
+    async def deploy(self, driver: LinuxNetwork, network: GuestNetwork, nic: GuestNic) -> Guest:
+        """A machine whose card the router knows, as a deploy makes it."""
+        await driver.ensure_router(network)
+        await driver.ensure_nic(nic)
+        return await self.guest((await driver.ensure_plug(network, nic)).bridge, nic)
+
     async def outside(self, bridge: str) -> Guest:
         """A machine on the public side; on port 80 it tells callers their address."""
         nic_mac = "02:ff:00:00:00:01"
@@ -146,7 +159,7 @@ class Guest:
         script.chmod(0o755)
         leased = self.lab.folder / f"{self.namespace}.leased"
         leased.unlink(missing_ok=True)
-        client = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "4", "-T", "1"]
+        client = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "3", "-T", "1"]
         client += ["-O", "mtu", "-O", "hostname", "-s", str(script), *options]
         await self.run("sh", "-c", f"LEASED={leased} {' '.join(client)} 2>/dev/null || true")
         if not leased.exists():

@@ -15,7 +15,7 @@ from zmq.utils import z85
 
 from csnode.bus.bus import Bus
 from csnode.bus.curve import KeyPair, keys_of, verdict
-from csnode.bus.envelope import Failure, Request, answered, fault_of
+from csnode.bus.envelope import Answer, Failure, Request, answered, fault_of
 from csnode.bus.local import LocalBus
 from csnode.bus.transport import DrainTransport, Sockets
 from csnode.bus.zeromq import ZmqBus
@@ -60,6 +60,7 @@ class ZmqNodes:
 
     async def join(self, name: str, secret: str | None = None) -> ZmqBus:
         config = BusConfig(secret=self.secret if secret is None else secret)
+        assert name not in self._stacks
         stack = self._stacks[name] = AsyncExitStack()
         directory = await stack.enter_async_context(AloneDirectory(self.meeting))
         self.directories[name] = directory
@@ -265,13 +266,17 @@ class TestNetwork:
                 await ping.fail(object())  # type: ignore[reportArgumentType]
             assert await ping.who() == "server"
 
-    async def test_a_wrong_answer_is_broken(self) -> None:
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            (3, r"the answer of Ping\.who cannot be read"),
+            (object(), r"Ping\.who answered what cannot be sent"),
+        ],
+    )
+    async def test_a_wrong_answer_is_broken(self, name: Any, why: str) -> None:
         async with zmq_nodes() as nodes:
-            ping = await BusSuite.ping(TestZmq(), nodes, Pong(name=3))  # type: ignore[reportArgumentType]
-            with pytest.raises(Broken, match=r"answer of Ping\.who cannot be read"):
-                await ping.who()
-            ping = await BusSuite.ping(TestZmq(), nodes, Pong(name=object()))  # type: ignore[reportArgumentType]
-            with pytest.raises(Broken, match=r"Ping\.who answered what cannot be sent"):
+            ping = await BusSuite.ping(TestZmq(), nodes, Pong(name))
+            with pytest.raises(Broken, match=why):
                 await ping.who()
 
     async def test_what_is_too_large_is_invalid_and_cuts_no_connection(self) -> None:
@@ -391,7 +396,7 @@ class Line:
     """A DEALER that says what it likes."""
 
     def __init__(self, sockets: Sockets, endpoint: str) -> None:
-        self.answers: list[msgspec.Struct] = []
+        self.answers: list[Answer | Failure] = []
         self.up = False
         self.transport: DrainTransport = sockets.asking(endpoint, self._got, self._changed)
 

@@ -49,7 +49,7 @@ async def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> 
         bus = LocalBus(AloneDirectory())
         async with playing(bus, DataConfig(path=str(path))):
             data = bus.ask(Data)
-            feed = await data.feed(0, ("zone", "taken"), 1_000_000)
+            feed = await data.feed(0, ("range", "zone", "taken"), 1_000_000)
             assert [e.number for _, e in feed.entries] == list(range(1, len(feed.entries) + 1))
             fed = {entry.id: entry.number for kind, entry in feed.entries if kind == "zone"}
             assert {id: fed.get(id) for id in acknowledged} == acknowledged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ World = Callable[..., Any]
 def world(tmp_path: Path) -> World:
     """world(story, hosts=3, seed=0, **sections): play the story in a cloud of its own."""
 
+    worlds = itertools.count()
+
     def play(story: Story, *, hosts: int = 3, seed: int = 0, **sections: dict[str, Any]) -> Any:
         forget_outside()
+        folder = tmp_path / f"world-{next(worlds)}"
 
         async def whole() -> Any:
-            async with SimCloud(sim_config(tmp_path, hosts, **sections), seed) as cloud:
+            async with SimCloud(sim_config(folder, hosts, **sections), seed) as cloud:
                 return await story(cloud)
 
         return simulate(whole())

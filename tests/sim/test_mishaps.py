@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from csnode.model.stock import Lock
@@ -85,6 +87,7 @@ def test_a_machine_stays_whole_and_its_job_ends(
         if not await cloud.store.find(Vm):
             assert await leftovers(cloud) == []
             return
+        await asyncio.sleep(120)  # the sweep settles what a job that failed left behind
         vm = await cloud.store.get(Vm, id)
         really = (await machines(cloud)).get(id, "absent")
         shown = (await first(cloud, "listVirtualMachines", id=id))["state"]

@@ -72,6 +72,7 @@ class ListAsyncJobs(AccountList):
     resource_type: Annotated[str | None, About("about objects of this type")] = None
 
     def tests(self, call: Call) -> list[Test]:
+        del call
         tests: list[Test] = []
         if self.start_date is not None:
             start = self.start_date
@@ -94,4 +95,6 @@ class ListAsyncJobs(AccountList):
 def shown(job: Job, call: Call) -> JobView:
     """The job with its result, which is the object as it is now."""
     plain = JobView.made(job, call.view)
-    return msgspec.structs.replace(plain, job_result=job_result(job, call.shelves, call.caller.rank))
+    return msgspec.structs.replace(
+        plain, job_result=job_result(job, call.shelves, call.caller.rank)
+    )

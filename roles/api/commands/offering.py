@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NewType
 
 from csnode.api.about import About, By, Long, Rank
 from csnode.api.call import Call
@@ -32,6 +32,7 @@ from roles.api.views.offering import (
     category_id,
 )
 
+OsCategoryId = NewType("OsCategoryId", str)
 CPUS_MAX, MEMORY_MIN_MIB, ROOT_GIB_MAX = 4096, 32, 65536
 
 
@@ -235,7 +236,7 @@ class ListOsTypes(ListCommand):
     id: Annotated[OsTypeId | None, About("the id of the OS type")] = None
     ids: Annotated[tuple[OsTypeId, ...] | None, About("the ids of OS types")] = None
     description: Annotated[str | None, About("the name"), By("name")] = None
-    os_category_id: Annotated[str | None, About("of this category")] = None
+    os_category_id: Annotated[OsCategoryId | None, About("of this category")] = None
 
     def tests(self, call: Call) -> list[Test]:
         del call
@@ -249,9 +250,9 @@ def offered(call: Call, kind: type[Offering | DiskOffering], id: str, parameter:
     if row.removed:
         raise Invalid(f"{parameter}: the offering {row.name} was deleted")
     caller = call.caller
-    if row.domain and caller.rank is not Rank.ROOT_ADMIN:
-        if not within(call.view, caller.domain, row.domain):
-            raise Invalid(f"{parameter}: the offering {row.name} is for another domain")
+    bound = row.domain and caller.rank is not Rank.ROOT_ADMIN
+    if bound and not within(call.view, caller.domain, row.domain or ""):
+        raise Invalid(f"{parameter}: the offering {row.name} is for another domain")
 
 
 def default_isolated(call: Call) -> NetworkOffering:

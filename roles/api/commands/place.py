@@ -77,6 +77,7 @@ class ListPods(PlaceList):
     allocation_state: Annotated[str | None, About("Enabled or Disabled")] = None
 
     def tests(self, call: Call) -> list[Test]:
+        del call
         return _allocation(self.allocation_state)
 
 
@@ -99,6 +100,7 @@ class ListClusters(PlaceList):
     allocation_state: Annotated[str | None, About("Enabled or Disabled")] = None
 
     def tests(self, call: Call) -> list[Test]:
+        del call
         return _allocation(self.allocation_state)
 
 

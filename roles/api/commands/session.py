@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from csnode.api import passwords
-from csnode.api.about import About, Long, Named, Rank, Word
+from csnode.api.about import About, Long, Rank, Word
 from csnode.api.call import Call
 from csnode.api.catalog import entries
 from csnode.api.command import SPEAKS, Answers, ApiCommand, command
@@ -63,7 +63,9 @@ class Login(ApiCommand):
     username: Annotated[str, About("user name")]
     password: Annotated[str, About("password, in the clear")]
     domain: Annotated[str, About("path of the domain; empty: ROOT")] = ""
-    domain_id: Annotated[str | None, About("id of the domain"), Named("domainId")] = None
+    domain_id: Annotated[str | None, About("id of the domain")] = msgspec.field(
+        default=None, name="domainId"
+    )
 
     async def run(self, call: Call) -> LoginView:
         if not call.asked.post:
@@ -238,12 +240,12 @@ class CapabilityView(Shown):
     cloudstack_version: Annotated[str, About("the version of the API")]
     security_groups_enabled: Annotated[bool, About("whether there are security groups")]
     dynamic_roles_enabled: Annotated[bool, About("whether roles can be changed")]
-    support_elb: Annotated[str, About("false"), Named("supportELB")]
+    support_elb: Annotated[str, About("false")] = msgspec.field(name="supportELB")
     user_public_template_enabled: Annotated[bool, About("whether users may publish templates")]
     project_invite_required: Annotated[bool, About("whether joining a project needs consent")]
     allow_user_create_projects: Annotated[bool, About("whether users may create projects")]
-    custom_disk_offering_min_size: Annotated[Long, About("GiB"), Named("customdiskofferingminsize")]
-    custom_disk_offering_max_size: Annotated[Long, About("GiB"), Named("customdiskofferingmaxsize")]
+    custom_disk_offering_min_size: Annotated[Long, About("GiB")]
+    custom_disk_offering_max_size: Annotated[Long, About("GiB")]
     region_secondary_enabled: Annotated[bool, About("whether images are kept per region")]
     kvm_snapshot_enabled: Annotated[bool, About("whether KVM machines can be snapshot")]
     allow_user_view_destroyed_vm: Annotated[bool, About("whether users see destroyed machines")]
@@ -255,7 +257,7 @@ class CapabilityView(Shown):
     kubernetes_cluster_experimental_features_enabled: Annotated[bool, About("false")]
     dynamic_scaling_enabled: Annotated[bool, About("whether running machines may be resized")]
     instance_lease_enabled: Annotated[bool, About("whether machines may be leased")]
-    default_ui_page_size: Annotated[Long, About("entries"), Named("defaultuipagesize")]
+    default_ui_page_size: Annotated[Long, About("entries")]
 
 
 @command(

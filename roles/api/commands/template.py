@@ -224,5 +224,7 @@ def _check_url(url: str, rank: Rank) -> None:
 def _checksum(text: str) -> str:
     digits = re.sub(r"^\{[A-Za-z0-9-]+\}", "", text)
     if text and not (re.fullmatch(r"[0-9A-Fa-f]+", digits) and len(digits) in CHECKSUM_DIGITS):
-        raise Invalid(f"checksum {text} is none: expected hex digits, after {{SHA-256}} or the like")
+        raise Invalid(
+            f"checksum {text} is none: expected hex digits, after {{SHA-256}} or the like"
+        )
     return text

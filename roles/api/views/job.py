@@ -148,7 +148,9 @@ def job_result(job: Job, shelves: Shelves, rank: Rank) -> msgspec.Raw | None:
     declared = COMMANDS.get(job.command.lower())
     if declared is None or declared.shows is None:
         return _raw({"success": True})
-    return msgspec.Raw(b'{"%b":%b}' % (declared.key.encode(), _object(job, declared, shelves, rank)))
+    return msgspec.Raw(
+        b'{"%b":%b}' % (declared.key.encode(), _object(job, declared, shelves, rank))
+    )
 
 
 def _object(job: Job, declared: Declaration, shelves: Shelves, rank: Rank) -> bytes:

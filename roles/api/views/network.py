@@ -54,9 +54,9 @@ class NetworkView(Shown):
     network_offering_availability: Annotated[str | None, About("the offering's place")] = None
     network_offering_conserve_mode: Annotated[bool, About("whether services share addresses")]
     can_use_for_deploy: Annotated[bool, About("whether machines can be put in it")]
-    display_network: Annotated[
-        bool | None, About("whether users are shown it", allows=ADMIN)
-    ] = None
+    display_network: Annotated[bool | None, About("whether users are shown it", allows=ADMIN)] = (
+        None
+    )
     egress_default_policy: Annotated[bool, About("whether machines may reach out")]
     is_default: Annotated[bool, About("whether it is a default")]
     is_persistent: Annotated[bool, About("whether it is kept without machines")]

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Annotated, ClassVar
 
-from csnode.api.about import About, Date, Long, Named, Word
+import msgspec
+
+from csnode.api.about import About, Date, Long, Word
 from csnode.api.call import job_at_work
 from csnode.api.view import Depends, Shown, date, names, owners, shows
 from csnode.data.view import View
@@ -33,7 +35,9 @@ class TemplateView(Shown):
     domain_path: Annotated[str | None, About("the path of its domain")] = None
     zone_id: Annotated[str | None, About("the zone it is in")] = None
     zone_name: Annotated[str | None, About("the name of that zone")] = None
-    cross_zones: Annotated[bool, About("whether it is in all zones"), Named("crossZones")]
+    cross_zones: Annotated[bool, About("whether it is in all zones")] = msgspec.field(
+        name="crossZones"
+    )
     created: Annotated[Date | None, About("when it was registered")] = None
     format: Annotated[str, About("QCOW2 or RAW"), Word("imageformat")]
     hypervisor: Annotated[str, About("what runs it")]

@@ -18,8 +18,8 @@ from csnode.model.place import Zone
 from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
-from roles.api.views.vm import verb_of
 from roles.api.views.vm import state_in as machine_state
+from roles.api.views.vm import verb_of
 
 ADMIN = Rank.ROOT_ADMIN
 
@@ -63,9 +63,7 @@ class VolumeView(Shown):
     provisioning_type: Annotated[str, About("thin")]
     storage: Annotated[str | None, About("the pool it lies on", allows=ADMIN)] = None
     storage_id: Annotated[str | None, About("the id of that pool", allows=ADMIN)] = None
-    display_volume: Annotated[
-        bool | None, About("whether users are shown it", allows=ADMIN)
-    ] = None
+    display_volume: Annotated[bool | None, About("whether users are shown it", allows=ADMIN)] = None
     is_extractable: Annotated[bool, About("whether it may be downloaded")]
     destroyed: Annotated[bool, About("whether it is on its way out")]
     quiesce_vm: Annotated[bool, About("whether snapshots quiesce the machine")]

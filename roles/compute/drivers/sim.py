@@ -97,8 +97,8 @@ def outside(host: str) -> SimMachines:
     return _outside.setdefault(host, SimMachines())
 
 
-def reset() -> None:
-    """Forget every simulated host; drivers entered before keep the one they had."""
+def forget_all() -> None:
+    """New hardware: every simulated host is gone, except for drivers that are in it still."""
     _outside.clear()
 
 

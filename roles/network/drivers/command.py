@@ -50,10 +50,11 @@ async def run(*command: str, text: str = "") -> str:
 
     Raises Refused if it says no, Unavailable if it does not end in 30 seconds or cannot start.
     """
-    process = await _start(command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    # no pipe without text: uvloop raises if the command has ended before the pipe is closed
+    process = await _start(command, stdin=PIPE if text else DEVNULL, stdout=PIPE, stderr=PIPE)
     try:
         async with asyncio.timeout(WITHIN_S):
-            out, err = await process.communicate(text.encode())
+            out, err = await process.communicate(text.encode() or None)
     except TimeoutError as late:
         raise Unavailable(f"{command[0]} did not end within {WITHIN_S:.0f} s") from late
     finally:

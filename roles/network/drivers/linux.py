@@ -278,7 +278,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
         return told.nic_at(address) if told else None
 
     def _names(self, network: NetworkId) -> render.Names:
-        return render.names_of(self.options.names, network)
+        return render.names_of(self.options.names, network, self.seat.id)
 
     def _check_short(self, network: NetworkId) -> None:
         """Names hold eight digits of the id: two networks that share them cannot be told apart."""

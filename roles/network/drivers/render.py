@@ -37,7 +37,7 @@ class Names(Struct):
 
 
 @lru_cache(maxsize=4096)
-def names_of(prefix: str, network: NetworkId) -> Names:
+def names_of(prefix: str, network: NetworkId, host: str) -> Names:
     """Names within the kernel's 15 characters, and addresses that a rebuilt router keeps.
 
     Guests and the outside remember a router's MAC address: with one that follows from the
@@ -54,7 +54,7 @@ def names_of(prefix: str, network: NetworkId) -> Names:
         vxlan=f"{prefix}x{short}",
         guest_mac=mac_of(network, "guest"),
         public_mac=mac_of(network, "public"),
-        bridge_mac=mac_of(network, "bridge"),
+        bridge_mac=mac_of(network, "bridge", host),  # one network has a bridge on each host,
     )
 
 

@@ -39,6 +39,16 @@ class World:
 OUTSIDE: dict[str, World] = {}  # by host id
 
 
+def outside(host: str) -> World:
+    """What stands on the host, for tests that break it."""
+    return OUTSIDE.setdefault(host, World())
+
+
+def forget_all() -> None:
+    """Every host is empty again; for a new world."""
+    OUTSIDE.clear()
+
+
 class SimNetwork(NetworkDriver, Remembers):
     """Refuses what the linux driver refuses."""
 
@@ -47,7 +57,7 @@ class SimNetwork(NetworkDriver, Remembers):
 
     def __init__(self, options: Mapping[str, Any], seat: Seat) -> None:
         super().__init__(options, seat)
-        self._world = OUTSIDE.setdefault(seat.id, World())
+        self._world = outside(seat.id)
 
     def told(self) -> Mapping[NetworkId, GuestNetwork]:
         return self._world.routers

@@ -6,7 +6,7 @@ from csnode.clock import wall
 from csnode.contracts.compute import Compute
 from csnode.faults import Gone
 from csnode.model.orders import DestroyVm
-from csnode.model.vm import Vm
+from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
 from csnode.types import Power
 from roles.orchestrator.machine import MachineSaga
@@ -53,4 +53,6 @@ class Destroy(MachineSaga[DestroyVm]):
             await erase_records(self)
 
     async def failed(self, why: str) -> None:
-        self.change.update(Vm, self.order.vm, trouble=why)
+        vm = await self.vm()
+        want = Want.RUNNING if vm.power is Power.ON else Want.DESTROYED
+        self.change.update(Vm, vm.id, want=want, trouble=why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from csnode.contracts.storage import Storage
-from csnode.faults import Full
+from csnode.faults import Unavailable
 from csnode.model.host import StoragePool
 from csnode.model.machine import ImageFacts
 from csnode.model.orders import FetchTemplate
@@ -27,7 +27,7 @@ class Fetch(Saga[FetchTemplate]):
             if p.enabled and p.up and template.zone in (None, p.zone)
         ]
         if not pools:
-            raise Full("No storage pool of the zone is up")
+            raise Unavailable("No storage pool of the zone is up")
         return PoolId(max(pools, key=lambda p: (p.total_bytes - p.used_bytes, p.id)).id)
 
     @step

@@ -59,7 +59,7 @@ async def _fetch_file(url: str, sink: Sink, rules: Rules, progress: Progress) ->
     fd = await in_thread(open_local, path, rules.file_roots)
     try:
         total = os.fstat(fd).st_size
-        sink.check_size(total)
+        sink.expect(total)
         while chunk := await in_thread(_read, fd):
             await in_thread(sink.add, chunk)
             progress(min(99, sink.size * 100 // max(total, 1)))
@@ -105,7 +105,7 @@ async def _take(response: aiohttp.ClientResponse, sink: Sink, progress: Progress
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise Refused(f"{_shown(at)}: {_COMPRESSED}")
     total = response.content_length or 0
-    sink.check_size(total)
+    sink.expect(total)
     async for chunk in response.content.iter_chunked(CHUNK):
         await in_thread(sink.add, chunk)
         if total:

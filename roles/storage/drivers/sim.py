@@ -2,7 +2,7 @@
 
 What it holds outlives the driver, as a folder would: a role that starts again finds it. Any URL
 is an image, of two GiB; one that ends in #bad fails its check. Faults can be arranged by option
-or, while it runs, on the pool itself (`pool_of`).
+or, while it runs, on the pool itself (`outside`).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class SimPool(msgspec.Struct):
 _pools: dict[str, SimPool] = {}
 
 
-def pool_of(seat: str) -> SimPool:
+def outside(seat: str) -> SimPool:
     """The pool of that id, as it is outside of every role; made when first asked for."""
     return _pools.setdefault(seat, SimPool())
 
 
-def forget_pools() -> None:
+def forget_all() -> None:
     """A new world: every pool is empty."""
     _pools.clear()
 
@@ -119,7 +119,7 @@ class SimStorage(StorageDriver):
 
     @property
     def _pool(self) -> SimPool:
-        return pool_of(self.seat.id)
+        return outside(self.seat.id)
 
     async def _act(self, verb: str) -> None:
         if self.options.latency_s:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from csnode.faults import Refused
+from csnode.faults import Full, Refused
 from roles.storage.drivers.checksum import Checksum
 from roles.storage.drivers.files import told_as_fault
 from roles.storage.drivers.qcow2 import is_qcow2
@@ -28,13 +29,15 @@ class Sink:
         self.size = 0
         with told_as_fault("for a new image"):
             self._file = to.open("xb", buffering=0)
+            found = os.fstatvfs(self._file.fileno())
+        self._room = found.f_bavail * found.f_frsize
 
     def add(self, chunk: bytes) -> None:
         """Raises Refused if these cannot be the bytes of such an image, Full without room."""
         if self.size == 0 and chunk:
             self._check_start(chunk)
         self.size += len(chunk)
-        self.check_size(self.size)
+        self._check_size(self.size)
         with told_as_fault("for the image"):
             left = memoryview(chunk)
             while left:
@@ -42,8 +45,16 @@ class Sink:
         if self._digest:
             self._digest.update(chunk)
 
-    def check_size(self, size: int) -> None:
-        """Raises Refused for more bytes than an image may have."""
+    def expect(self, size: int) -> None:
+        """Raises Refused if so many bytes are too many for an image, Full if there is no room."""
+        self._check_size(size)
+        if size > self._room:
+            raise Full(
+                f"the storage pool has no room for the image: it has {size} bytes, and"
+                f" {self._room} are free"
+            )
+
+    def _check_size(self, size: int) -> None:
         if size > self._size_max:
             raise Refused(
                 f"the image is larger than {self._size_max} bytes, the pool's max_image_bytes"

@@ -135,6 +135,7 @@ class Source:
         app.router.add_get("/slow/{name}", self._slow)
         app.router.add_get("/broken/{name}", self._broken)
         app.router.add_get("/to", self._redirect)
+        app.router.add_get("/unknown-size/{name}", self._chunked)
         app.router.add_get("/loop", self._loop)
         app.router.add_get("/status/{code}", self._status)
         app.router.add_get("/{name}", self._whole)
@@ -165,6 +166,14 @@ class Source:
         await response.write(body[: len(body) // 2])
         await self.go_on.wait()
         await response.write(body[len(body) // 2 :])
+        return response
+
+    async def _chunked(self, request: web.Request) -> web.StreamResponse:
+        """The file, without saying how large it is."""
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(self.files[request.match_info["name"]])
         return response
 
     async def _broken(self, request: web.Request) -> web.StreamResponse:

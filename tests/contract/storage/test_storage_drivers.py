@@ -20,7 +20,7 @@ from csnode.testing.storage import StorageSuite, ignore
 from csnode.types import TemplateId, VolumeId
 from csnode.uuids import new_id
 from roles.storage.drivers.dir import DirStorage
-from roles.storage.drivers.sim import SimStorage, pool_of
+from roles.storage.drivers.sim import SimStorage, outside
 from tests.contract.storage import source as images
 from tests.contract.storage.source import Source, files_of, refused, seat
 
@@ -43,7 +43,7 @@ class TestSim(StorageSuite):
         async with SimStorage({"fail": ["ensure_volume"]}, self.at) as driver:
             with pytest.raises(Refused, match="ensure_volume"):
                 await driver.ensure_volume(Clone(volume=VolumeId(new_id()), size=1), ignore)
-        pool_of(self.at.id).failing.add("survey")
+        outside(self.at.id).failing.add("survey")
         async with self.make() as driver:
             with pytest.raises(Refused, match="survey"):
                 await driver.survey()
@@ -186,8 +186,9 @@ async def test_a_full_disk_takes_no_image(small: Path, source: Source, good: byt
     async with DirStorage({"allow_private": True}, seat(small / "pool")) as driver:
         source.files["large"] = good + bytes(2 << 20)
         await refused(driver, source.image("large"), "no room", Full)
-        full = source.image("raw", format="RAW")
-        await refused(driver, full, "no room", Full)
+        await refused(driver, source.image("unknown-size/large"), "no room", Full)
+        source.files["fits"] = images.raw_bytes()[: 1 << 20]  # but not twice
+        await refused(driver, source.image("fits", format="RAW"), "no room", Full)
         await driver.ensure_image(source.image("good"), ignore)
 
 

@@ -48,6 +48,12 @@ async def test_a_cancelled_download_leaves_nothing(pool: DirStorage, source: Sou
     assert files_of(pool) == set()
 
 
+async def test_a_server_need_not_say_how_much_it_sends(pool: DirStorage, source: Source) -> None:
+    told: list[int] = []
+    await pool.ensure_image(source.image("unknown-size/good"), told.append)
+    assert told == [100]
+
+
 async def test_a_broken_transfer_may_be_tried_again(pool: DirStorage, source: Source) -> None:
     await refused(pool, source.image("broken/good"), "broke off", Unavailable)
 

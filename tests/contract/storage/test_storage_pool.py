@@ -24,7 +24,7 @@ from csnode.types import PoolId, TemplateId, VolumeId
 from csnode.uuids import id_of, new_id
 from roles.storage.config import StorageConfig, seats
 from roles.storage.drivers.dir import DirStorage
-from roles.storage.drivers.sim import pool_of
+from roles.storage.drivers.sim import outside
 from roles.storage.pool import PoolStorage
 from roles.storage.role import StorageRole
 from tests.contract.storage.source import SIZE, Source, files_of, until
@@ -238,8 +238,8 @@ async def test_a_role_may_play_the_pools_of_many_hosts(tmp_path: Path, bus: Loca
         made = await bus.ask(Storage, at=pools[1]).ensure_volume(
             Clone(volume=VolumeId(new_id()), size=1 << 30)
         )
-        assert [len(pool_of(pool).volumes) for pool in pools] == [0, 1, 0]
-        assert made.volume in pool_of(pools[1]).volumes
+        assert [len(outside(pool).volumes) for pool in pools] == [0, 1, 0]
+        assert made.volume in outside(pools[1]).volumes
     with pytest.raises(Unavailable):
         await bus.ask(Storage, at=pools[0]).describe()
 

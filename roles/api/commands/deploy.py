@@ -1,0 +1,295 @@
+"""What deployVirtualMachine commits: the machine, its disks and cards, and what they take."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+from csnode import uuids
+from csnode.api.call import Call
+from csnode.api.parse import no_such
+from csnode.api.reach import owner
+from csnode.clock import wall
+from csnode.faults import Denied, Full, Invalid
+from csnode.model.identity import Account
+from csnode.model.network import Network, Nic
+from csnode.model.offering import DiskOffering, Offering
+from csnode.model.place import Zone
+from csnode.model.stock import Tally
+from csnode.model.template import Template
+from csnode.model.vm import Vm, Want
+from csnode.model.volume import Volume
+from csnode.types import (
+    AccountId,
+    DiskOfferingId,
+    NetworkId,
+    OfferingId,
+    TemplateId,
+    VmId,
+    ZoneId,
+)
+from csnode.uuids import new_id
+from roles.api.commands.network import own_network, usable
+from roles.api.commands.offering import default_isolated, offered
+from roles.api.views.identity import OF_ACCOUNT
+
+if TYPE_CHECKING:
+    from roles.api.commands.vm import DeployVirtualMachine
+
+GIB = 1024**3
+USER_DATA_MAX = 1024 * 1024  # bytes, in Base64
+_HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # unicast
+
+
+class Deployment:
+    """One deployment under way: what was asked, checked against what there is."""
+
+    def __init__(self, call: Call, asked: DeployVirtualMachine) -> None:
+        view = call.view
+        self.call, self.asked = call, asked
+        if asked.project_id:
+            raise no_such(call.asked.command, "projectid", asked.project_id)
+        self.account = call.owner = owner(call.caller, view, asked.account or "", asked.domain_id)
+        self.zone = view.get(Zone, asked.zone_id)
+        offered(call, Offering, asked.service_offering_id, "serviceofferingid")
+        self.offering = view.get(Offering, asked.service_offering_id)
+        if not self.zone.enabled and call.caller.rank < 3:
+            raise Denied(f"Cannot perform this operation, Zone is currently disabled: "
+                         f"{self.zone.name}")  # fmt: skip
+        self.template = self._template()
+        self.data_gib = self._data_gib()
+        for name in (*asked.keypairs, *((asked.keypair,) if asked.keypair else ())):
+            raise Invalid(f"A key pair with name '{name}' was not found.")
+
+    def add(self) -> Vm:
+        """Add all rows to the change; the machine."""
+        call, asked = self.call, self.asked
+        networks = self._networks()
+        id = call.new_id()
+        name = f"VM-{id}"
+        if asked.name:
+            name = checked_name(call, asked.name, {n.id for n, _, _ in networks}, id)
+        size = self.offering
+        vm = call.change.create(
+            Vm(
+                id=id,
+                name=name,
+                display_name=asked.display_name or "",
+                account=AccountId(self.account.id),
+                domain=self.account.domain,
+                user=call.caller.user or None,
+                zone=ZoneId(self.zone.id),
+                offering=OfferingId(size.id),
+                template=TemplateId(self.template.id),
+                os_type=self.template.os_type,
+                cpus=size.cpus,
+                cpu_mhz=size.cpu_mhz,
+                memory_mib=size.memory_mib,
+                group=asked.group or "",
+                user_data=user_data(asked.user_data) if asked.user_data else "",
+                want=Want.RUNNING if asked.start_vm else Want.STOPPED,
+                created=wall(),
+            )
+        )
+        call.change.take("vm", vm.id, (vm, "number"))
+        root = self._root_bytes()
+        self._volume(vm, "ROOT", 0, root)
+        if self.data_gib:
+            self._volume(vm, "DATADISK", 1, self.data_gib * GIB)
+        for index, (network, address, mac) in enumerate(networks):
+            self._nic(vm, network, index, address, mac)
+        self._count(root)
+        return vm
+
+    def _template(self) -> Template:
+        asked, call = self.asked, self.call
+        if not asked.template_id:
+            raise Invalid("templateid must be given: what the machine is to boot")
+        template = call.seen(Template, asked.template_id, "templateid")
+        if template.gone or not template.ready:
+            raise Invalid(f"Template {template.name} is not ready to use")
+        if template.zone not in (None, self.zone.id):
+            raise Invalid(f"Template {template.name} is not available in zone {self.zone.name}")
+        if asked.hypervisor and asked.hypervisor.lower() != template.hypervisor.lower():
+            raise Invalid(
+                f"Template {template.name} is for {template.hypervisor}, not {asked.hypervisor}"
+            )
+        return template
+
+    # -- disks -------------------------------------------------------------------------------
+
+    def _root_bytes(self) -> int:
+        wanted = self.asked.root_disk_size
+        if wanted is None:
+            return max(self.template.size, self.offering.root_gib * GIB)
+        if not 1 <= wanted <= 65536:
+            raise Invalid(f"rootdisksize must be from 1 to 65536 GiB, not {wanted}")
+        if wanted * GIB < self.template.size:
+            raise Invalid(
+                f"unsupported: rootdisksize override is smaller than template size "
+                f"{self.template.size} bytes"
+            )
+        return wanted * GIB
+
+    def _data_gib(self) -> int:
+        id, size = self.asked.disk_offering_id, self.asked.size
+        if id is None:
+            return 0
+        offered(self.call, DiskOffering, id, "diskofferingid")
+        offering = self.call.view.get(DiskOffering, id)
+        if not offering.custom:
+            return offering.gib
+        if size is None or not 1 <= size <= 65536:
+            raise Invalid(f"size must be from 1 to 65536 GiB for {offering.name}, not {size}")
+        return size
+
+    def _volume(self, vm: Vm, kind: str, device: int, size: int) -> None:
+        """The machine's number is not known before the commit, so the name has its id."""
+        root = kind == "ROOT"
+        self.call.change.create(
+            Volume(
+                id=new_id(),
+                name=f"{'ROOT' if root else 'DATA'}-{vm.id[:8]}",
+                account=vm.account,
+                domain=vm.domain,
+                zone=vm.zone,
+                type=kind,
+                vm=VmId(vm.id),
+                device=device,
+                size=size,
+                template=vm.template if root else None,
+                offering=vm.offering if root else None,
+                disk_offering=None if root else self._disk_offering(),
+                created=vm.created,
+                attached=vm.created,
+            )
+        )
+
+    def _disk_offering(self) -> DiskOfferingId | None:
+        return self.asked.disk_offering_id
+
+    # -- cards -------------------------------------------------------------------------------
+
+    def _networks(self) -> list[tuple[Network, str, str]]:
+        """Each network with the address and MAC wished for; the first is the default."""
+        asked, call = self.asked, self.call
+        entries = [(NetworkId(e.get("networkid", "")), e.get("ip", ""), e.get("mac", ""))
+                   for e in asked.ip_to_network_list]  # fmt: skip
+        if entries and asked.network_ids:
+            raise Invalid("networkids and iptonetworklist must not be given together")
+        entries = entries or [(id, "", "") for id in asked.network_ids]
+        if len({id for id, _, _ in entries}) < len(entries):
+            raise Invalid("networkids: each network may be named once")
+        if entries:
+            found = [(usable(call, id, self.account, self.zone), ip, mac)
+                     for id, ip, mac in entries]  # fmt: skip
+        else:
+            offering = default_isolated(call)
+            found = [(own_network(call, self.account, self.zone, offering), "", "")]
+        first, ip, mac = found[0]
+        found[0] = (first, asked.ip_address or ip, asked.mac_address or mac)
+        return found
+
+    def _nic(self, vm: Vm, network: Network, index: int, address: str, mac: str) -> None:
+        call = self.call
+        wish = _wish(call, network, address) if address else None
+        if mac and not _MAC.fullmatch(mac.lower()):
+            raise Invalid(f"Mac address {mac} is not valid: expected 02:00:00:00:00:01 or the like")
+        held = call.view.by(Nic, "network", network.id) if mac else ()
+        if any(nic.mac == mac.lower() for nic in held):
+            raise Invalid(f"Mac address {mac} is in use in network {network.name}")
+        nic = call.change.create(
+            Nic(
+                id=new_id(),
+                vm=VmId(vm.id),
+                network=NetworkId(network.id),
+                mac=mac.lower() or _new_mac(),
+                index=index,
+                default=index == 0,
+            )
+        )
+        call.change.take(f"guest:{network.id}", nic.id, (nic, "address"), wish)
+
+    def _count(self, root: int) -> None:
+        """What the account uses with this machine, within its limits."""
+        volumes = 2 if self.data_gib else 1
+        count_within(
+            self.call,
+            self.account,
+            {
+                "user_vm": 1,
+                "cpu": self.offering.cpus,
+                "memory": self.offering.memory_mib,
+                "volume": volumes,
+                "primary_storage": -(-root // GIB) + self.data_gib,
+            },
+        )
+
+
+def count_within(call: Call, account: Account, by: dict[str, int]) -> None:
+    """Add to what the account uses; Full (535), in CloudStack's words, beyond a limit."""
+    owner = OF_ACCOUNT + account.id
+    tally = call.view.maybe(Tally, owner)
+    used = tally.used if tally else {}
+    limits = {name: account.limits[name] for name in by if account.limits.get(name, -1) >= 0}
+    for name, limit in limits.items():
+        if used.get(name, 0) + by[name] > limit:
+            raise Full(
+                f"Maximum amount of resources of Type = '{name}' for Account Name = "
+                f"{account.name} in Domain Id = {account.domain} has been exceeded: "
+                f"Account Resource Limit = {limit}, Current Account Resource Amount = "
+                f"{used.get(name, 0)}, Requested Resource Amount = {by[name]}.",
+                code=535,
+                cs=4370,
+            )
+    call.change.count(owner, by, limits)
+
+
+def checked_name(call: Call, name: str, networks: Iterable[str], vm: str) -> str:
+    """A host name that is one, and that no other machine of these networks has."""
+    if not _HOST_NAME.fullmatch(name):
+        raise Invalid(
+            "Invalid name. Vm name can only contain ASCII letters 'a' through 'z', the digits '0' "
+            "through '9', and the hyphen ('-'), must be between 1 and 63 characters long, and "
+            "can't start or end with \"-\" and can't start with digit"
+        )
+    near = set(networks)
+    for other in call.view.by(Vm, "name", name):
+        if other.id != vm and any(n.network in near for n in call.view.by(Nic, "vm", other.id)):
+            raise Invalid(f"The vm with hostName {name} already exists in the network")
+    return name
+
+
+def user_data(text: str) -> str:
+    """User data as it is kept: standard Base64."""
+    plain = "".join(text.split()).replace("-", "+").replace("_", "/")
+    plain += "=" * (-len(plain) % 4)
+    if len(plain) > USER_DATA_MAX:
+        raise Invalid(f"User data has exceeded the maximum length of {USER_DATA_MAX} bytes")
+    try:
+        base64.b64decode(plain, validate=True)
+    except binascii.Error as error:
+        raise Invalid("User data is not Base64") from error
+    return plain
+
+
+def _wish(call: Call, network: Network, text: str) -> int:
+    try:
+        address = IPv4Address(text)
+    except AddressValueError as error:
+        raise Invalid(f"ipaddress {text} is no IPv4 address") from error
+    if address not in IPv4Network(network.cidr, strict=False):
+        raise Invalid(f"ipaddress {text} is not in the network {network.name}: {network.cidr}")
+    if any(nic.address == text for nic in call.view.by(Nic, "network", network.id)):
+        raise Invalid(f"The requested IP address {text} is in use in the network {network.name}")
+    return int(address)
+
+
+def _new_mac() -> str:
+    """A locally administered one; 40 random bits."""
+    return ":".join(["02", *(f"{byte:02x}" for byte in uuids.source.randbytes(5))])

@@ -1,0 +1,48 @@
+"""Extract what CloudStack's commands take and answer into facts.json: names and types only.
+
+usage: python -m tests.api.facts_of COMMANDS.jsonl > tests/api/facts.json
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from csnode.api.command import load_commands
+
+
+def main(path: Path) -> None:
+    """Write one object: by command, its parameters, response fields, wrapper, key and job class."""
+    ours = {declared.name for declared in load_commands().values()}
+    facts: dict[str, Any] = {}
+    for line in path.read_text().splitlines():
+        command = msgspec.json.decode(line)
+        if command["name"] in ours:
+            facts[command["name"]] = {
+                "wrapper": command["wrapper"],
+                "key": command.get("entitykey", ""),
+                "kind": command["kind"],
+                "async": bool(command.get("async")),
+                "create": bool(command.get("asynccreate")),
+                "classes": command.get("classes", []),
+                "params": {p["name"]: p["type"] for p in command["params"]},
+                "required": [p["name"] for p in command["params"] if p.get("required")],
+                "response": {f["name"]: f["type"] for f in _fields(command)},
+            }
+    text = msgspec.json.encode(dict(sorted(facts.items())))
+    sys.stdout.write(msgspec.json.format(text, indent=1).decode() + "\n")
+
+
+def _fields(command: dict[str, Any]) -> list[dict[str, Any]]:
+    """An answer whose only field is its own key (listCapabilities) is described by what is in it."""
+    fields = command["response"]
+    if [f["name"] for f in fields] == [command.get("entitykey")]:
+        return fields[0]["fields"]
+    return fields
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
