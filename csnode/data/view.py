@@ -41,6 +41,7 @@ class View:
         self._next: asyncio.Future[None] | None = None
         self._replay: asyncio.Task[None] | None = None
         self._closed = False
+        self._snapping = False
         self.opened = False
         self.number = 0
 
@@ -138,7 +139,17 @@ class View:
 
     async def _snapshot(self) -> None:
         """Rows may be newer than `start`; replaying from there is harmless, revisions decide."""
-        start = await self._store.data.head(self._names)
+        self._snapping = True  # what is heard meanwhile is replayed afterwards
+        try:
+            start = await self._store.data.head(self._names)
+            await self._read_all()
+        finally:
+            self._snapping = False
+        self._last = dict.fromkeys(self._names, start)
+        self.number = max(self.number, start)
+        await self._catch_up()
+
+    async def _read_all(self) -> None:
         for name in self._names:
             seen: set[str] = set()
             after = ""
@@ -152,12 +163,9 @@ class View:
                 after = page[-1].id
             for id in [id for id in self._rows[name] if id not in seen]:
                 self._put(name, id, None)
-        self._last = {name: max(start, last) for name, last in self._last.items()}
-        self.number = max(self.number, start)
-        await self._catch_up()
 
     def _hear(self, event: Changed) -> None:
-        if self._closed or not event.entries:
+        if self._closed or self._snapping or not event.entries:
             return
         last = self._last[event.kind]
         if event.before > last:
@@ -217,8 +225,6 @@ class View:
     def _put(self, name: str, id: str, row: Entity | None) -> None:
         rows = self._rows[name]
         old = rows.get(id)
-        if old is not None and row is not None and old.revision >= row.revision:
-            return
         if row is None:
             rows.pop(id, None)
         else:

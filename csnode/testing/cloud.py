@@ -71,7 +71,7 @@ class SimCloud:
         self.node = Node(Config(self._config), bus=LocalBus(AloneDirectory()))
         self._running = asyncio.create_task(self.node.run())
         async with asyncio.timeout(120):
-            while not self.node.ready:  # noqa: ASYNC110 (virtual time costs nothing)
+            while not self.node.ready:
                 if self._running.done():
                     await self._running
                 await asyncio.sleep(0.01)

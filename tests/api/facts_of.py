@@ -37,7 +37,7 @@ def main(path: Path) -> None:
 
 
 def _fields(command: dict[str, Any]) -> list[dict[str, Any]]:
-    """An answer whose only field is its own key (listCapabilities) is described by what is in it."""
+    """An answer whose only field is its own key (listCapabilities) is what is in that."""
     fields = command["response"]
     if [f["name"] for f in fields] == [command.get("entitykey")]:
         return fields[0]["fields"]

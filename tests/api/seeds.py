@@ -109,17 +109,19 @@ def network(id: Any, account: Any = ALICE, domain: Any = ACME, name: str = "fron
     ]  # fmt: skip
 
 
-def machine(number: int, network: Any, account: Any = ALICE, domain: Any = ACME, **columns: Any) -> list[Any]:  # fmt: skip
+def machine(
+    number: int, network: Any, account: Any = ALICE, domain: Any = ACME, **columns: Any
+) -> list[Any]:
     """A machine with a card and a disk; running unless the columns say otherwise."""
-    id = uuid(1_000_000 + number)
+    id, high, low = uuid(1_000_000 + number), number >> 8 & 255, number & 255
     vm = Vm(id=id, name=f"web{number}", account=account, domain=domain, user=user_of(account),
             zone=ZONE, offering=SMALL, template=IMAGE, os_type=DEBIAN, cpus=1, cpu_mhz=500,
             memory_mib=512, number=number, want=Want.RUNNING, created=100.0 + number, host=HOST,
             started=True, power=Power.ON)  # fmt: skip
     return [
         msgspec.structs.replace(vm, **columns),
-        Nic(id=uuid(2_000_000 + number), vm=id, network=network, mac=f"02:00:00:00:{number >> 8 & 255:02x}:{number & 255:02x}",
-            address=f"10.1.{number >> 8 & 255}.{number & 255}"),
+        Nic(id=uuid(2_000_000 + number), vm=id, network=network,
+            mac=f"02:00:00:00:{high:02x}:{low:02x}", address=f"10.1.{high}.{low}"),
         Volume(id=uuid(3_000_000 + number), name=f"ROOT-{number}", account=account, domain=domain,
                zone=ZONE, vm=id, size=2 * GIB, template=IMAGE, offering=SMALL, pool=POOL,
                ready=True, created=100.0 + number, attached=100.0 + number),

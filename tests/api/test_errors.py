@@ -92,9 +92,6 @@ async def test_a_refusal_has_its_code_and_text(
 
 
 async def test_an_unknown_command_with_a_key_is_401(desk: Desk) -> None:
-    from tests.unit.test_sign import signed_by_the_rule  # the same rule, with alice's secret
-
-    del signed_by_the_rule
     reply = await desk.api.answer(
         {"command": "launchRocket", "apiKey": "alice-key", "response": "json"}, caller=ALICE
     )

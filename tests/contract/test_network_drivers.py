@@ -18,7 +18,7 @@ from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
 from csnode.drivers.driver import Seat
 from csnode.drivers.network import NetworkDriver
-from csnode.faults import Invalid, Refused, Unavailable
+from csnode.faults import Invalid, Outdated, Unavailable
 from csnode.model.machine import GuestNetwork
 from csnode.plugins import driver_type
 from csnode.testing.network import NetworkSuite, guest_network, guest_nic
@@ -27,7 +27,7 @@ from csnode.uuids import id_of, new_id
 from roles.network.config import NetworkConfig, seats
 from roles.network.drivers.command import batch
 from roles.network.drivers.sim import OUTSIDE, SimNetwork, World
-from roles.network.host import TRACES_KEPT, HostNetwork
+from roles.network.host import HostNetwork
 from roles.network.role import NetworkRole
 from tests.contract.netlab import Lab
 
@@ -199,42 +199,42 @@ async def test_a_router_that_cannot_be_mended_does_not_keep_others_from_it() -> 
         assert played.world.cut == {one.network}
 
 
-async def test_one_that_lost_its_job_is_refused_by_every_verb() -> None:
+async def test_one_that_lost_its_job_moves_no_card_and_takes_no_router_down() -> None:
     network = guest_network()
     nic = guest_nic(network)
     async with Played() as played:
-        with acting(trace="job-1", fence=2):
+        with acting(fence=2):
             await played.own.ensure_router(network)
-        with acting(trace="job-1", fence=1):
+            await played.own.ensure_nic(nic)
+        with acting(fence=1):
             for late in (
-                played.own.ensure_router(network),
-                played.own.ensure_nic(nic),
+                played.own.ensure_nic(replace(nic, address="10.1.1.99")),
                 played.own.ensure_no_nic(network.network, nic.nic),
                 played.own.ensure_plug(network, nic),
                 played.own.ensure_no_router(network.network),
             ):
-                with pytest.raises(Refused, match="out of date"):
+                with pytest.raises(Outdated):
                     await late
-            assert await played.own.survey() == {network.network: ()}
+        assert await played.own.survey() == {network.network: (nic.nic,)}
+        assert played.world.nics[network.network] == {nic.nic: nic}
 
 
-async def test_another_job_begins_with_a_fence_of_its_own() -> None:
+async def test_jobs_build_in_one_network_side_by_side_and_the_latest_takes_it_down() -> None:
     network = guest_network()
+    first, second = guest_nic(network, 1), guest_nic(network, 2)
     async with Played() as played:
-        with acting(trace="job-1", fence=7):
-            await played.own.ensure_router(network)
-        with acting(trace="job-2", fence=1):
+        for fence, nic in ((9, first), (4, second)):
+            with acting(fence=fence):
+                await played.own.ensure_router(network)
+                await played.own.ensure_nic(nic)
+        assert await played.own.survey() == {
+            network.network: tuple(sorted((first.nic, second.nic)))
+        }
+        with acting(fence=5), pytest.raises(Outdated):
+            await played.own.ensure_no_router(network.network)
+        with acting(fence=10):
             await played.own.ensure_no_router(network.network)
         assert await played.own.survey() == {}
-
-
-async def test_fences_of_jobs_long_ended_take_no_room() -> None:
-    host = HostNetwork(SimNetwork({}, Seat(id=new_id(), name="h1", address="", folder="")))
-    network = guest_network()
-    for number in range(TRACES_KEPT + 10):
-        with acting(trace=f"job-{number}", fence=1):
-            await host.ensure_no_router(network.network)
-    assert len(host._fences) == TRACES_KEPT
 
 
 class Watched(SimNetwork):

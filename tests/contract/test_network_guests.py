@@ -98,7 +98,10 @@ async def test_an_address_set_free_goes_to_the_next_card(lab: Lab) -> None:
     async with lab.driver() as driver:
         first = await lab.deploy(driver, network, nic)
         assert (await first.dhcp())["ip"] == nic.address
+        leases = f"{lab.seat.folder}/{network.network}/dnsmasq/leases"
+        assert nic.address in await run("cat", leases)
         await driver.ensure_no_nic(network.network, nic.nic)
+        assert nic.address not in await run("cat", leases)
         assert await first.dhcp() == {}
         second = await lab.deploy(driver, network, heir)
         assert (await second.dhcp())["ip"] == nic.address
@@ -237,7 +240,12 @@ async def test_a_moved_public_address_is_the_new_routers_at_once(lab: Lab) -> No
 
 
 async def test_an_uplink_lets_the_public_side_out(lab: Lab) -> None:
-    network = guest_network()
+    network = replace(  # a range of our own: the host routes it, and may have the usual one
+        guest_network(),
+        public_address="198.18.77.10",
+        public_cidr="198.18.77.0/24",
+        public_gateway="198.18.77.1",
+    )
     up, table = f"{lab.names}up", f"{lab.names}pub0_uplink"
     forwarding = await run("sysctl", "-n", "net.ipv4.ip_forward")
     async with lab.driver(uplink=up) as driver:

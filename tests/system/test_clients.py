@@ -60,7 +60,7 @@ def test_cs_deploys_stops_starts_and_destroys(cloud: Cloud) -> None:
         call = getattr(cs, f"{verb}VirtualMachine")
         assert call(id=vm["id"], fetch_result=True)["virtualmachine"]["state"] == state
     cs.destroyVirtualMachine(id=vm["id"], expunge=True, fetch_result=True)
-    assert cs.listVirtualMachines(id=vm["id"]) == {}
+    assert cs.listVirtualMachines(name="by-cs") == {}
 
 
 def test_libcloud_deploys_stops_starts_and_destroys(cloud: Cloud) -> None:
@@ -73,7 +73,8 @@ def test_libcloud_deploys_stops_starts_and_destroys(cloud: Cloud) -> None:
     size = next(s for s in driver.list_sizes() if s.id == params["serviceofferingid"])
     image = next(i for i in driver.list_images() if i.id == params["templateid"])
     location = driver.list_locations()[0]
-    node = driver.create_node(name="by-libcloud", size=size, image=image, location=location)
+    node = driver.create_node(name="by-libcloud", size=size, image=image, location=location,
+                              ex_start_vm=True)  # fmt: skip
     assert node.state == "running"
     assert node.private_ips
     assert [n.name for n in driver.list_nodes()] == ["by-libcloud"]

@@ -1,4 +1,4 @@
-"""A package of somebody else's adds a role, a driver, a command and a kind of row by entry points."""
+"""Somebody else's package adds a role, a driver, a command and a kind of row by entry points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def installed(tmp_path: Path) -> Iterator[Path]:
     copy = tmp_path / "package"
     subprocess.run(["cp", "-r", str(PACKAGE), str(copy)], check=True)
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation",
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps",
          "--target", str(folder), str(copy)],
         check=True, capture_output=True,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from csnode.model.identity import Account
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, Offering
 from csnode.model.place import Zone
-from csnode.model.stock import Tally
+from csnode.model.stock import Range, Tally
 from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
@@ -56,8 +56,7 @@ class Deployment:
             raise no_such(call.asked.command, "projectid", asked.project_id)
         self.account = call.owner = owner(call.caller, view, asked.account or "", asked.domain_id)
         self.zone = view.get(Zone, asked.zone_id)
-        offered(call, Offering, asked.service_offering_id, "serviceofferingid")
-        self.offering = view.get(Offering, asked.service_offering_id)
+        self.offering = offered(call, Offering, asked.service_offering_id, "serviceofferingid")
         if not self.zone.enabled and call.caller.rank < 3:
             raise Denied(f"Cannot perform this operation, Zone is currently disabled: "
                          f"{self.zone.name}")  # fmt: skip
@@ -140,8 +139,7 @@ class Deployment:
         id, size = self.asked.disk_offering_id, self.asked.size
         if id is None:
             return 0
-        offered(self.call, DiskOffering, id, "diskofferingid")
-        offering = self.call.view.get(DiskOffering, id)
+        offering = offered(self.call, DiskOffering, id, "diskofferingid")
         if not offering.custom:
             return offering.gib
         if size is None or not 1 <= size <= 65536:
@@ -285,6 +283,10 @@ def _wish(call: Call, network: Network, text: str) -> int:
         raise Invalid(f"ipaddress {text} is no IPv4 address") from error
     if address not in IPv4Network(network.cidr, strict=False):
         raise Invalid(f"ipaddress {text} is not in the network {network.name}: {network.cidr}")
+    free = call.view.maybe(Range, f"guest:{network.id}")
+    kept = free is not None and not free.low <= int(address) <= free.high
+    if kept or text == network.gateway:
+        raise Invalid(f"ipaddress {text} is none that machines in {network.name} may have")
     if any(nic.address == text for nic in call.view.by(Nic, "network", network.id)):
         raise Invalid(f"The requested IP address {text} is in use in the network {network.name}")
     return int(address)

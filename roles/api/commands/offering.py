@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NewType
+from typing import Annotated, ClassVar, NewType, TypeVar
 
 from csnode.api.about import About, By, Long, Rank
 from csnode.api.call import Call
@@ -32,6 +32,7 @@ from roles.api.views.offering import (
     category_id,
 )
 
+AnOffering = TypeVar("AnOffering", Offering, DiskOffering)
 OsCategoryId = NewType("OsCategoryId", str)
 CPUS_MAX, MEMORY_MIN_MIB, ROOT_GIB_MAX = 4096, 32, 65536
 
@@ -244,15 +245,12 @@ class ListOsTypes(ListCommand):
         return [lambda row: category_id(row.category) == wanted] if wanted else []
 
 
-def offered(call: Call, kind: type[Offering | DiskOffering], id: str, parameter: str) -> None:
-    """Raises Invalid if the offering was deleted, or is for another domain."""
+def offered(call: Call, kind: type[AnOffering], id: str, parameter: str) -> AnOffering:
+    """An offering that the caller may use; Invalid if it was deleted."""
     row = call.seen(kind, id, parameter)
     if row.removed:
         raise Invalid(f"{parameter}: the offering {row.name} was deleted")
-    caller = call.caller
-    bound = row.domain and caller.rank is not Rank.ROOT_ADMIN
-    if bound and not within(call.view, caller.domain, row.domain or ""):
-        raise Invalid(f"{parameter}: the offering {row.name} is for another domain")
+    return row
 
 
 def default_isolated(call: Call) -> NetworkOffering:

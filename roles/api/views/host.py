@@ -41,7 +41,7 @@ class HostView(Shown):
     cluster_name: Annotated[str | None, About("the name of that cluster")] = None
     cluster_type: Annotated[str, About("CloudManaged")]
     hypervisor: Annotated[str, About("what runs its machines"), Word("hypervisortype")]
-    version: Annotated[str, About("the version of csnode on it")]
+    hypervisor_version: Annotated[str, About("the hypervisor and its version")]
     cpu_number: Annotated[int, About("processors")]
     cpu_speed: Annotated[Long, About("MHz of each")]
     cpu_with_overprovisioning: Annotated[str, About("MHz that may be given out")]
@@ -88,7 +88,7 @@ class HostView(Shown):
             cluster_name=cluster.name if cluster else None,
             cluster_type="CloudManaged",
             hypervisor=row.hypervisor,
-            version=row.version,
+            hypervisor_version=row.version,
             cpu_number=row.cpus,
             cpu_speed=row.cpu_mhz,
             cpu_with_overprovisioning=str(mhz),

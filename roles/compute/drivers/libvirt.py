@@ -299,7 +299,11 @@ class Libvirtd:
         return bool(self.api.isAlive())
 
     def hang_up(self) -> None:
-        """libvirt keeps a connection, dead or not, for as long as it has callbacks."""
+        """libvirt keeps a connection, dead or not, for as long as it has callbacks.
+
+        One that is closed while a callback of its own is under way takes the process with it.
+        """
+        _wait_for_events()
         for number in self._heard:
             with suppress(libvirt.libvirtError):
                 self.api.domainEventDeregisterAny(number)
@@ -328,6 +332,14 @@ def _start_events() -> None:
 def _run_events() -> None:
     while True:
         libvirt.virEventRunDefaultImpl()
+
+
+def _wait_for_events() -> None:
+    """Returns once libvirt's thread has left the callbacks that it was in."""
+    passed = threading.Event()
+    timer = libvirt.virEventAddTimeout(0, lambda *_: passed.set(), None)
+    passed.wait()
+    libvirt.virEventRemoveTimeout(timer)
 
 
 def _faulting(work: Callable[[], T], host: str) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -45,9 +45,10 @@ class Link(Generic[LineT]):
         self._who, self._dial = who, dial
         self._threads = ThreadPoolExecutor(THREADS, "link")
         self._line: LineT | None = None
+        self._users: set[Future[Any]] = set()  # work under way on the line
         self._lost = asyncio.Event()
         self._dialled = asyncio.Event()
-        self._why = f"{who} has not answered yet"
+        self._why = f"{who} does not answer yet"
 
     async def open(self) -> None:
         """Connect; if nobody answers, go on and keep trying."""
@@ -72,11 +73,18 @@ class Link(Generic[LineT]):
         if line is None:
             raise Unavailable(self._why)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, line)
+            return await asyncio.wrap_future(self._submit(work, line))
         except Unavailable as fault:
             if line is self._line and not line.alive():
                 self._lose(fault.message)
             raise
+
+    def _submit(self, work: Callable[[LineT], T], line: LineT) -> Future[T]:
+        users = self._users
+        doing = self._threads.submit(work, line)
+        users.add(doing)
+        doing.add_done_callback(users.discard)
+        return doing
 
     def _lose(self, why: str) -> None:
         self._why = why
@@ -84,9 +92,16 @@ class Link(Generic[LineT]):
         self._lost.set()
 
     def _drop(self) -> None:
-        line, self._line = self._line, None
+        """Hang up, in a thread, once nobody is inside the library with this line any more."""
+        line, users = self._line, tuple(self._users)
+        self._line, self._users = None, set()
+
+        def hang_up(line: LineT) -> None:
+            wait(users)
+            line.hang_up()
+
         if line is not None:
-            self._threads.submit(line.hang_up)
+            _daemon(lambda: hang_up(line))
 
     async def _stay(self) -> None:
         pause_s, longest_s = REDIAL_S
@@ -112,7 +127,7 @@ class Link(Generic[LineT]):
 
         def dead() -> None:
             if dialled and self._line is dialled[0]:
-                self._lose(f"{self._who} closed the connection")
+                self._lose(f"{self._who} does not answer: it closed the connection")
 
         line = await _in_daemon(lambda: self._dial(lambda: _to_loop(loop, dead)))
         dialled.append(line)
@@ -139,8 +154,12 @@ async def _in_daemon(work: Callable[[], T]) -> T:
         else:
             _to_loop(loop, settle, done.set_result, result)
 
-    threading.Thread(target=run, name="link-dial", daemon=True).start()
+    _daemon(run)
     return await done
+
+
+def _daemon(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="link", daemon=True).start()
 
 
 def _to_loop(loop: asyncio.AbstractEventLoop, told: Callable[..., None], *words: Any) -> None:
