@@ -11,7 +11,7 @@ run: guest ## a whole cloud on this machine and one real guest in it; Ctrl-C end
 	@$(BIN)/csnode demo $(ARGS)
 
 test: guest ## all tests, those on real machines and networks included (root; ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest -m "not bench" $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup ## linters, types, import contracts
 	@$(BIN)/ruff check .
@@ -19,11 +19,11 @@ check: setup ## linters, types, import contracts
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pyright
 
-sim: setup ## the tests in virtual time; SEED=17 repeats one story, SEEDS=100 tells more of them
-	@SEED=$(SEED) SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/sim $(ARGS)
+sim: setup ## the tests in virtual time
+	@$(BIN)/python -m pytest tests/sim $(ARGS)
 
-bench: guest ## every figure, with a calibration loop beside it
-	@$(BIN)/python -m pytest tests/bench -m bench -s $(ARGS)
+bench: guest ## every figure, with a calibration loop beside it (ARGS=deploys: that one)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 setup: ## Debian packages and .venv
 	@config/setup.sh

@@ -103,6 +103,7 @@ class ZmqBus:
     def serve(self, served: object, at: Sequence[str] = ()) -> None:
         self.local.serve(served, at)
         self._desk.offer(served)
+        self._tell_waiting()
 
     def retire(self, served: object) -> None:
         self.local.retire(served)
@@ -164,15 +165,23 @@ class ZmqBus:
         deadline = now() + method.answer_within_s
         peer = self._pick(method.contract.__name__, at)
         if peer is None:
-            peer = await self._awaited(method.contract.__name__, at, deadline)
+            peer = await self._awaited(method.contract, at, deadline)
+        if peer is None:
+            return await self._send(method, at, args)
         return await peer.ask(method, at, args, deadline)
 
-    async def _awaited(self, contract: str, at: str | None, deadline: float) -> Peer:
-        """Whoever serves it as soon as somebody can be reached. Raises Unavailable."""
+    async def _awaited(self, kind: type, at: str | None, deadline: float) -> Peer | None:
+        """Whoever serves it as soon as somebody can be reached; None if we serve it by now.
+
+        Raises Unavailable.
+        """
+        contract = kind.__name__
         try:
             async with asyncio.timeout_at(min(deadline, now() + PATIENCE_S)):
                 while (peer := self._pick(contract, at)) is None:
                     await self._news.wait()
+                    if self.local.server_of(kind, at) is not None:
+                        return None
         except TimeoutError:
             where = f" at {at}" if at else ""
             if not self._candidates(contract, at):

@@ -11,7 +11,6 @@ import click
 
 from csnode.config import Config, environment
 from csnode.faults import Invalid
-from csnode.node import known_sections, role_types
 
 PLACES = (Path("csnode.toml"), Path("/etc/csnode/csnode.toml"))
 
@@ -33,6 +32,8 @@ class Chosen:
 
     def config(self) -> Config:
         """Checked. Raises Invalid, naming file, line, section and key."""
+        from csnode.node import known_sections, role_types  # heavy, and --help needs none of it
+
         config = Config.read(self.file, self._flags, environment())
         config.check(known_sections())
         role_types(config.node.roles)

@@ -70,16 +70,18 @@ async def _interruptible(stage: Stage, once: bool) -> None:
 
 
 async def _tell(stage: Stage, once: bool) -> None:
-    with stage:
-        try:
-            await _play(stage, once)
-        except Fault:
-            if said := stage.log("csnode", 20):
-                print(f"\nthe last that csnode said:\n{said}\n", file=sys.stderr)
-            raise
-        finally:
-            print("\nending csnode and libvirtd, removing what is left", flush=True)
-    print("nothing is left behind", flush=True)
+    try:
+        with stage:
+            try:
+                await _play(stage, once)
+            except Fault:
+                if said := stage.log("csnode", 20):
+                    print(f"\nthe last that csnode said:\n{said}\n", file=sys.stderr)
+                raise
+            finally:
+                print("\nending csnode and libvirtd", flush=True)
+    finally:
+        print("nothing is left behind", flush=True)
 
 
 async def _play(stage: Stage, once: bool) -> None:
@@ -133,7 +135,11 @@ async def _show(story: Story, once: bool, stage: Stage) -> None:
     if once:
         return
     _how_to_go_on(stage)
-    await asyncio.Event().wait()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:  # the way it is meant to end
+        if task := asyncio.current_task():
+            task.uncancel()
 
 
 def _how_to_go_on(stage: Stage) -> None:

@@ -136,7 +136,8 @@ class Stage:
 
     def _check(self, child: subprocess.Popen[bytes], name: str) -> None:
         if child.poll() is not None:
-            raise Unavailable(f"{name} ended: {self.log(name, 1) or 'it said nothing'}")
+            said = self.log(name, 1).removeprefix("csnode: ")
+            raise Unavailable(f"{name} ended: {said or 'it said nothing'}")
 
 
 def free_port(wish: int) -> int:

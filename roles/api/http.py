@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from roles.api.door import Door
 from roles.api.envelope import Reply
 
 FIELDS_MAX = 1000
+LINGER_S = 1.0  # how long the rest of a body that nobody wants may still come in
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-XSS-Protection": "1;mode=block",
@@ -120,7 +122,7 @@ async def serving(door: Door, config: ApiConfig, more: Routes) -> AsyncGenerator
         Http(door, config).application(more),
         access_log=None,
         keepalive_timeout=config.idle_seconds,
-        handler_cancellation=False,
+        lingering_time=LINGER_S,
     )
     await runner.setup()
     try:
@@ -128,7 +130,7 @@ async def serving(door: Door, config: ApiConfig, more: Routes) -> AsyncGenerator
         try:
             await site.start()
         except OSError as error:
-            why = error.strerror or str(error)
+            why = os.strerror(error.errno) if error.errno else str(error)
             raise Invalid(f"[api] listen: cannot serve at {config.listen}: {why}") from error
         bound: Any = runner.addresses[0]
         log.info("the API is served", host=bound[0], port=bound[1])

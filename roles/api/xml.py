@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from csnode.api.about import fields_of, shaped
-from csnode.api.command import SPEAKS
+from csnode.api.command import COMMANDS, SPEAKS
 from csnode.api.view import Shown
 
 _QUOTES = {'"': "&quot;", "'": "&apos;"}
@@ -29,11 +29,17 @@ def document(body: bytes, shown: type[Shown] | None) -> bytes:
 
 @cache
 def map_fields(kind: Any) -> frozenset[str]:
-    """The names of fields, nested ones included, whose value is a map and not an object."""
+    """The names of fields, nested ones included, whose value is a map and not an object.
+
+    A job's result may be the answer of any command.
+    """
     found: set[str] = set()
     for field in fields_of(kind):
         if field.word == "map":
             found.add(field.name)
+        if field.word == "responseobject":
+            shown = {d.shows for d in COMMANDS.values() if d.shows and d.shows is not kind}
+            found |= {name for other in shown for name in map_fields(other)}
         if (inner := shaped(field.item or field.kind)) is not None:
             found |= map_fields(inner)
     return frozenset(found)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from csnode.api.passwords import hashed
-
 from csnode.clock import wall
 from csnode.data.store import Store
 from csnode.faults import Conflict, Invalid, NotFound

@@ -34,7 +34,7 @@ def test_listapis_is_as_recorded() -> None:
 
 def test_every_command_of_the_facts_is_there() -> None:
     assert {d.name for d in COMMANDS.values()} >= set(FACTS)
-    assert len(FACTS) == 39
+    assert len(FACTS) >= 39
 
 
 @pytest.mark.parametrize("declared", OURS, ids=lambda d: d.name)

@@ -14,7 +14,7 @@ from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, BOB, BOSS, Desk
 
 NET = seeds.uuid(500)
-IMAGE = {
+IMAGE: dict[str, Any] = {
     "name": "tiny",
     "url": "http://images.test/tiny.qcow2",
     "format": "QCOW2",
@@ -24,8 +24,12 @@ IMAGE = {
 
 
 async def test_a_template_is_registered_and_fetched(desk: Desk) -> None:
-    params = {"checksum": "{SHA-256}" + "a" * 64, "ostypeid": seeds.DEBIAN, "ispublic": "true",
-              "details[0].keyboard": "us"}  # fmt: skip
+    params: dict[str, Any] = {
+        "checksum": "{SHA-256}" + "a" * 64,
+        "ostypeid": seeds.DEBIAN,
+        "ispublic": "true",
+        "details[0].keyboard": "us",
+    }
     answer = await desk.ask("registerTemplate", ALICE, **IMAGE, **params)
     (shown,) = answer["template"]
     assert answer["count"] == 1
@@ -95,8 +99,14 @@ async def test_a_public_template_is_deleted_by_its_owner_only(desk: Desk, by: An
 
 
 async def test_an_offering_is_created_and_deleted(desk: Desk) -> None:
-    params = {"name": "Big", "cpunumber": "4", "memory": "4096", "rootdisksize": "20",
-              "tags": "ssd, fast", "domainid": seeds.ACME}  # fmt: skip
+    params: dict[str, Any] = {
+        "name": "Big",
+        "cpunumber": "4",
+        "memory": "4096",
+        "rootdisksize": "20",
+        "tags": "ssd, fast",
+        "domainid": seeds.ACME,
+    }
     shown = (await desk.ask("createServiceOffering", **params))["serviceoffering"]
     assert (shown["cpunumber"], shown["memory"], shown["storagetags"], shown["domain"]) == (
         4, 4096, "ssd,fast", "acme")  # fmt: skip
@@ -121,8 +131,8 @@ async def test_an_offering_is_created_and_deleted(desk: Desk) -> None:
 async def test_an_offering_that_cannot_be_is_refused(
     desk: Desk, params: dict[str, str], text: str
 ) -> None:
-    base = {"name": "Big", "cpunumber": "4", "memory": "4096"}
-    body = await desk.refused("createServiceOffering", **base | params)
+    base: dict[str, Any] = {"name": "Big", "cpunumber": "4", "memory": "4096"}
+    body = await desk.refused("createServiceOffering", ADMIN, **base | params)
     assert (body["errorcode"], text in body["errortext"]) == (431, True), body["errortext"]
 
 

@@ -97,7 +97,7 @@ async def test_a_caller_sees_his_scope(
 async def test_a_filter_keeps_what_fits(
     five: Desk, params: dict[str, str], seen: list[str]
 ) -> None:
-    found = await five.ask("listVirtualMachines", listall="true", **params)
+    found = await five.ask("listVirtualMachines", ADMIN, listall="true", **params)
     assert names(found) == seen
 
 
@@ -169,7 +169,7 @@ async def test_host_names_are_for_root_admins(five: Desk) -> None:
     ],
 )
 async def test_a_kept_answer_is_dropped_when_what_it_shows_changes(
-    five: Desk, kind: Any, id: str, columns: dict[str, str], field: str, value: str
+    five: Desk, kind: Any, id: str, columns: dict[str, Any], field: str, value: str
 ) -> None:
     first = await five.ask("listVirtualMachines", ALICE, id=seeds.uuid(1_000_001))
     change = five.store.change()

@@ -68,7 +68,9 @@ async def test_a_gateway_in_the_middle_is_no_machines(desk: Desk) -> None:
     ("params", "code", "text"),
     [
         ({"gateway": "10.9.0.1"}, 431, "gateway and netmask must be given together"),
-        ({"gateway": "10.9.0.1", "netmask": "24"}, 431, "must be of a /16 to a /29 network"),
+        ({"gateway": "10.9.0.1", "netmask": "24"}, 431, "are no network"),
+        ({"gateway": "10.9.0.1", "netmask": "0.0.0.255"}, 431, "are no network"),
+        ({"gateway": "10.9.0.1", "netmask": "255.0.0.0"}, 431, "must be of a /16 to a /29"),
         ({"gateway": "ten", "netmask": "255.255.255.0"}, 431, "are no network"),
         ({"gateway": "10.9.0.1", "netmask": "255.0.255.0"}, 431, "are no network"),
         ({"gateway": "10.9.0.0", "netmask": "255.255.255.0"}, 431, "is not an address"),

@@ -37,7 +37,7 @@ ip link set "$interface" mtu "$mtu"
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
     """Wait for it, five seconds at most."""
     async with asyncio.timeout(5):
-        while not await true():  # noqa: ASYNC110 (what we wait for tells nobody)
+        while not await true():
             await asyncio.sleep(0.02)
 
 

@@ -282,5 +282,5 @@ async def _answers(hypervisor: Hypervisor) -> None:
 
 async def _until(true: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(WITHIN_S):
-        while not await true():  # noqa: ASYNC110 (nothing tells us)
+        while not await true():
             await asyncio.sleep(0.05)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,17 @@ def outside() -> set[str]:
     links = {link["ifname"] for link in json.loads(shell("ip", "-j", "link"))}
     spaces = {space["name"] for space in json.loads(shell("ip", "-j", "netns") or "[]")}
     return {name for name in links | spaces if name.startswith(NAMES)}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """dnsmasq drops to a user of its own, who may not enter pytest's folders."""
+    made = Path(tempfile.mkdtemp(prefix="csnode-real-"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +84,9 @@ def cleaned(cloud: Cloud, libvirtd: PrivateLibvirtd) -> None:
 
 @pytest.fixture(params=["one process", "four processes"])
 def cloud(
-    request: pytest.FixtureRequest, tmp_path: Path, libvirtd: PrivateLibvirtd
+    request: pytest.FixtureRequest, folder: Path, libvirtd: PrivateLibvirtd
 ) -> Iterator[Cloud]:
-    with real_cloud(tmp_path, libvirtd) as made:
+    with real_cloud(folder, libvirtd) as made:
         try:
             for roles in SPLIT if request.param == "four processes" else ((),):
                 made.start(*roles)
@@ -84,8 +97,8 @@ def cloud(
 
 
 @pytest.fixture
-def single(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[Cloud]:
-    with real_cloud(tmp_path, libvirtd) as made:
+def single(folder: Path, libvirtd: PrivateLibvirtd) -> Iterator[Cloud]:
+    with real_cloud(folder, libvirtd) as made:
         try:
             made.start()
             made.wait_ready()
@@ -180,7 +193,7 @@ def test_a_guest_that_halts_by_itself_is_seen_as_stopped(
 
 
 def test_after_each_failure_nothing_is_left_and_the_next_deploy_works(
-    single: Cloud, libvirtd: PrivateLibvirtd, tmp_path: Path
+    single: Cloud, libvirtd: PrivateLibvirtd, folder: Path
 ) -> None:
     cs = client(single)
     params = prepared(cs)
@@ -200,7 +213,7 @@ def test_after_each_failure_nothing_is_left_and_the_next_deploy_works(
         assert vm["state"] == "Error"
         assert libvirtd.virsh("list", "--all", "--name").split() == []
         cs.destroyVirtualMachine(id=vm["id"], expunge=True, fetch_result=True)
-        assert list((tmp_path / "state").rglob("volumes/*.qcow2")) == []
+        assert list((folder / "state").rglob("volumes/*.qcow2")) == []
 
     def works() -> None:
         done = deploy()
@@ -233,9 +246,9 @@ def test_after_each_failure_nothing_is_left_and_the_next_deploy_works(
     assert Path(f"/run/netns/{router}").exists()
 
 
-def test_a_bad_template_is_refused_with_its_cause(single: Cloud, tmp_path: Path) -> None:
+def test_a_bad_template_is_refused_with_its_cause(single: Cloud, folder: Path) -> None:
     cs = client(single)
-    backed, wrong = tmp_path / "backed.qcow2", tmp_path / "wrong.qcow2"
+    backed, wrong = folder / "backed.qcow2", folder / "wrong.qcow2"
     shell("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(GUEST), "-F", "qcow2", str(backed))
     wrong.write_bytes(b"<html>not an image</html>" * 100)
     for url, more, said in (
@@ -248,19 +261,19 @@ def test_a_bad_template_is_refused_with_its_cause(single: Cloud, tmp_path: Path)
         assert not shown["isready"]
         assert said.lower() in shown["status"].lower(), shown["status"]
         cs.deleteTemplate(id=shown["id"], fetch_result=True)
-    assert list((tmp_path / "state").rglob("templates/*")) == []
-    assert list((tmp_path / "state").rglob("tmp/*")) == []
+    assert list((folder / "state").rglob("templates/*")) == []
+    assert list((folder / "state").rglob("tmp/*")) == []
 
 
 def test_a_full_disk_fails_the_deploy_and_room_mends_it(
-    tmp_path: Path, libvirtd: PrivateLibvirtd
+    folder: Path, libvirtd: PrivateLibvirtd
 ) -> None:
-    pool = tmp_path / "pool"
+    pool = folder / "pool"
     pool.mkdir()
     shell("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(pool))
     try:
         options = {"path": str(pool), "file_roots": [str(GUEST.parent)]}
-        with real_cloud(tmp_path, libvirtd, storage={"driver": "dir", "options": options}) as cloud:
+        with real_cloud(folder, libvirtd, storage={"driver": "dir", "options": options}) as cloud:
             try:
                 cloud.start()
                 cloud.wait_ready()

@@ -218,9 +218,11 @@ def new_network(
 def plan(gateway: str, netmask: str, start: str | None, end: str | None) -> Plan:
     """The addresses of a network that says which."""
     try:
+        door, mask = IPv4Address(gateway), IPv4Address(netmask)
         network = IPv4Network(f"{gateway}/{netmask}", strict=False)
-        door = IPv4Address(gateway)
-    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        if network.netmask != mask:  # Python takes 0.0.0.255 too
+            raise NetmaskValueError
+    except ValueError as error:
         raise Invalid(f"gateway {gateway} and netmask {netmask} are no network") from error
     if not PREFIX_MIN <= network.prefixlen <= PREFIX_MAX:
         raise Invalid(f"netmask {netmask} must be of a /{PREFIX_MIN} to a /{PREFIX_MAX} network")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,7 +14,7 @@ from csnode.api import passwords
 from csnode.api.about import About, Long, Rank, Word
 from csnode.api.call import Call
 from csnode.api.catalog import entries
-from csnode.api.command import SPEAKS, Answers, ApiCommand, command
+from csnode.api.command import COMMANDS, SPEAKS, Answers, ApiCommand, command
 from csnode.api.parse import BY_SERVER, UUID
 from csnode.api.shelf import Listing
 from csnode.api.view import Part, Shown
@@ -27,8 +29,8 @@ from roles.api import session
 from roles.api.views.identity import is_first
 
 OF_LOGIN = "login:"  # the id of a user's tally of wrong passwords, before his own
-AT_ONCE = asyncio.Semaphore(2)  # a password costs 16 MiB and 50 ms to check
-NOBODYS = passwords.hashed("")  # checked for unknown users, so that they take as long
+CHECKERS = ThreadPoolExecutor(2, "password")  # each check costs 16 MiB and 50 ms
+NOBODYS = f"scrypt$16384$8$1${'00' * 16}${'00' * 32}"  # so that unknown users take as long
 
 
 class LoginView(Shown):
@@ -120,8 +122,8 @@ class Login(ApiCommand):
     async def _check_password(self, call: Call, user: User | None, domain: Domain) -> None:
         """A wrong one is counted; at the limit the user is disabled, unless it is the first."""
         stored = user.password if user else NOBODYS
-        async with AT_ONCE:
-            right = await asyncio.to_thread(passwords.matches, self.password, stored)
+        loop = asyncio.get_running_loop()
+        right = await loop.run_in_executor(CHECKERS, passwords.matches, self.password, stored)
         failed = _failed(call, user)
         if user is not None and right:
             if failed:
@@ -298,8 +300,6 @@ class ListCapabilities(ApiCommand):
 
 def _encoded(rank: Rank) -> dict[str, bytes]:
     """The entries of a rank, made once for the commands there are."""
-    from csnode.api.command import COMMANDS
-
     key = (rank, len(COMMANDS))
     if key not in _entries:
         _entries[key] = {e["name"]: msgspec.json.encode(e) for e in entries(rank)}
@@ -324,8 +324,6 @@ def _offset(timezone: str) -> str | None:
     if not timezone:
         return None
     try:
-        from datetime import UTC, datetime
-
         offset = datetime.fromtimestamp(wall(), UTC).astimezone(ZoneInfo(timezone)).utcoffset()
     except (ZoneInfoNotFoundError, ValueError):
         return None

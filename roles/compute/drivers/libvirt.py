@@ -168,8 +168,8 @@ class LibvirtHypervisor(Hypervisor):
     def _start(self, vm: VmId, xml: str, daemon: Libvirtd) -> Power:
         found = self._find(daemon, vm)
         if found is not None and _active(found):
-            if found.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
-                found.resume()
+            if _paused(found):
+                _act(found.resume, unless=lambda: not _paused(found))
             return Power.ON
         defined = daemon.api.defineXML(xml)
         self._ours[vm] = True
@@ -191,22 +191,21 @@ class LibvirtHypervisor(Hypervisor):
         if not _active(found):
             return Power.OFF
         if forced:
-            _on_running(found, found.destroy)
+            _act(found.destroy, unless=lambda: not _active(found))
             return Power.OFF
         button = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-        _on_running(found, lambda: found.shutdownFlags(button))
+        _act(lambda: found.shutdownFlags(button), unless=lambda: not _active(found))
         return Power.ON
 
     def _remove(self, vm: VmId, daemon: Libvirtd) -> None:
         found = self._find(daemon, vm)
         if found is not None:
             if _active(found):
-                _on_running(found, found.destroy)
-            try:
-                found.undefineFlags(_EVERYTHING)
-            except libvirt.libvirtError:
-                if self._find(daemon, vm) is not None:
-                    raise
+                _act(found.destroy, unless=lambda: not _active(found))
+            _act(
+                lambda: found.undefineFlags(_EVERYTHING),
+                unless=lambda: self._find(daemon, vm) is None,
+            )
         self._logs.remove(vm)
 
     def _ask_to_reboot(self, vm: VmId, daemon: Libvirtd) -> bool:
@@ -387,10 +386,15 @@ def _active(domain: libvirt.virDomain) -> bool:
         raise
 
 
-def _on_running(domain: libvirt.virDomain, act: Callable[[], Any]) -> None:
-    """Do it, and do not mind that it fails on a domain that has just gone off by itself."""
+def _paused(domain: libvirt.virDomain) -> bool:
+    """qemu starts every machine paused, so this one may just be starting."""
+    return bool(domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED)
+
+
+def _act(act: Callable[[], Any], unless: Callable[[], bool]) -> None:
+    """A failure does not matter if somebody else, or the guest, was quicker."""
     try:
         act()
     except libvirt.libvirtError:
-        if _active(domain):
+        if not unless():
             raise

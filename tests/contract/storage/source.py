@@ -219,5 +219,5 @@ async def refused(driver: DirStorage, image: Image, why: str, kind: type[Fault] 
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 (it may be anything)
+        while not true():
             await asyncio.sleep(0.005)
