@@ -11,13 +11,15 @@ fail() { say "$1" && exit "${2:-69}"; }
 missing_packages() {
     local wanted
     mapfile -t wanted < <(sed 's/#.*//; /^\s*$/d' config/packages.txt)
-    dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null |
+    # dpkg-query fails if it does not know one of them
+    { dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null || true; } |
         awk '$1 == "installed" {print $2}' | sort -u >"$scratch/installed"
     printf '%s\n' "${wanted[@]}" | sort -u | comm -23 - "$scratch/installed"
 }
 
 apt() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+        -o APT::Update::Error-Mode=any "$@"
 }
 
 install_packages() {

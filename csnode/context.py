@@ -42,6 +42,11 @@ def acting(
         _current.reset(token)
 
 
+def enter(context: Context) -> None:
+    """Run the rest of this task under a context that came from elsewhere."""
+    _current.set(context)
+
+
 class Fences:
     """The highest fence seen for each object: a lower one comes from somebody who lost it.
 

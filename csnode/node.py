@@ -47,8 +47,13 @@ class Node:
     """Plays its roles until stopped."""
 
     def __init__(
-        self, config: Config, bus: AnyBus | None = None, directory: Directory | None = None
+        self,
+        config: Config,
+        bus: AnyBus | None = None,
+        directory: Directory | None = None,
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
+        """`settled` is called once all roles are open."""
         names = config.node.roles or tuple(found("roles"))
         config.check(known_sections())
         self.config, self.node = config, replace(config.node, roles=names)
@@ -56,7 +61,7 @@ class Node:
         self.ready = False
         self.draining = False
         self._kinds = role_types(names)
-        self._bus, self._directory = bus, directory
+        self._bus, self._directory, self._settled = bus, directory, settled
         self._number = 0
         self._stopping = asyncio.Event()
         self._told: tuple[Any, ...] = ()
@@ -85,6 +90,7 @@ class Node:
             for task in playing:
                 await task
             await self._serve_health(opened)
+            self._settled()
             self.ready = True
             self._announce()
             log.info("ready", node=self.node.node_id, roles=self.node.roles)

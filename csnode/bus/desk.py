@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
-from csnode.bus.envelope import Answer, Cancel, Failure, Outbox, Request, asked, codec_of, failure
+from csnode.bus.envelope import (
+    Answer,
+    Cancel,
+    Codec,
+    Failure,
+    Outbox,
+    Request,
+    asked,
+    codec_of,
+    failure,
+)
 from csnode.bus.local import LocalBus
 from csnode.bus.service import Method, contracts_of, methods_of
 from csnode.bus.transport import Sockets
-from csnode.clock import now
-from csnode.context import acting
+from csnode.context import Context, enter
 from csnode.faults import Fault, Unavailable
 from csnode.log import logger
 
@@ -22,8 +31,9 @@ class Desk:
 
     def __init__(self, local: LocalBus, sockets: Sockets, address: str, port: int) -> None:
         self._local = local
-        self._methods: dict[str, Method] = {}
-        self._running: dict[tuple[bytes, int], asyncio.Task[None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._methods: dict[str, tuple[Method, Codec]] = {}
+        self._running: dict[tuple[bytes, int], tuple[asyncio.Task[None], asyncio.TimerHandle]] = {}
         self._outbox = Outbox(self._send)
         self._transport, self.endpoint = sockets.answering(address, port, self._got)
 
@@ -31,11 +41,11 @@ class Desk:
         """Take calls of every contract the object inherits."""
         for contract in contracts_of(type(served)):
             for method in methods_of(contract).values():
-                self._methods[method.name] = method
+                self._methods[method.name] = method, codec_of(method)
 
     async def close(self) -> None:
         """Cancel what runs; what is answered already still leaves."""
-        running = list(self._running.values())
+        running = [task for task, _ in self._running.values()]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -57,9 +67,8 @@ class Desk:
             return
         for message in messages:
             if isinstance(message, Cancel):
-                task = self._running.get((caller, message.id))
-                if task is not None:
-                    task.cancel()
+                if (caller, message.id) in self._running:
+                    self._running[caller, message.id][0].cancel()
                 continue
             try:
                 self._begin(caller, message)
@@ -67,36 +76,38 @@ class Desk:
                 self._reply(caller, failure(message.id, fault))
 
     def _begin(self, caller: bytes, request: Request) -> None:
-        method = self._methods.get(request.method)
+        method, codec = self._methods.get(request.method, (None, None))
         server = self._local.server_of(method.contract, request.at) if method else None
-        if method is None or server is None:
+        if method is None or codec is None or server is None:
             where = f" at {request.at}" if request.at else ""
             raise Unavailable(f"{request.method} is not served here{where}")
-        args = codec_of(method).arguments(request.arguments)
-        deadline = now() + request.remaining_ms / 1000
-        work = self._serve(caller, request, server, method, args, deadline)
-        task = asyncio.get_running_loop().create_task(work)
-        self._running[caller, request.id] = task
+        if request.remaining_ms <= 0:  # nobody waits for it any more
+            return
+        args = codec.arguments(request.arguments)
+        key = (caller, request.id)
+        task = self._loop.create_task(self._serve(key, request.context, server, method, args))
+        # The caller gives up by its own clock, so it need not be told.
+        late = self._loop.call_later(request.remaining_ms / 1000, task.cancel)
+        self._running[key] = task, late
+        task.add_done_callback(lambda _: self._done(key))
 
     async def _serve(
         self,
-        caller: bytes,
-        request: Request,
+        key: tuple[bytes, int],
+        context: Context,
         server: object,
         method: Method,
         args: tuple[object, ...],
-        deadline: float,
     ) -> None:
-        context = request.context
+        enter(context)
+        caller, id = key
         try:
-            remaining_s = deadline - now()
-            if remaining_s <= 0:  # nobody waits for it any more
-                return
-            with acting(trace=context.trace, caller=context.caller, fence=context.fence):
-                value = await self._local.answer(server, method, args, remaining_s)
+            value = await self._local.run(server, method, args)
             packed = codec_of(method).packed_answer(value)
-            self._reply(caller, Answer(id=request.id, value=packed), len(packed))
+            self._reply(caller, Answer(id=id, value=packed), len(packed))
         except Fault as fault:
-            self._reply(caller, failure(request.id, fault), len(fault.message) + len(fault.detail))
-        finally:
-            self._running.pop((caller, request.id), None)
+            self._reply(caller, failure(id, fault), len(fault.message) + len(fault.detail))
+
+    def _done(self, key: tuple[bytes, int]) -> None:
+        _, late = self._running.pop(key)
+        late.cancel()

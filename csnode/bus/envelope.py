@@ -180,12 +180,13 @@ class Outbox:
 
     def __init__(self, send: Callable[[bytes, bytes], None]) -> None:
         self._send = send
+        self._loop = asyncio.get_running_loop()
         self._batches: dict[bytes, _Batch] = {}
 
     def put(self, to: bytes, message: Message | msgspec.Raw, payload: int = 0) -> None:
         """Send the message, whose payload has that many bytes, after those put before it."""
         if not self._batches:
-            asyncio.get_running_loop().call_soon(self.flush)
+            self._loop.call_soon(self.flush)
         batch = self._batches.get(to)
         if batch is None:
             batch = self._batches[to] = _Batch()

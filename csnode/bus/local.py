@@ -88,27 +88,28 @@ class LocalBus:
             raise Unavailable(f"nobody serves {method.contract.__name__}{where}")
         return await self.answer(server, method, args)
 
-    async def answer(
-        self, server: object, method: Method, args: tuple[Any, ...], within_s: float | None = None
-    ) -> Any:
-        """Await a served method, within its time and within the bound on calls in flight.
+    async def answer(self, server: object, method: Method, args: tuple[Any, ...]) -> Any:
+        """Await a served method, within its time."""
+        try:
+            async with asyncio.timeout(method.answer_within_s):
+                return await self.run(server, method, args)
+        except TimeoutError as late:
+            within = f"{method.answer_within_s:g} s"
+            raise Unavailable(f"{method.name} did not answer within {within}") from late
+
+    async def run(self, server: object, method: Method, args: tuple[Any, ...]) -> Any:
+        """Await a served method, within the bound on calls in flight.
 
         A caller hears of faults only: whatever else goes wrong is a bug, logged here.
         """
         if self.in_flight >= IN_FLIGHT_MAX:
             raise Unavailable("too many calls are under way here", detail=method.name)
         self.in_flight += 1
-        within_s = method.answer_within_s if within_s is None else within_s
-        time = asyncio.timeout(within_s)
         try:
-            async with time:
-                return await getattr(server, method.attribute)(*args)
+            return await getattr(server, method.attribute)(*args)
         except Fault:
             raise
         except Exception as error:
-            if time.expired() and isinstance(error, TimeoutError):
-                late = f"{method.name} did not answer within {method.answer_within_s:g} s"
-                raise Unavailable(late) from error
             log.exception("a served method failed", method=method.name)
             raise Broken(f"an unexpected error in {method.name}", detail=repr(error)) from error
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from csnode.types import NodeId
 log = logger("bus")
 IN_FLIGHT_MAX = 1024
 UNSENT_BYTES = 64 * 1024 * 1024  # kept for a peer that reads slowly
+_calls = cache(metrics.CALLS.labels)
 
 
 class _Waiting(msgspec.Struct):
@@ -51,6 +53,7 @@ class Peer:
         self.up = False
         self.load = 0.0  # as the node itself reports it
         self._moved = moved
+        self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, _Waiting] = {}
         self._last = 0
         self._outbox = Outbox(self._send)
@@ -72,12 +75,11 @@ class Peer:
             raise Unavailable(f"too many calls to {self.node} are under way", detail=method.name)
         codec = codec_of(method)
         packed = codec.packed(args)
-        loop = asyncio.get_running_loop()
         self._last += 1
         id = self._last
-        answer: asyncio.Future[Any] = loop.create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._waiting[id] = _Waiting(answer, codec)
-        late = loop.call_at(deadline, self._late, id, method)
+        late = self._loop.call_at(deadline, self._late, id, method)
         request = Request(
             id=id,
             method=method.name,
@@ -87,7 +89,7 @@ class Peer:
             arguments=packed,
         )
         self._outbox.put(b"", request, len(packed))
-        metrics.CALLS.labels(method.name).inc()
+        _calls(method.name).inc()
         try:
             return await answer
         except asyncio.CancelledError:

@@ -139,8 +139,9 @@ class DrainTransport(ZmqTransport):
             self._soon.cancel()
         self.forget()
         if self.monitor is not None:
-            self.monitor.abort()
+            # In this order: libzmq waits for ever to send an event when nobody can receive it.
             socket.disable_monitor()
+            self.monitor.abort()
         socket.close(linger_ms)
 
     def drain(self) -> None:

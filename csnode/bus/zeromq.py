@@ -51,7 +51,6 @@ class ZmqBus:
         self._channels: set[bytes] = set()
         self._kinds: dict[str, msgspec.msgpack.Decoder[list[Any]]] = {}
         self._hearing: DrainTransport | None = None
-        self._outbox = Outbox(self._send_events)
         self._news = asyncio.Event()
         self._open = False
 
@@ -66,6 +65,7 @@ class ZmqBus:
         except Invalid:
             await self._sockets.close()
             raise
+        self._outbox = Outbox(self._send_events)
         self.endpoints = (self._desk.endpoint, events)
         self._open = True
         self.directory.watch(self._seen)

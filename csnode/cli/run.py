@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 
 import uvloop
@@ -20,7 +21,18 @@ def play(config: Config) -> int:
     logging = config.section("log", LogConfig)
     log.start(logging.level, logging.form)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_stopped(Node(config)))
+        return runner.run(_until_stopped(Node(config, settled=settle_memory)))
+
+
+def settle_memory() -> None:
+    """What is there now stays: the collector need not walk it again and again.
+
+    With the usual thresholds it takes a third of the CPU of a busy data service; what a request
+    leaves behind is freed by reference counts.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _until_stopped(node: Node) -> int:

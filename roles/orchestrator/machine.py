@@ -94,10 +94,10 @@ class MachineSaga(Saga[VmOrderT]):
         pools = [p for p in self.view.all(StoragePool) if p.enabled]
         hosts = {h.id for h in self.view.all(Host)}
         reach: dict[str, set[str]] = {p.id: {p.host} if p.host else hosts for p in pools}
-        placed: list[set[str]] = [reach.get(v.pool, set()) for v in volumes if v.pool is not None]
+        placed = [v.pool for v in volumes if v.pool is not None]
         if placed:
-            return frozenset(set.intersection(*placed))
-        return frozenset(set[str]().union(*reach.values()))
+            return frozenset(h for h in hosts if all(h in reach.get(p, ()) for p in placed))
+        return frozenset(h for h in hosts if any(h in reached for reached in reach.values()))
 
     async def _take_capacity(self, vm: Vm, host: HostId) -> None:
         row = self.view.get(Host, host)

@@ -15,7 +15,7 @@ from zmq.utils import z85
 
 from csnode.bus.bus import Bus
 from csnode.bus.curve import KeyPair, keys_of, verdict
-from csnode.bus.envelope import Answer, Failure, Request, answered, fault_of
+from csnode.bus.envelope import Answer, Cancel, Failure, Request, answered, fault_of
 from csnode.bus.local import LocalBus
 from csnode.bus.transport import DrainTransport, Sockets
 from csnode.bus.zeromq import ZmqBus
@@ -322,6 +322,19 @@ class TestNetwork:
                 await until(lambda: line.answers)
                 assert [answer.id for answer in line.answers] == [2]
             assert pong.begun == 0
+
+    async def test_a_call_cancelled_before_it_begins_leaves_nothing(self) -> None:
+        async with zmq_nodes() as nodes:
+            pong = Pong()
+            await BusSuite.ping(TestZmq(), nodes, pong)
+            server = nodes.buses["server"]
+            async with stranger(server.endpoints[0]) as line:
+                both = [request(1, "Ping.wait", remaining_ms=60_000), Cancel(id=1)]
+                line.transport.write((msgspec.msgpack.encode(both),))
+                line.ask(request(2, "Ping.who", remaining_ms=5000))
+                await until(lambda: line.answers)
+                await until(lambda: not server._desk._running)
+            assert (pong.begun, server.in_flight) == (0, 0)
 
     async def test_a_server_that_cannot_be_reached_is_unavailable(self) -> None:
         async with zmq_nodes("one secret") as nodes:

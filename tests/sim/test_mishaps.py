@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.sim.conftest import World
 from tests.sim.world import a_machine, first, leases, leftovers, machines, prepared, volumes
 
 RECOVERABLE = {Mishap.SILENT_ONCE, Mishap.CRASH_BEFORE, Mishap.CRASH_AFTER}
-COMMANDS: dict[type[Saga], tuple[str, dict[str, str]]] = {  # type: ignore[type-arg]
+COMMANDS: dict[type[Saga[Any]], tuple[str, dict[str, str]]] = {
     Start: ("startVirtualMachine", {}),
     Stop: ("stopVirtualMachine", {}),
     Reboot: ("rebootVirtualMachine", {}),
@@ -66,9 +67,9 @@ def test_a_deployed_machine_is_whole_or_gone(world: World, step: str, mishap: Mi
 @pytest.mark.parametrize(("saga", "step", "mishap"), MATRIX)
 def test_a_machine_stays_whole_and_its_job_ends(
     world: World,
-    saga: type[Saga],
+    saga: type[Saga[Any]],
     step: str,
-    mishap: Mishap,  # type: ignore[type-arg]
+    mishap: Mishap,
 ) -> None:
     async def story(cloud: SimCloud) -> None:
         id = await a_machine(cloud)

@@ -37,6 +37,16 @@ def prepared(cs: Any) -> dict[str, str]:
     return {"zoneid": zone, "serviceofferingid": offering, "templateid": template}
 
 
+def ended(cs: Any, job: str) -> dict[str, Any]:
+    """The job's answer, once it has ended."""
+
+    def answer() -> dict[str, Any] | None:
+        said = cs.queryAsyncJobResult(jobid=job)
+        return said if said["jobstatus"] else None
+
+    return wait_for(answer, 60, "the job ends")  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="module", params=["one process", "four processes"])
 def cloud(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -67,7 +77,7 @@ def test_libcloud_deploys_stops_starts_and_destroys(cloud: Cloud) -> None:
     from libcloud.compute.drivers.cloudstack import CloudStackNodeDriver
 
     params = prepared(client(cloud))
-    driver = CloudStackNodeDriver(
+    driver: Any = CloudStackNodeDriver(  # libcloud has no types
         key=KEY, secret=SECRET, secure=False, host="127.0.0.1", port=cloud.port, path="/client/api"
     )
     size = next(s for s in driver.list_sizes() if s.id == params["serviceofferingid"])
@@ -114,10 +124,7 @@ def test_a_terminated_process_finishes_its_work_first(tmp_path: Path) -> None:
         del cloud.processes["all"]
         cloud.start()
         cloud.wait_ready()
-        done = wait_for(
-            lambda: (j := cs.queryAsyncJobResult(jobid=job))["jobstatus"] and j, 30, "the job ends"
-        )
-        assert done["jobstatus"] == 1, done
+        assert ended(cs, job)["jobstatus"] == 1
 
 
 def test_everything_acknowledged_survives_kill_9_of_everything(tmp_path: Path) -> None:
@@ -134,11 +141,7 @@ def test_everything_acknowledged_survives_kill_9_of_everything(tmp_path: Path) -
             cloud.start(*roles)
         cloud.wait_ready()
         for job in jobs:
-            done = wait_for(
-                lambda job=job: (j := cs.queryAsyncJobResult(jobid=job["jobid"]))["jobstatus"] and j,
-                60, "the job ends",
-            )  # fmt: skip
-            assert done["jobstatus"] == 1, done
+            assert ended(cs, job["jobid"])["jobstatus"] == 1
         found = cs.listVirtualMachines(fetch_list=True)
         assert sorted(vm["id"] for vm in found) == sorted(job["id"] for job in jobs)
         assert {vm["state"] for vm in found} == {"Running"}

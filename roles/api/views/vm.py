@@ -132,15 +132,9 @@ class VmView(Shown):
             group=row.group or None,
             zone_id=row.zone,
             zone_name=zone.name if zone else None,
-            host_id=row.host,
-            hostname=host.name if host else None,
-            host_control_state=("Enabled" if host.enabled else "Disabled") if host else None,
+            **_place(host),
             template_id=row.template,
-            template_name=template.name if template else None,
-            template_display_text=template.display_text if template else None,
-            template_format=template.format if template else None,
-            template_type="USER" if template else None,
-            password_enabled=template.password_enabled if template else False,
+            **_image(template),
             service_offering_id=row.offering,
             service_offering_name=offering.name if offering else None,
             disk_offering_id=disk.id if disk else None,
@@ -156,7 +150,6 @@ class VmView(Shown):
             hypervisor=host.hypervisor if host else template.hypervisor if template else "KVM",
             instance_name=row.instance_name,
             display_vm=True,
-            is_dynamically_scalable=template.dynamically_scalable if template else False,
             delete_protection=row.delete_protection,
             public_ip=(network.public_address or None) if network else None,
             ip_address=default.ip_address if default else None,
@@ -176,6 +169,31 @@ class VmView(Shown):
         if row.want not in (Want.DESTROYED, Want.GONE):
             return False
         return state_in(view, row) in ("Destroyed", "Expunging")
+
+
+def _place(host: Host | None) -> dict[str, Any]:
+    """Where a machine is, as root admins are shown it."""
+    if host is None:
+        return {}
+    return {
+        "host_id": host.id,
+        "hostname": host.name,
+        "host_control_state": "Enabled" if host.enabled else "Disabled",
+    }
+
+
+def _image(template: Template | None) -> dict[str, Any]:
+    """What a machine shows of its template; the row may be gone before the machine."""
+    if template is None:
+        return {"password_enabled": False, "is_dynamically_scalable": False}
+    return {
+        "template_name": template.name,
+        "template_display_text": template.display_text,
+        "template_format": template.format,
+        "template_type": "USER",
+        "password_enabled": template.password_enabled,
+        "is_dynamically_scalable": template.dynamically_scalable,
+    }
 
 
 def verb_of(job: Job | None) -> str:
@@ -251,5 +269,15 @@ VmView.depends = (
     shows(User, Vm, "user", "name"),
     shows(OsType, Vm, "os_type", "name"),
     shows(Offering, Vm, "offering", "name", "offer_ha"),
-    shows(Template, Vm, "template", "name", "display_text", "format", "password_enabled"),
+    shows(
+        Template,
+        Vm,
+        "template",
+        "name",
+        "display_text",
+        "format",
+        "password_enabled",
+        "dynamically_scalable",
+        "hypervisor",
+    ),
 )

@@ -40,7 +40,6 @@ class Shutdown(Saga[ShutdownNetwork]):
             network = await self.store.get(Network, self.order.network)
             self.change.give(network.id)
             self.change.delete(Range, f"guest:{network.id}")
-            self.change.count(f"account:{network.account}", {"network": -1, "public_ip": -1})
             self.change.delete(Network, network.id)
 
     async def failed(self, why: str) -> None:

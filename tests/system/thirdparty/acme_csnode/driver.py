@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from csnode.model.machine import HostFacts
 from csnode.plugins import load
 
-Sim = load("drivers.hypervisor", "sim")
+Sim: Any = load("drivers.hypervisor", "sim")
 
 
 class AcmeHypervisor(Sim):
     """Says who made it."""
 
     async def describe(self) -> HostFacts:
-        return replace(await super().describe(), version="acme 1.0")
+        facts: HostFacts = await super().describe()
+        return replace(facts, version="acme 1.0")
