@@ -156,7 +156,7 @@ def fault_of(failure: Failure) -> Fault:
 def channel_of(kind: type[Event], topic: str = "") -> bytes:
     """What subscribers filter by: every event of a kind, or those of one topic.
 
-    The zero byte ends the topic, or a subscriber to "vm" would hear "vm_nic" too.
+    The zero byte ends the topic, or a subscriber to "vm" would be sent "vm_nic" too.
     """
     return f"{kind.__name__}/{topic}\0".encode() if topic else f"{kind.__name__}/".encode()
 

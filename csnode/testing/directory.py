@@ -88,6 +88,7 @@ class DirectorySuite:
                 second.announce(member("b"))
                 await until(lambda: ("b", True) in log.seen)
             await until(lambda: ("b", False) in log.seen)
+            assert log.seen == [("a", True), ("b", True), ("b", False)]  # never suspect
             assert names(first) == ["a"]
 
     async def test_a_node_that_says_goodbye_may_come_back(self) -> None:

@@ -17,6 +17,7 @@ from csnode.bus.bus import Bus
 from csnode.bus.curve import KeyPair, keys_of, verdict
 from csnode.bus.envelope import Answer, Cancel, Failure, Request, answered, fault_of
 from csnode.bus.local import LocalBus
+from csnode.bus.peer import IN_FLIGHT_MAX
 from csnode.bus.transport import DrainTransport, Sockets
 from csnode.bus.zeromq import ZmqBus
 from csnode.config import BusConfig
@@ -201,6 +202,20 @@ class TestNetwork:
             await nodes.leave("two")
             assert await caller.ask(Ping).who() == "one"
 
+    async def test_a_server_never_gets_more_than_its_callers_may_have_under_way(self) -> None:
+        async with zmq_nodes() as nodes:
+            pong = Pong()
+            ping = await BusSuite.ping(TestZmq(), nodes, pong)
+            await ping.nothing()
+            calls = [asyncio.ensure_future(ping.wait()) for _ in range(3000)]
+            await until(lambda: pong.waiting == IN_FLIGHT_MAX)
+            assert sum(call.done() for call in calls) == 3000 - IN_FLIGHT_MAX
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            await until(lambda: pong.waiting == 0)
+            assert pong.begun == IN_FLIGHT_MAX
+
     async def test_a_call_waits_for_a_late_server(self) -> None:
         async with zmq_nodes() as nodes:
             caller = await nodes.join("caller")
@@ -218,8 +233,8 @@ class TestNetwork:
             nodes.tell("server")
             call = asyncio.ensure_future(caller.ask(Ping).wait())
             await until(lambda: pong.waiting == 1)
-            await nodes.leave("server")
-            with pytest.raises(Unavailable, match="server"):
+            await nodes.buses["server"].__aexit__(None, None, None)  # the directory knows nothing
+            with pytest.raises(Unavailable, match="the connection to server was lost"):
                 await asyncio.wait_for(call, 10)
 
     async def test_a_call_to_a_node_the_directory_lost_fails_at_once(self) -> None:
