@@ -112,8 +112,12 @@ class DrainTransport(ZmqTransport):
 
     def attach(self, endpoint: str) -> None:
         """Connect; libzmq goes on trying until it is detached."""
-        if self._socket is not None:
+        if self._socket is None:
+            return
+        try:
             self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            log.error("a node announces a bad endpoint", endpoint=endpoint, why=error.strerror)
 
     def detach(self, endpoint: str) -> None:
         """Let go of that connection."""
@@ -267,7 +271,7 @@ class Sockets:
         watching = self._transport(monitor, Link(changed, endpoint).heard)
         asking = self._transport(socket, got)
         asking.monitor = watching
-        socket.connect(endpoint)
+        asking.attach(endpoint)
         return asking
 
     def hearing(self, got: Got) -> DrainTransport:

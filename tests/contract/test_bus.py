@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
@@ -15,18 +15,17 @@ from zmq.utils import z85
 
 from csnode.bus.bus import Bus
 from csnode.bus.curve import KeyPair, keys_of, verdict
-from csnode.bus.envelope import Answer, Cancel, Failure, Request, answered, fault_of
+from csnode.bus.envelope import Cancel, Failure, fault_of
 from csnode.bus.local import LocalBus
 from csnode.bus.peer import IN_FLIGHT_MAX
-from csnode.bus.transport import DrainTransport, Sockets
+from csnode.bus.transport import Sockets
 from csnode.bus.zeromq import ZmqBus
 from csnode.config import BusConfig
-from csnode.context import Context
 from csnode.directory.alone import AloneDirectory, Meeting
-from csnode.directory.directory import Health, Member, Serving
+from csnode.directory.directory import Health
 from csnode.faults import Broken, Fault, Invalid, Unavailable
 from csnode.testing.bus import BusSuite, Nodes, Ping, Pong, Said, until
-from csnode.types import NodeId
+from tests.contract.zmq_nodes import request, stranger, zmq_nodes
 
 
 class LocalNodes:
@@ -46,75 +45,6 @@ class LocalNodes:
 
     async def hears(self, listener: Bus, speaker: Bus) -> None:
         """At once."""
-
-
-class ZmqNodes:
-    """Each node has a bus of its own; their directories meet in this process."""
-
-    def __init__(self, secret: str = "") -> None:
-        self.meeting = Meeting()
-        self.secret = secret
-        self.buses: dict[str, ZmqBus] = {}
-        self.directories: dict[str, AloneDirectory] = {}
-        self._stacks: dict[str, AsyncExitStack] = {}
-        self._starts = 0
-
-    async def join(self, name: str, secret: str | None = None) -> ZmqBus:
-        config = BusConfig(secret=self.secret if secret is None else secret)
-        assert name not in self._stacks
-        stack = self._stacks[name] = AsyncExitStack()
-        directory = await stack.enter_async_context(AloneDirectory(self.meeting))
-        self.directories[name] = directory
-        self.buses[name] = await stack.enter_async_context(ZmqBus(config, directory))
-        self._starts += 1
-        self.tell(name)
-        return self.buses[name]
-
-    def tell(self, name: str, health: Health = Health.OK) -> None:
-        bus = self.buses[name]
-        served = bus.serving().items()
-        member = Member(
-            node=NodeId(name),
-            cluster="tests",
-            incarnation=self._starts,
-            number=1,
-            host=name,
-            roles=(),
-            serves=tuple(Serving(contract=contract, at=at) for contract, at in served),
-            calls=bus.endpoints[0],
-            events=bus.endpoints[1],
-            health=health,
-        )
-        self.directories[name].announce(member)
-
-    async def leave(self, name: str) -> None:
-        await self._stacks.pop(name).aclose()
-
-    async def hears(self, listener: Bus, speaker: Bus) -> None:
-        heard: list[int] = []
-        listener.subscribe(Said, lambda said: heard.append(said.number), "vm")
-        for number in range(200):
-            speaker.publish(Said(who="vm", number=number))
-            try:
-                async with asyncio.timeout(0.05):
-                    await until(lambda: number in heard)  # noqa: B023
-            except TimeoutError:
-                continue
-            return
-        raise AssertionError("no event arrives")
-
-    async def close(self) -> None:
-        for stack in self._stacks.values():
-            await stack.aclose()
-
-
-@asynccontextmanager
-async def zmq_nodes(secret: str = "") -> AsyncGenerator[ZmqNodes]:
-    nodes = ZmqNodes(secret)
-    try:
-        yield nodes
-    finally:
-        await nodes.close()
 
 
 class TestLocal(BusSuite):
@@ -360,6 +290,17 @@ class TestNetwork:
                 with pytest.raises(Unavailable, match="no Ping can be reached"):
                     await caller.ask(Ping).who()
 
+    async def test_a_nonsense_endpoint_is_only_unreachable(self) -> None:
+        async with zmq_nodes() as nodes:
+            bus = await nodes.join("server")
+            bus.serve(Pong())
+            bus.endpoints = ("nonsense", "tcp://127.0.0.1:x")
+            caller = await nodes.join("caller")
+            caller.subscribe(Said, lambda _: None)
+            nodes.tell("server")
+            with pytest.raises(Unavailable, match="no Ping can be reached"):
+                await caller.ask(Ping).who()
+
     async def test_knowing_the_public_key_is_not_enough(self) -> None:
         async with zmq_nodes("one secret") as nodes:
             ping = await BusSuite.ping(TestZmqWithSecret(), nodes)
@@ -418,44 +359,3 @@ class TestNetwork:
 
 def ignore(_: list[bytes]) -> None:
     pass
-
-
-class Line:
-    """A DEALER that says what it likes."""
-
-    def __init__(self, sockets: Sockets, endpoint: str) -> None:
-        self.answers: list[Answer | Failure] = []
-        self.up = False
-        self.transport: DrainTransport = sockets.asking(endpoint, self._got, self._changed)
-
-    def _changed(self, up: bool) -> None:
-        self.up = up
-
-    def _got(self, parts: list[bytes]) -> None:
-        self.answers.extend(answered(parts[-1]))
-
-    def ask(self, asked: Request) -> None:
-        self.transport.write((msgspec.msgpack.encode([asked]),))
-
-
-@asynccontextmanager
-async def stranger(endpoint: str) -> AsyncGenerator[Line]:
-    sockets = Sockets(None)
-    line = Line(sockets, endpoint)
-    try:
-        await until(lambda: line.up)
-        yield line
-    finally:
-        line.transport.abort()
-        await sockets.close()
-
-
-def request(id: int, method: str, remaining_ms: int) -> Request:
-    return Request(
-        id=id,
-        method=method,
-        at=None,
-        remaining_ms=remaining_ms,
-        context=Context(),
-        arguments=msgspec.Raw(b"\x90"),
-    )

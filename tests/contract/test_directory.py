@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,10 +20,12 @@ from csnode.testing.directory import BeatingSuite, DirectorySuite, Log, member, 
 
 
 def free_port() -> int:
-    """A UDP port that nobody has."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+    """A UDP port that nobody has, and that the system gives to nobody who asks for any."""
+    while True:
+        port = random.randrange(18000, 32000)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 class TestAlone(DirectorySuite):

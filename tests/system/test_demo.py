@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import selectors
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,10 +31,13 @@ def started(*options: str) -> subprocess.Popen[str]:
 def said(demo: subprocess.Popen[str]) -> Iterator[str]:
     """Its lines as they come; a demo that stalls is a failure, not a test that hangs."""
     assert demo.stdout is not None
-    with selectors.DefaultSelector() as waiting:
-        waiting.register(demo.stdout, selectors.EVENT_READ)
-        while waiting.select(WITHIN_S) and (line := demo.stdout.readline()):
+    stalled = threading.Timer(WITHIN_S, demo.kill)
+    stalled.start()
+    try:
+        for line in demo.stdout:  # noqa: UP028 (yield from would close it with the generator)
             yield line
+    finally:
+        stalled.cancel()
 
 
 def left(folder: str) -> list[str]:
