@@ -156,7 +156,12 @@ class Run:
             started = tuple(name for name in self.job.started if name != step.name)
             results = {k: v for k, v in self.job.results.items() if k != step.name}
             await self.write(started=started, results=results)
-        await self._end(JobState.FAILED)
+        try:
+            await self._end(JobState.FAILED)
+        except Fault as fault:  # its last word cannot be written; the job must end all the same
+            log.error("cannot tell the owner", saga=self.job.verb, job_id=self.job.id,
+                      why=fault.message)  # fmt: skip
+            await self._end(JobState.FAILED, tell=False)
 
     async def _undo(self, step: Step[Any], undoing: Callable[[Any], Awaitable[None]]) -> None:
         async def act(saga: Saga[Any]) -> None:
@@ -174,12 +179,17 @@ class Run:
         metrics.JOBS.labels(self.job.verb, JobState.STUCK).inc()
 
     async def _end(
-        self, state: JobState, step: Step[Any] | None = None, result: Any = None
+        self,
+        state: JobState,
+        step: Step[Any] | None = None,
+        result: Any = None,
+        tell: bool = True,
     ) -> None:
         """The last commit: the end of the job, and all that becomes true with it."""
-        if state is JobState.DONE:
+        self.saga.change = self.saga.change if tell else self.saga.store.change()
+        if tell and state is JobState.DONE:
             await self.saga.succeeded()
-        else:
+        elif tell:
             await self.saga.failed(self.job.fault)
         for need in self.job.needs:
             self.saga.change.delete(Lock, need)

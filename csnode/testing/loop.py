@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 from csnode import clock
 
 T = TypeVar("T")
+TURNS_MAX = 300_000  # of the loop in one moment; a busy world takes some hundreds
 EPOCH = 1_750_000_000.0  # what the wall clock shows when a virtual world begins
 
 
 class SimLoop(asyncio.SelectorEventLoop):
-    """An hour of sleep takes no time; a wait that nothing can end is an error."""
+    """An hour of sleep takes no time; a wait or work that nothing can end is an error."""
 
     _now = 0.0
+    _turns = 0  # since time last moved
 
     def time(self) -> float:
         return self._now
@@ -29,6 +31,10 @@ class SimLoop(asyncio.SelectorEventLoop):
             if not self._scheduled:  # type: ignore[attr-defined]
                 raise RuntimeError("deadlock: nothing is left to happen")
             self._now = max(self._now, self._scheduled[0].when())  # type: ignore[attr-defined]
+            self._turns = 0
+        self._turns += 1
+        if self._turns > TURNS_MAX:
+            raise RuntimeError("livelock: things go on happening, and time stands still")
         super()._run_once()  # type: ignore[misc]
 
 

@@ -30,8 +30,13 @@ class Peers:
         view.listen(Lease, self._noted)
 
     def _noted(self, _: Lease | None, new: Lease | None) -> None:
-        if new is not None and new.id.startswith(PREFIX):
-            self._renewed[new.id.removeprefix(PREFIX)] = now()
+        if new is None or not new.id.startswith(PREFIX):
+            return
+        name = new.id.removeprefix(PREFIX)
+        if new.holder == name:
+            self._renewed[name] = now()
+        else:  # given back, or taken from it
+            self._renewed.pop(name, None)
 
     def alive(self) -> tuple[str, ...]:
         """By the names they claim under, ourselves included."""

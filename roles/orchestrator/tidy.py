@@ -6,7 +6,7 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
-from csnode.model.job import Job
+from csnode.model.job import Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.orders import ExpungeVm, Order, ShutdownNetwork, StopVm
 from csnode.model.stock import Lock
@@ -37,7 +37,10 @@ class Tidy:
         await self._forget_jobs(wall)
 
     def _busy(self, id: str) -> bool:
-        return any(job.open for job in self.view.by(Job, "object_id", id))
+        """A job is at work on it or waits to be, or a stuck one holds it for an operator."""
+        return any(
+            job.open or job.state is JobState.STUCK for job in self.view.by(Job, "object_id", id)
+        )
 
     def _has_halted(self, vm: Vm) -> bool:
         """It holds a host's capacity, does not run, and nobody is at work on it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
@@ -37,6 +38,8 @@ class Work:
         self.store, self.engine = store, engine
         self.queue = Queue()
         self.running: dict[str, asyncio.Task[None]] = {}
+        self._deferred: OrderedDict[str, None] = OrderedDict()  # until there is room
+        self._view = view
         self.peers: Sequence[str] = (me,)  # live orchestrators, by the name they claim under
         self.accepting = True
         for job in view.all(Job):
@@ -54,11 +57,10 @@ class Work:
 
     def consider(self, job: Job) -> None:
         """Claim the job if it is ours to claim and its turn."""
-        if (
-            not self.accepting
-            or job.id in self.running
-            or len(self.running) >= self.config.jobs_max
-        ):
+        if not self.accepting or job.id in self.running:
+            return
+        if len(self.running) >= self.config.jobs_max:
+            self._deferred[job.id] = None
             return
         if job.owner is not None or not self.queue.is_next(job):
             return
@@ -86,9 +88,12 @@ class Work:
         task.add_done_callback(lambda _: self._ended(job))
 
     def _ended(self, job: Job) -> None:
+        """Whoever stood behind it is considered when its end is in the view; others now."""
         self.running.pop(job.id, None)
-        for waiting in tuple(self.queue.behind(job)):
-            self.consider(waiting)
+        while self._deferred and len(self.running) < self.config.jobs_max:
+            waiting = self.queue.open.get(self._deferred.popitem(last=False)[0])
+            if waiting is not None:
+                self.consider(waiting)
 
     async def _carry(self, job: Job, way: Way) -> None:
         try:
@@ -114,8 +119,27 @@ class Work:
         try:
             committed = await change.commit()
         except (Conflict, NotFound):
+            await self._fail_behind_stuck(job)
             return None
         return replace(job, revision=job.revision + 1, **claimed), committed.number
+
+    async def _fail_behind_stuck(self, job: Job) -> None:
+        """An object that a stuck job holds is an operator's: who needs it is told so at once."""
+        locks = (self._view.maybe(Lock, need) for need in job.needs)
+        for holder in (self._view.maybe(Job, lock.job) for lock in locks if lock):
+            if holder is not None and holder.state is JobState.STUCK:
+                change = self.store.change()
+                change.update(
+                    Job,
+                    job.id,
+                    revision=job.revision,
+                    state=JobState.FAILED,
+                    fault=f"job {holder.id} is stuck with it: {holder.fault}",
+                    fault_code=Conflict.code,
+                    ended=wall(),
+                )
+                await change.commit()
+                return
 
     async def _resume(self, job: Job) -> Claimed:
         """It is ours, but nobody works on it: a turn of ours broke. Any later number will do."""

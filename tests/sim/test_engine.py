@@ -1,0 +1,66 @@
+"""What the engine promises whatever a saga does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from csnode.faults import NotFound, Refused
+from csnode.model.job import Job, JobState
+from csnode.model.stock import Lock
+from csnode.testing.cloud import SimCloud
+from csnode.testing.mishaps import Injector, Mishap
+from roles.orchestrator.sagas.deploy_vm import Deploy
+from tests.sim.conftest import World
+from tests.sim.world import a_machine, machines, prepared
+
+
+def test_a_job_ends_even_if_its_last_word_cannot_be_written(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    async def failed(self: Deploy, why: str) -> None:
+        raise NotFound("the row is gone")
+
+    monkeypatch.setattr(Deploy, "failed", failed)  # pyright: ignore[reportUnknownMemberType]
+
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        Injector(Mishap.REFUSED, "power").into(cloud.role("orchestrator").engine)
+        job = await cloud.settle("deployVirtualMachine", **params)
+        assert job["jobstatus"] == 2
+        assert await cloud.store.find(Lock) == []
+        assert await machines(cloud) == {}
+
+    world(story)
+
+
+def test_an_undo_that_is_refused_for_good_leaves_the_job_stuck_with_its_locks(
+    world: World,
+) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        engine = cloud.role("orchestrator").engine
+
+        async def hook(moment: str, step: object) -> None:
+            if str(step) == "disks" and moment in ("after", "undo"):
+                raise Refused(f"a test said no to {moment}")
+
+        engine.hook = hook
+        accepted = await cloud.call("deployVirtualMachine", **params)
+        await asyncio.sleep(60)
+        job = await cloud.store.get(Job, accepted["jobid"])
+        assert job.state is JobState.STUCK
+        assert "undoing disks failed: a test said no to undo" in job.fault
+        later = await cloud.settle("startVirtualMachine", id=accepted["id"])
+        assert "is stuck with it" in later["jobresult"]["errortext"]
+        assert [lock.id for lock in await cloud.store.find(Lock)] == [f"vm:{accepted['id']}"]
+
+    world(story)
+
+
+def test_a_job_of_a_saga_that_is_not_installed_waits_and_hurts_nobody(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        change = cloud.store.change()
+        change.create(Job(id="odd", verb="paint_vm", order={}))
+        await change.commit()
+        await a_machine(cloud)
+        assert (await cloud.store.get(Job, "odd")).open
+
+    world(story)
