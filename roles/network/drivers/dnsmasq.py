@@ -25,6 +25,7 @@ from roles.network.drivers.namespace import PLACE
 from roles.network.drivers.told import Told, make_open, write_whole
 
 STOP_WITHIN_S = 3.0
+DYING_S, DYING_TRIES = 2.0, 40  # how long a killed one may keep its sockets
 USER = "dnsmasq"  # what it becomes once it has its sockets
 FLAG = "--conf-file="
 
@@ -75,10 +76,22 @@ def serves(daemons: Iterable[Daemon], told: Told, inode: int) -> bool:
 
 
 async def start(told: Told, namespace: str) -> None:
-    """Write all it reads and start it; none must be running."""
+    """Write all it reads and start it; none must be running.
+
+    One that was killed a moment ago shows no command line any more, but the kernel may not have
+    closed its sockets yet (exit_mm comes before exit_files): so the address may be in use still.
+    """
     conf, text = conf_of(told)
     _write_all(told, conf, text)
-    await run_daemon("nsenter", f"--net={PLACE / namespace}", "dnsmasq", f"{FLAG}{conf}")
+    for left in reversed(range(DYING_TRIES)):
+        try:
+            await run_daemon("nsenter", f"--net={PLACE / namespace}", "dnsmasq", f"{FLAG}{conf}")
+        except Refused as refused:
+            if not left or "Address already in use" not in refused.message:
+                raise
+            await asyncio.sleep(DYING_S / DYING_TRIES)
+        else:
+            return
 
 
 async def stop(daemons: Iterable[Daemon]) -> None:
