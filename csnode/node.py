@@ -75,7 +75,7 @@ class Node:
         Raises the Fault that kept a role from opening.
         """
         async with AsyncExitStack() as opened:
-            self.bus: AnyBus = await self._enter_bus(opened)
+            self.bus: AnyBus = await self.enter_bus(opened)
             self.incarnation = int(clock.wall() * 1000)
             self._announce()
             try:
@@ -138,7 +138,8 @@ class Node:
 
     # -- the bus and the directory ---------------------------------------------------------
 
-    async def _enter_bus(self, opened: AsyncExitStack) -> AnyBus:
+    async def enter_bus(self, opened: AsyncExitStack) -> AnyBus:
+        """The bus of this configuration; who only looks in enters it without playing a role."""
         bus_config = self.config.section("bus", BusConfig)
         if self._bus is not None:
             return self._bus

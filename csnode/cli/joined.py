@@ -20,7 +20,7 @@ QUIET_S = 1.3  # nodes send a beacon at least every 1.2 s
 async def joined(config: Config) -> AsyncGenerator[AnyBus]:
     """The cluster's bus; we hear everybody and tell nobody that we are there."""
     async with AsyncExitStack() as stack:
-        yield await Node(config)._enter_bus(stack)
+        yield await Node(config).enter_bus(stack)
 
 
 async def members(bus: AnyBus, within_s: float = 3.0) -> Sequence[Member]:

@@ -59,10 +59,10 @@ async def _cloud() -> AsyncGenerator[tuple[Cloud, PrivateLibvirtd, Path]]:
             network={"driver": "linux", "options": {"names": lab.names}},
             storage={"driver": "dir", "options": {"file_roots": [str(lab.folder)]}},
             fabric={
-                "public_cidr": "203.0.113.0/24",
-                "public_gateway": "203.0.113.1",
-                "public_first": "203.0.113.10",
-                "public_last": "203.0.113.250",
+                "public_cidr": "198.18.7.0/24",
+                "public_gateway": "198.18.7.1",
+                "public_first": "198.18.7.10",
+                "public_last": "198.18.7.250",
             },
         )
         (lab.folder / "state").mkdir(mode=0o711)  # dnsmasq's user has to pass

@@ -254,17 +254,17 @@ async def test_an_uplink_lets_the_public_side_out(lab: Lab) -> None:
             [
                 f"netns add {internet.namespace}",
                 f"link add {up} type veth peer name eth0 netns {internet.namespace}",
-                f"addr add 203.0.113.1/24 dev {up}",
+                f"addr add 198.18.9.1/24 dev {up}",
                 f"link set {up} up",
             ]
         )
-        lines = ["addr add 203.0.113.9/24 dev eth0", "link set eth0 up"]
+        lines = ["addr add 198.18.9.9/24 dev eth0", "link set eth0 up"]
         await batch(lines, namespace=internet.namespace)
-        await internet.serve("203.0.113.9")
+        await internet.serve("198.18.9.9")
         try:
             guest = await lab.deploy(driver, network, guest_nic(network))
             await guest.dhcp()
-            assert await guest.get("/", "203.0.113.9") == (200, "203.0.113.1")
+            assert await guest.get("/", "198.18.9.9") == (200, "198.18.9.1")
             assert table in await run("nft", "list", "tables")
             await batch([f"link del {guest.namespace}"])
             await driver.ensure_no_router(network.network)

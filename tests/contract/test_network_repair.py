@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import shutil
 import signal
 import sys
@@ -22,7 +23,7 @@ from roles.network.drivers.command import batch, run
 from roles.network.drivers.namespace import PLACE
 from roles.network.drivers.told import Told
 from roles.network.host import HostNetwork
-from tests.contract.netlab import OUTSIDE, Guest, Lab, until
+from tests.contract.netlab import OUTSIDE, Guest, Lab
 
 pytestmark = pytest.mark.real
 
@@ -50,14 +51,14 @@ def router_of(lab: Lab, network: GuestNetwork) -> Guest:
 
 
 async def kill_dnsmasq(lab: Lab, network: GuestNetwork) -> None:
+    """Answers once it has ended for good: a process loses its command line before its sockets."""
     folder = Path(lab.seat.folder, network.network, "dnsmasq")
     for daemon in dnsmasq.of_folder(dnsmasq.running(), folder):
+        handle = os.pidfd_open(daemon.pid)
         os.kill(daemon.pid, signal.SIGKILL)
-
-    async def ended() -> bool:
-        return not dnsmasq.of_folder(dnsmasq.running(), folder)
-
-    await until(ended)
+        ended, _, _ = await asyncio.to_thread(select.select, [handle], [], [], 10)
+        os.close(handle)
+        assert ended
 
 
 CUTS = {

@@ -63,8 +63,8 @@ def real_cloud(folder: Path, libvirtd: PrivateLibvirtd, **more: Any) -> Cloud:
         "storage": {"driver": "dir", "options": {"file_roots": [str(GUEST.parent), str(folder)]}},
         "fabric": {
             "admin_api_key": "admin-key", "admin_secret_key": "admin-secret",
-            "public_cidr": "203.0.113.0/24", "public_gateway": "203.0.113.1",
-            "public_first": "203.0.113.10", "public_last": "203.0.113.250",
+            "public_cidr": "198.18.7.0/24", "public_gateway": "198.18.7.1",
+            "public_first": "198.18.7.10", "public_last": "198.18.7.250",
         },
     }  # fmt: skip
     return Cloud(folder, **(sections | more))
