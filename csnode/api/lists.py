@@ -93,7 +93,7 @@ class ListCommand(ApiCommand):
             raise Invalid("Specify either id or ids but not both parameters")
         if id:
             return [id]
-        return list(ids) if ids else None
+        return list(dict.fromkeys(ids)) if ids else None
 
     def _window(self, most: int) -> tuple[int, int]:
         """Where the page starts, and how many rows it has."""

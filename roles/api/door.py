@@ -147,7 +147,7 @@ class Door:
     async def _perform(self, asked: Asked, declared: Declaration | None, caller: Caller) -> Reply:
         assert declared is not None  # _check saw to it
         request = declared.table.read(asked.params)
-        left = TRIES
+        left, looked = TRIES, False
         while True:
             call = Call(caller, asked, self.view, self.store.change(), self.shelves, self.options)
             check_references(call, request)
@@ -155,11 +155,15 @@ class Door:
             try:
                 await self._commit(call, declared, result)
                 break
-            except (Conflict, Full) as fault:  # look again: then the command knows what is taken
-                left -= 1 if isinstance(fault, Stale) else TRIES - 1
+            except Stale:
+                left -= 1
                 if left <= 0:
                     raise
-                await self.view.fresh()
+            except (Conflict, Full):  # look again: then the command knows what is taken
+                if looked:
+                    raise
+                looked = True
+            await self.view.fresh()
         reply = envelope.reply(asked.params, declared, self._body(call, declared, result))
         reply.headers.extend(call.headers)
         return reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import AsyncGenerator
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from csnode import uuids
 from csnode.context import acting
@@ -92,6 +94,8 @@ class Http:
         except web.HTTPRequestEntityTooLarge as error:
             most = self.config.body_max
             raise Invalid(f"the body is larger than {most} bytes", code=413) from error
+        except web.RequestPayloadError as error:
+            raise Invalid("the body is not encoded as its headers say", code=400) from error
         except TimeoutError as error:
             raise Invalid("the body did not arrive in time", code=408) from error
         if not body or request.content_type != "application/x-www-form-urlencoded":
@@ -118,6 +122,7 @@ def decoded(query: str, *, last: bool = True) -> dict[str, str]:
 async def serving(door: Door, config: ApiConfig, more: Routes) -> AsyncGenerator[int]:
     """Serve while the block runs; yields the port. Invalid if the address cannot be had."""
     host, port = address(config.listen)
+    logging.getLogger("aiohttp.server").addFilter(_terse)
     runner = web.AppRunner(
         Http(door, config).application(more),
         access_log=None,
@@ -149,6 +154,15 @@ def address(listen: str) -> tuple[str, int]:
     if parts is None or not parts.hostname or port is None:
         raise Invalid(f'[api] listen: expected "address:port", got {listen!r}')
     return parts.hostname, port
+
+
+def _terse(record: logging.LogRecord) -> bool:
+    """Bad HTTP is the client's failure, not ours: one line, without the secrets it may hold."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
+        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+        record.msg = f"{record.msg}: {type(error).__name__}"
+    return True
 
 
 def _trace(traceparent: str) -> str:

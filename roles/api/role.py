@@ -78,7 +78,11 @@ class ApiRole(Role[ApiConfig]):
         await session.sweep(self.store, self.view)
 
     def troubles(self) -> Sequence[str]:
-        return () if hasattr(self, "view") and self.view.opened else ("the view is not filled yet",)
+        if not hasattr(self, "view") or not self.view.opened:
+            return ("the view is not filled yet",)
+        if not self.view.size(User):  # every call would be refused, rightly signed or not
+            return ("there is no user yet: the fabric role makes the first",)
+        return ()
 
     def _health_routes(self) -> Routes:
         return health_routes(self.health) if self.health is not None else []

@@ -23,8 +23,11 @@ log = logger("api.session")
 
 
 def digest(secret: str) -> str:
-    """What is kept of a secret that is long and random, so needs no salt."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    """What is kept of a secret that is long and random, so needs no salt.
+
+    A cookie may hold bytes that are no UTF-8, which arrive as surrogates: then it is none of ours.
+    """
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
 def begin(change: Change, user: UserId, seconds: float) -> tuple[str, str]:
@@ -36,10 +39,13 @@ def begin(change: Change, user: UserId, seconds: float) -> tuple[str, str]:
 
 
 def cookie_headers(cookie: str, key: str) -> list[tuple[str, str]]:
-    """Set-Cookie for a new session."""
+    """Set-Cookie for a new session.
+
+    The two cookies alone are enough to act, so a browser must not send them for another site.
+    """
     return [
-        ("Set-Cookie", f"{COOKIE}={cookie}; Path=/client; HttpOnly"),
-        ("Set-Cookie", f"sessionkey={key}; Path=/client; HttpOnly"),
+        ("Set-Cookie", f"{COOKIE}={cookie}; Path=/client; HttpOnly; SameSite=Strict"),
+        ("Set-Cookie", f"sessionkey={key}; Path=/client; HttpOnly; SameSite=Strict"),
     ]
 
 

@@ -149,6 +149,7 @@ async def test_disks_are_as_large_as_asked(
         ({"keypair": "mine"}, 431, "A key pair with name 'mine' was not found."),
         ({"keypairs": "mine"}, 431, "A key pair with name 'mine' was not found."),
         ({"userdata": "?"}, 431, "User data is not Base64"),
+        ({"userdata": "\u00e9"}, 431, "User data is not Base64"),
         ({"userdata": "a" * (2**20 + 1)}, 431, "Value greater than max allowed length 1048576"),
         ({"rootdisksize": "1"}, 431, "smaller than template size"),
         ({"rootdisksize": "99999999"}, 431, "rootdisksize must be from 1 to"),

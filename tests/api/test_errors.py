@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from csnode.faults import Broken, Fault, Full, Refused, Unavailable
+from csnode.faults import Broken, Fault, Full, Refused, Stale, Unavailable
 from csnode.model.identity import Account, Standing, User
 from roles.api.door import Door
 from tests.api import seeds
@@ -134,6 +134,23 @@ async def test_inner_causes_are_for_root_admins(
     body = await desk.refused("listZones", by)
     assert body["errorcode"] == code
     assert body["errortext"].startswith(text)
+
+
+async def test_a_limit_met_after_a_stale_row_is_looked_at_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the command can say in CloudStack's words which limit it was."""
+    refusals: list[Fault] = [Full("no room", code=535), Stale("moved on")]
+    commit = Door._commit
+
+    async def crowded(*args: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        await commit(*args)
+
+    monkeypatch.setattr(Door, "_commit", crowded)
+    assert (await desk.ask("listZones"))["count"] == 1
+    assert not refusals
 
 
 async def test_a_foreign_object_is_as_good_as_none(desk: Desk) -> None:

@@ -17,6 +17,7 @@ import requests
 from cs import CloudStack, CloudStackApiException  # pyright: ignore[reportMissingTypeStubs]
 
 from csnode.faults import Invalid
+from csnode.model.identity import User
 from roles.api.config import ApiConfig
 from roles.api.http import address, decoded
 from roles.api.role import ApiRole
@@ -145,6 +146,33 @@ async def test_a_client_that_dawdles_is_cut_off(sent: bytes) -> None:
         await writer.wait_closed()
 
 
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST /client/api HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + FORM +
+         b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", 400),
+        (b"GET /client/api?command=listZones&signature=hush\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /client/api?command=listZones HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+         b"Cookie: JSESSIONID=\xff\xfe; sessionkey=\xff\r\n\r\n", 401),
+    ],
+)  # fmt: skip
+async def test_bytes_that_make_no_sense_are_the_clients_fault(
+    served: Desk, caplog: pytest.LogCaptureFixture, sent: bytes, status: int
+) -> None:
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.api.port)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.split()[1] == str(status).encode()
+    assert not [r for r in caplog.records if r.levelname == "ERROR" or r.exc_info]
+    assert "hush" not in caplog.text
+
+
 async def test_a_port_in_use_is_one_clear_line() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -209,6 +237,16 @@ async def test_the_nodes_health_is_told_here_too(monkeypatch: pytest.MonkeyPatch
             async with http.get("/metrics") as answer:
                 counted = await answer.text()
     assert 'csnode_api_requests_total{code="200",command="listZones"}' in counted
+
+
+async def test_an_api_that_knows_no_user_takes_no_traffic(desk: Desk) -> None:
+    assert desk.api.troubles() == ()
+    change = desk.store.change()
+    for user in await desk.store.find(User):
+        change.delete(User, user.id)
+    await change.commit()
+    await desk.api.view.fresh()
+    assert ["no user yet" in line for line in desk.api.troubles()] == [True]
 
 
 @contextmanager

@@ -61,6 +61,7 @@ ALL = ["web1", "web2", "web3", "web4", "web5"]
         (ADMIN, {"id": seeds.uuid(1_000_003)}, ["web3"]),
         (BOSS, {"id": seeds.uuid(1_000_004)}, ["web4"]),
         (ADMIN, {"ids": f"{seeds.uuid(1_000_001)},{seeds.uuid(1_000_003)}"}, ["web1", "web3"]),
+        (ADMIN, {"ids": f"{seeds.uuid(1_000_001)},{seeds.uuid(1_000_001)}"}, ["web1"]),
     ],
 )
 async def test_a_caller_sees_his_scope(

@@ -43,6 +43,13 @@ async def use(desk: Desk, cookies: dict[str, str], **params: str) -> Reply:
     return await desk.api.answer(asked, cookies=cookies)
 
 
+async def test_the_cookies_are_for_this_site_alone(desk: Desk) -> None:
+    """Both together are enough to act, so a browser must not send them for another site."""
+    given = [value for name, value in (await login(desk, **ALICE)).headers if name == "Set-Cookie"]
+    assert len(given) == 2
+    assert all("HttpOnly" in value and "SameSite=Strict" in value for value in given)
+
+
 @pytest.mark.parametrize(
     "domain",
     [{"domain": "acme"}, {"domain": "/acme"}, {"domain": "acme/"}, {"domain": "/acme/"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
@@ -271,7 +270,7 @@ def user_data(text: str) -> str:
         raise Invalid(f"User data has exceeded the maximum length of {USER_DATA_MAX} bytes")
     try:
         base64.b64decode(plain, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise Invalid("User data is not Base64") from error
     return plain
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from typing import Annotated, ClassVar, NewType
 
@@ -28,6 +29,8 @@ from roles.api.views.network import NetworkView, state_in
 
 VpcId = NewType("VpcId", str)
 PREFIX_MIN, PREFIX_MAX = 16, 29
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 
 class Plan(Struct):
@@ -126,7 +129,7 @@ class CreateNetwork(ApiCommand):
             zone=zone,
             offering=call.view.get(NetworkOffering, self.network_offering_id),
             plan=self._plan(zone),
-            suffix=self.network_domain or "",
+            suffix=_checked_domain(self.network_domain or ""),
         )
 
     def _plan(self, zone: Zone) -> Plan:
@@ -300,3 +303,14 @@ def _inside(text: str, name: str, first: IPv4Address, last: IPv4Address) -> IPv4
     if not first <= address <= last:
         raise Invalid(f"{name} {text} is not between {first} and {last}")
     return address
+
+
+def _checked_domain(name: str) -> str:
+    """A DNS suffix that is one; empty is none given."""
+    if name and (len(name) > 190 or not _DOMAIN.fullmatch(name)):
+        raise Invalid(
+            "Invalid network domain. Total length shouldn't exceed 190 chars. Each domain label "
+            "must be between 1 and 63 characters long, can contain ASCII letters 'a' through 'z', "
+            "the digits '0' through '9', and the hyphen ('-'); can't start or end with \"-\""
+        )
+    return name
