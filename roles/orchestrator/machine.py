@@ -108,23 +108,20 @@ class MachineSaga(Saga[VmOrderT]):
         await change.commit()
 
     async def release(self, **columns: Any) -> None:
-        """Give the host's capacity back, if any is held; other columns of the machine with it."""
-        while True:
-            try:
-                vm = await self.vm()
-            except NotFound:
-                return
-            change = self.store.change()
-            if vm.host is not None:
-                columns |= {"host": None, "last_host": vm.host}
-                change.count(vm.host, {"cpu": -vm.cpus, "memory": -vm.memory_mib, "vm": -1})
-            if columns:
-                change.update(Vm, vm.id, revision=vm.revision, **columns)
-            try:
-                await change.commit()
-            except Stale:
-                continue
+        """Give the host's capacity back, if any is held; other columns of the machine with it.
+
+        In the commit that ends the step, never before: one that lost the job, and wakes up after
+        the machine was started again, must not free what the machine now holds.
+        """
+        try:
+            vm = await self.vm()
+        except NotFound:
             return
+        if vm.host is not None:
+            columns |= {"host": None, "last_host": vm.host}
+            self.change.count(vm.host, {"cpu": -vm.cpus, "memory": -vm.memory_mib, "vm": -1})
+        if columns:
+            self.change.update(Vm, vm.id, **columns)
 
     async def host_of(self, vm: Vm) -> HostId | None:
         """The host that holds the machine, or held it last; None if it never had one.

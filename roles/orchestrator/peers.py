@@ -24,9 +24,7 @@ class Peers:
 
     def __init__(self, me: NodeId, lease_seconds: float, view: View) -> None:
         self._me, self._lease_s = me, lease_seconds
-        self._renewed: dict[str, float] = {}
-        for lease in view.all(Lease):
-            self._noted(None, lease)
+        self._renewed: dict[str, float] = {}  # a lease that was there before us proves nothing
         view.listen(Lease, self._noted)
 
     def _noted(self, _: Lease | None, new: Lease | None) -> None:

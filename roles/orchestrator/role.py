@@ -7,8 +7,10 @@ network.router, ...). Owns the jobs it has claimed, as long as its lease lasts.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 from csnode.clock import wall
+from csnode.data.lease import Held, holding
 from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
@@ -61,9 +63,7 @@ class OrchestratorRole(Role[OrchestratorConfig]):
         """Hold our lease. When it may be lost, let go of all jobs and start over."""
         while True:
             try:
-                async with self.store.hold(
-                    lease_name(self.work.me), self.config.lease_seconds
-                ) as held:
+                async with self._lease(self.work.me) as held:
                     self.work.accepting = True
                     self.work.look()
                     await held.lost.wait()
@@ -72,6 +72,10 @@ class OrchestratorRole(Role[OrchestratorConfig]):
                 log.info("no lease yet", why=fault.message)
             await self.work.abandon()
             await asyncio.sleep(self.config.lease_seconds / 6)
+
+    def _lease(self, me: NodeId) -> AbstractAsyncContextManager[Held]:
+        """Held by the name we claim under: by that, peers know it for our own renewal."""
+        return holding(self.store.data, lease_name(me), me, self.config.lease_seconds)
 
     @every(seconds=1)
     async def look(self) -> None:
