@@ -33,13 +33,24 @@ class Network(Entity):
 
 
 class Nic(Entity):
-    """A card of a machine; id: NicId. Its address is taken from its network's range."""
+    """A card of a machine; id: NicId. Its address is taken from its network's range.
+
+    `named` and `carded` make the machine's name and the card's MAC unique in the network, by
+    constraint: two that are made at once cannot both have them.
+    """
 
     kind: ClassVar[str] = "nic"
 
     vm: Annotated[VmId, Key()]
     network: Annotated[NetworkId, Key()]
     mac: str
+    named: Annotated[str | None, Key(unique=True)] = None  # see `in_network`
+    carded: Annotated[str | None, Key(unique=True)] = None
     address: str = ""
     index: int = 0
     default: bool = True
+
+
+def in_network(network: str, what: str) -> str:
+    """What is unique within a network, as a key that is unique in the cloud."""
+    return f"{network}/{what.lower()}"

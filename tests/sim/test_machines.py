@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
 from tests.sim.conftest import World
@@ -74,8 +76,6 @@ def test_a_machine_that_halts_by_itself_is_seen_as_stopped(world: World) -> None
         id = await a_machine(cloud)
         vm = await cloud.store.get(Vm, id)
         sim.outside(str(vm.host)).halt(vm.id)  # type: ignore[arg-type]
-        import asyncio
-
         await asyncio.sleep(60)
         assert (await first(cloud, "listVirtualMachines", id=id))["state"] == "Stopped"
         settled = await cloud.store.get(Vm, id)
@@ -114,5 +114,24 @@ def test_many_machines_at_once_get_addresses_of_their_own(world: World) -> None:
         assert len({vm["nic"][0]["ipaddress"] for vm in shown}) == 30
         assert {vm["state"] for vm in shown} == {"Running"}
         assert len({vm["hostid"] for vm in shown}) == 3  # spread over all hosts
+
+    world(story)
+
+
+def test_of_many_deploys_with_one_name_or_one_mac_just_one_gets_it(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        await a_machine(cloud)  # makes the network
+        network = (await first(cloud, "listNetworks"))["id"]
+        for same in ({"name": "dupe"}, {"macaddress": "02:00:00:00:00:77"}):
+            asked = [
+                cloud.ask("deployVirtualMachine", **params, networkids=network, **same)
+                for _ in range(8)
+            ]
+            answers = await asyncio.gather(*asked)
+            assert sorted(status for status, _ in answers) == [200] + [431] * 7, answers
+            for status, answer in answers:
+                if status == 200:
+                    await cloud.wait(answer["jobid"])
 
     world(story)

@@ -15,7 +15,7 @@ from csnode.api.reach import owner
 from csnode.clock import wall
 from csnode.faults import Denied, Full, Invalid
 from csnode.model.identity import Account
-from csnode.model.network import Network, Nic
+from csnode.model.network import Network, Nic, in_network
 from csnode.model.offering import DiskOffering, Offering
 from csnode.model.place import Zone
 from csnode.model.stock import Range, Tally
@@ -197,15 +197,17 @@ class Deployment:
         wish = _wish(call, network, address) if address else None
         if mac and not _MAC.fullmatch(mac.lower()):
             raise Invalid(f"Mac address {mac} is not valid: expected 02:00:00:00:00:01 or the like")
-        held = call.view.by(Nic, "network", network.id) if mac else ()
-        if any(nic.mac == mac.lower() for nic in held):
+        if mac and call.view.by(Nic, "carded", in_network(network.id, mac)):
             raise Invalid(f"Mac address {mac} is in use in network {network.name}")
+        mac = mac.lower() or _new_mac()
         nic = call.change.create(
             Nic(
                 id=new_id(),
                 vm=VmId(vm.id),
                 network=NetworkId(network.id),
-                mac=mac.lower() or _new_mac(),
+                mac=mac,
+                named=in_network(network.id, vm.name),
+                carded=in_network(network.id, mac),
                 index=index,
                 default=index == 0,
             )
@@ -255,9 +257,9 @@ def checked_name(call: Call, name: str, networks: Iterable[str], vm: str) -> str
             "through '9', and the hyphen ('-'), must be between 1 and 63 characters long, and "
             "can't start or end with \"-\" and can't start with digit"
         )
-    near = set(networks)
-    for other in call.view.by(Vm, "name", name):
-        if other.id != vm and any(n.network in near for n in call.view.by(Nic, "vm", other.id)):
+    for network in set(networks):
+        held = call.view.by(Nic, "named", in_network(network, name))
+        if any(nic.vm != vm for nic in held):
             raise Invalid(f"The vm with hostName {name} already exists in the network")
     return name
 

@@ -16,7 +16,7 @@ from csnode.api.view import Shown, for_rank
 from csnode.model.host import Host
 from csnode.model.identity import Account
 from csnode.model.job import Job
-from csnode.model.network import Nic
+from csnode.model.network import Nic, in_network
 from csnode.model.orders import DeployVm
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
@@ -190,7 +190,8 @@ class UpdateVirtualMachine(ApiCommand):
     async def run(self, call: Call) -> Vm:
         row = call.seen(Vm, self.id)
         call.owner = call.view.maybe(Account, row.account)
-        networks = {nic.network for nic in call.view.by(Nic, "vm", row.id)}
+        nics = call.view.by(Nic, "vm", row.id)
+        networks = {nic.network for nic in nics}
         wanted = {
             "name": checked_name(call, self.name, networks, row.id) if self.name else None,
             "display_name": self.display_name,
@@ -202,6 +203,8 @@ class UpdateVirtualMachine(ApiCommand):
         columns = {column: value for column, value in wanted.items() if value is not None}
         if columns:
             call.change.update(Vm, row.id, revision=row.revision, **columns)
+        for nic in nics if self.name else ():
+            call.change.update(Nic, nic.id, named=in_network(nic.network, self.name or ""))
         return row
 
 

@@ -25,7 +25,7 @@ KEYS: dict[str, Sequence[str]] = {
     "lock": ("job",),
     "network": ("account",),
     "network_offering": (),
-    "nic": ("vm", "network"),
+    "nic": ("vm", "network", "named", "carded"),
     "offering": (),
     "os_type": (),
     "pod": ("zone",),
@@ -40,7 +40,13 @@ KEYS: dict[str, Sequence[str]] = {
     "volume": ("account", "vm", "pool"),
     "zone": ("name",),
 }
-UNIQUE = {("domain", "path"), ("host", "name"), ("zone", "name")}
+UNIQUE = {
+    ("domain", "path"),
+    ("host", "name"),
+    ("nic", "named"),
+    ("nic", "carded"),
+    ("zone", "name"),
+}
 
 
 def upgrade() -> None:
