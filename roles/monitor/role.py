@@ -38,6 +38,7 @@ class MonitorRole(Role[MonitorConfig]):
         self._asked: dict[str, float] = {}
         self._wake = asyncio.Event()
         self.bus.directory.watch(lambda _, __: self._wake.set())
+        self.view.listen(Host, self._enrolled)
         leading = asyncio.create_task(self._lead())
         try:
             yield
@@ -45,6 +46,11 @@ class MonitorRole(Role[MonitorConfig]):
             leading.cancel()
             await asyncio.gather(leading, return_exceptions=True)
             self.view.close()
+
+    def _enrolled(self, old: Host | None, new: Host | None) -> None:
+        """A new host is judged at once."""
+        if old is None and new is not None:
+            self._wake.set()
 
     async def _lead(self) -> None:
         while True:

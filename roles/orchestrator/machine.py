@@ -191,6 +191,9 @@ class MachineSaga(Saga[VmOrderT]):
         nics = await self.nics()
         for nic in nics:
             network = await self.store.get(Network, nic.network)
+            if network.router is None and vm.host:  # shut down between two steps of ours
+                await ensure_network(self, nic.network, vm.host)
+                network = await self.store.get(Network, nic.network)
             if network.router is None:
                 raise Conflict(f"network {network.name} has no router")
             told = await self.guest_nic(vm, nic, network)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from csnode.contracts.networking import Networking
 from csnode.faults import NotFound, Refused
 from csnode.model.job import Job, JobState
+from csnode.model.network import Network
 from csnode.model.stock import Lock
+from csnode.saga.engine import no_hook
 from csnode.testing.cloud import SimCloud
 from csnode.testing.mishaps import Injector, Mishap
+from csnode.types import NetworkId
 from roles.orchestrator.sagas.deploy_vm import Deploy
 from tests.sim.conftest import World
 from tests.sim.world import a_machine, machines, prepared
@@ -62,5 +66,31 @@ def test_a_job_of_a_saga_that_is_not_installed_waits_and_hurts_nobody(world: Wor
         await change.commit()
         await a_machine(cloud)
         assert (await cloud.store.get(Job, "odd")).open
+
+    world(story)
+
+
+def test_a_router_that_is_shut_down_between_two_steps_is_built_again(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        await a_machine(cloud)  # makes the network
+        engine = cloud.role("orchestrator").engine
+
+        async def hook(moment: str, step: object) -> None:
+            if (moment, str(step)) == ("before", "leases"):
+                engine.hook = no_hook
+                network = (await cloud.store.find(Network))[0]
+                assert network.router
+                router = cloud.node.bus.ask(Networking, at=network.router)
+                await router.ensure_no_router(NetworkId(network.id))
+                orchestrator = cloud.role("orchestrator").store
+                await orchestrator.observe(Network, network.id, router=None, up=False)
+
+        engine.hook = hook
+        job = await cloud.settle("deployVirtualMachine", **params)
+        assert job["jobstatus"] == 1, job
+        network = (await cloud.store.find(Network))[0]
+        assert network.router
+        assert network.up
 
     world(story)
