@@ -73,7 +73,3 @@ class Fences:
         fence = current().fence
         if fence > self._highest.get(object_id, 0):
             self._highest[object_id] = fence
-
-    def forget(self, object_id: str) -> None:
-        """The object is gone for good, and its id is never used again."""
-        self._highest.pop(object_id, None)

@@ -34,6 +34,11 @@ class Injector:
         self.done = False
         self._refused = False
 
+    @property
+    def struck(self) -> bool:
+        """Whether it happened; of a crash in an undo, at least that the step was refused."""
+        return self.done or self._refused
+
     def into(self, engine: Engine) -> None:
         """Be the hook of that engine."""
         engine.hook = self.hook
@@ -69,6 +74,11 @@ class Injector:
         if step.name == self.at and moment == "undo" and not self.done:
             self.done = True
             raise asyncio.CancelledError
+
+
+def has_undo(saga: type[Saga[Any]], name: str) -> bool:
+    """Whether anything is to be undone of that step."""
+    return any(step.name == name and step.undoing is not None for step in saga.steps())
 
 
 def every_step(saga: type[Saga[Any]]) -> list[str]:
