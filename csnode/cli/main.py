@@ -16,7 +16,10 @@ from csnode import __version__
 from csnode.cli import ending
 from csnode.cli.chosen import Chosen, setting
 
-SUBCOMMANDS = ("check", "roles", "apis", "sagas", "config", "doctor", "status", "demo")
+SUBCOMMANDS = (
+    "check", "roles", "apis", "sagas", "config", "doctor", "status", "verify", "why", "job", "sim",
+    "demo",
+)  # fmt: skip
 
 
 class Subcommands(click.Group):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from csnode.bus.service import Service, within
-from csnode.model.machine import Domain, HostFacts
+from csnode.model.machine import Domain, FoundDomain, HostFacts
 from csnode.types import Power, VmId
 
 
@@ -38,6 +38,10 @@ class Compute(Service, Protocol):
 
     async def survey(self) -> dict[VmId, Power]:
         """Every machine of csnode's found on the host."""
+        ...
+
+    async def inspect(self) -> tuple[FoundDomain, ...]:
+        """Every domain of csnode's on the host, with its disks and cards; by rising id."""
         ...
 
     async def console(self, vm: VmId) -> bytes:

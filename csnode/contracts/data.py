@@ -115,6 +115,16 @@ class Feed(Message):
     upto: int
 
 
+class Past(Message):
+    """One entry of the feed, with the circumstances of its commit."""
+
+    kind: str
+    entry: Entry
+    at: float  # seconds since 1970, by the data service's clock
+    trace: str  # of the request behind it
+    by: str  # who committed: "orchestrator@node"
+
+
 class Data(Service, Protocol):
     """Every object in the cloud, and the numbered feed of their changes."""
 
@@ -146,4 +156,22 @@ class Data(Service, Protocol):
     @within(seconds=30)
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
         """What changed past that number; Gone if the feed no longer reaches back so far."""
+        ...
+
+    @within(seconds=30)
+    async def history(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
+        """The last entries of one row (any kind with that id), or of one trace, oldest first.
+
+        Exactly one of `id` and `trace` is given (Invalid otherwise). It reaches back as far as
+        the feed does.
+        """
+        ...
+
+    @within(seconds=60)
+    async def check(self) -> tuple[str, ...]:
+        """What is wrong with the service's own books, a sentence each; nothing if all is well.
+
+        A number missing in the feed, a head that differs from the last entry, a row whose
+        revision or text is not that of its last entry.
+        """
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from csnode.bus.service import Service, within
-from csnode.model.machine import GuestNetwork, GuestNic, Plug
+from csnode.model.machine import FoundNetwork, GuestNetwork, GuestNic, Plug
 from csnode.types import NetworkId, NicId
 
 
@@ -39,4 +39,8 @@ class Networking(Service, Protocol):
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
         """Every network found on the host, with the cards its router knows."""
+        ...
+
+    async def inspect(self) -> tuple[FoundNetwork, ...]:
+        """Everything of csnode's networks found on the host, whole or not; by rising id."""
         ...

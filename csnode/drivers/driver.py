@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -53,3 +53,12 @@ class Driver(ABC):
         trace: TracebackType | None,
     ) -> None:
         """Leave what was made in place: guests and networks outlive the process."""
+
+
+class Simulated(ABC):
+    """Inherited by drivers whose outside is memory: a virtual world begins with empty hardware."""
+
+    @classmethod
+    @abstractmethod
+    def forget_outside(cls) -> None:
+        """All simulated hardware of this kind is gone."""

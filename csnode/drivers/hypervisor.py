@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator
 
 from csnode.drivers.driver import Driver
-from csnode.model.machine import Domain, HostFacts
+from csnode.model.machine import Domain, FoundDomain, HostFacts
 from csnode.types import Message, Power, VmId
 
 
@@ -50,6 +50,10 @@ class Hypervisor(Driver):
     @abstractmethod
     async def survey(self) -> dict[VmId, Power]:
         """Every machine of csnode's found on the host."""
+
+    @abstractmethod
+    async def inspect(self) -> tuple[FoundDomain, ...]:
+        """Every domain of csnode's on the host, with its disks and cards; by rising id."""
 
     @abstractmethod
     def watch(self) -> AsyncIterator[Sighting]:

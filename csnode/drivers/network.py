@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from csnode.drivers.driver import Driver
-from csnode.model.machine import GuestNetwork, GuestNic, Plug
+from csnode.model.machine import FoundNetwork, GuestNetwork, GuestNic, Plug
 from csnode.types import NetworkId, NicId
 
 
@@ -42,4 +42,12 @@ class NetworkDriver(Driver):
 
         A network whose router does not work (no namespace, no dnsmasq, other rules than told)
         is left out: whoever asked tells it again.
+        """
+
+    @abstractmethod
+    async def inspect(self) -> tuple[FoundNetwork, ...]:
+        """Everything of csnode's networks found on this host, whole or not; by rising id.
+
+        A namespace, bridge or folder that was never told (or whose record is lost) is found too,
+        as far as its network's id can be read off it.
         """

@@ -47,3 +47,12 @@ class StorageDriver(Driver):
     @abstractmethod
     async def survey(self) -> Holdings:
         """Everything of csnode's found in the pool."""
+
+    @abstractmethod
+    async def set_aside(self, id: VolumeId | TemplateId) -> None:
+        """Take a volume or an image that nobody knows out of use without losing its bytes.
+
+        It moves to a quarantine within the pool, is no longer surveyed but named in
+        `Holdings.aside`, and stays until an operator removes it. An absent one is fine; Conflict
+        if it is an image that volumes are clones of.
+        """

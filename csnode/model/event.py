@@ -23,4 +23,5 @@ class UserEvent(Entity):
     job: JobId | None = None
     object_kind: str = ""
     object_id: str = ""
+    trace: str = ""  # of the request behind it
     created: float = 0.0

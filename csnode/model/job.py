@@ -67,3 +67,16 @@ class Job(Entity):
     def open(self) -> bool:
         """Whether there is work left to do."""
         return self.state not in CLOSED
+
+
+class Cancel(Entity):
+    """Somebody wants a job to end undone; id: the job's. It goes with the commit that ends it.
+
+    A row of its own, because the job's row belongs to the engine: a second writer would make the
+    engine believe that it lost the job.
+    """
+
+    kind: ClassVar[str] = "cancel"
+
+    by: str = ""  # who, for people: a user's name, or "an operator"
+    created: float = 0.0

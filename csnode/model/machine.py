@@ -6,7 +6,7 @@ and asking twice is asking once.
 
 from __future__ import annotations
 
-from csnode.types import Message, NetworkId, NicId, PoolId, TemplateId, VmId, VolumeId
+from csnode.types import Message, NetworkId, NicId, PoolId, Power, TemplateId, VmId, VolumeId
 
 
 class Disk(Message):
@@ -123,3 +123,32 @@ class Holdings(Message):
 
     volumes: tuple[VolumeId, ...]
     templates: tuple[TemplateId, ...]
+    aside: tuple[str, ...] = ()  # files set aside because nobody knew them, by name
+
+
+class FoundDomain(Message):
+    """A domain as its host has it."""
+
+    vm: VmId
+    power: Power
+    disks: tuple[str, ...] = ()  # paths, in the order of the devices
+    macs: tuple[str, ...] = ()  # of its cards, in lower case
+
+
+class FoundNic(Message):
+    """A card as a router knows it."""
+
+    nic: NicId
+    vm: VmId
+    mac: str
+    address: str
+
+
+class FoundNetwork(Message):
+    """A guest network as a host has it."""
+
+    network: NetworkId
+    told: GuestNetwork | None = None  # what its router here was told; None: only a bridge is here
+    nics: tuple[FoundNic, ...] = ()  # the cards its router knows
+    trouble: str = ""  # what of the router does not work as told; "": all of it works
+    plugged: int = 0  # machines' cards on its bridge

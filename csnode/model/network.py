@@ -27,7 +27,7 @@ class Network(Entity):
 
     vni: int = 0  # taken from the zone's range
     public_address: str = ""  # source NAT, taken from the zone's range
-    router: Annotated[HostId | None, Fact(by="orchestrator")] = None
+    router: Annotated[HostId | None, Key(), Fact(by="orchestrator")] = None
     up: Annotated[bool, Fact(by="orchestrator")] = False
     trouble: Annotated[str, Fact(by="orchestrator")] = ""
 

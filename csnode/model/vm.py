@@ -29,7 +29,12 @@ class Want(StrEnum):
 
 
 class Vm(Entity):
-    """One machine; id: VmId. `host` is set exactly while capacity is reserved for it there."""
+    """One machine; id: VmId. `host` is set exactly while capacity is reserved for it there.
+
+    `maybe_on` names every host where a domain of it may exist: one is added before anything is
+    asked of it, and goes only once it said that there is none. What the machine took (addresses,
+    its name) is free again only when no host is left.
+    """
 
     kind: ClassVar[str] = "vm"
 
@@ -57,6 +62,7 @@ class Vm(Entity):
 
     host: Annotated[HostId | None, Key(), Fact(by="orchestrator")] = None
     last_host: Annotated[HostId | None, Fact(by="orchestrator")] = None
+    maybe_on: Annotated[tuple[HostId, ...], Fact(by="orchestrator")] = ()
     started: Annotated[bool, Fact(by="orchestrator")] = False  # has run at least once
     trouble: Annotated[str, Fact(by="orchestrator")] = ""  # why the first start failed for good
     power: Annotated[Power, Fact(by="compute")] = Power.ABSENT

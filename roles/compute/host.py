@@ -13,7 +13,7 @@ from csnode.data.store import Store
 from csnode.drivers.hypervisor import Hypervisor
 from csnode.faults import Fault, NotFound, Unavailable
 from csnode.log import logger
-from csnode.model.machine import Domain, HostFacts
+from csnode.model.machine import Domain, FoundDomain, HostFacts
 from csnode.model.vm import Vm
 from csnode.types import HostId, Power, VmId
 
@@ -73,6 +73,9 @@ class HostCompute(Compute):
 
     async def survey(self) -> dict[VmId, Power]:
         return await self._asked(self._hypervisor.survey())
+
+    async def inspect(self) -> tuple[FoundDomain, ...]:
+        return await self._asked(self._hypervisor.inspect())
 
     async def console(self, vm: VmId) -> bytes:
         return await self._hypervisor.console(vm)

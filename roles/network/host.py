@@ -14,7 +14,7 @@ from csnode.contracts.networking import Networking
 from csnode.drivers.network import NetworkDriver
 from csnode.faults import Fault
 from csnode.log import logger
-from csnode.model.machine import GuestNetwork, GuestNic, Plug
+from csnode.model.machine import FoundNetwork, GuestNetwork, GuestNic, Plug
 from csnode.types import NetworkId, NicId
 from roles.network.ability import Remembers
 
@@ -56,6 +56,9 @@ class HostNetwork(Networking):
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
         return await self._driver.survey()
+
+    async def inspect(self) -> tuple[FoundNetwork, ...]:
+        return await self._driver.inspect()
 
     async def repair(self) -> None:
         """Tell the driver again of every router that it was told of and that does not work."""

@@ -14,9 +14,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from msgspec import Meta
 
 from csnode import uuids
+from csnode.drivers.driver import Simulated
 from csnode.drivers.hypervisor import Hypervisor, Sighting
 from csnode.faults import Fault, NotFound, Refused, Unavailable
-from csnode.model.machine import Domain, HostFacts
+from csnode.model.machine import Domain, FoundDomain, HostFacts
 from csnode.types import Power, Struct, VmId
 from roles.compute.drivers.domain_xml import check_size
 from roles.compute.drivers.sightings import Sightings
@@ -102,7 +103,7 @@ def forget_all() -> None:
     _outside.clear()
 
 
-class SimHypervisor(Hypervisor):
+class SimHypervisor(Hypervisor, Simulated):
     """Drives the simulated host whose id is its seat's."""
 
     options_type: ClassVar[type[Struct]] = SimOptions
@@ -122,6 +123,10 @@ class SimHypervisor(Hypervisor):
     ) -> None:
         self._host.listeners.discard(self._sightings.tell)
         self._sightings.end()
+
+    @classmethod
+    def forget_outside(cls) -> None:
+        forget_all()
 
     async def describe(self) -> HostFacts:
         return HostFacts(
@@ -164,6 +169,17 @@ class SimHypervisor(Hypervisor):
 
     async def survey(self) -> dict[VmId, Power]:
         return {vm: machine.power for vm, machine in self._host.machines.items()}
+
+    async def inspect(self) -> tuple[FoundDomain, ...]:
+        return tuple(
+            FoundDomain(
+                vm=vm,
+                power=machine.power,
+                disks=tuple(disk.path for disk in machine.domain.disks),
+                macs=tuple(plug.mac.lower() for plug in machine.domain.plugs),
+            )
+            for vm, machine in sorted(self._host.machines.items())
+        )
 
     def watch(self) -> AsyncIterator[Sighting]:
         return self._sightings.watch()

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from csnode.drivers.driver import Seat
+from csnode.drivers.driver import Seat, Simulated
 from csnode.drivers.network import NetworkDriver
 from csnode.faults import Conflict, Refused
-from csnode.model.machine import GuestNetwork, GuestNic, Plug
+from csnode.model.machine import FoundNetwork, FoundNic, GuestNetwork, GuestNic, Plug
 from csnode.types import NetworkId, NicId, Struct
 from roles.network.ability import Remembers
 from roles.network.drivers.checks import check_network, check_nic
@@ -49,7 +49,7 @@ def forget_all() -> None:
     OUTSIDE.clear()
 
 
-class SimNetwork(NetworkDriver, Remembers):
+class SimNetwork(NetworkDriver, Remembers, Simulated):
     """Refuses what the linux driver refuses."""
 
     options_type: ClassVar[type[Struct]] = SimOptions
@@ -108,6 +108,27 @@ class SimNetwork(NetworkDriver, Remembers):
         world = self._world
         working = [n for n in world.routers if n not in world.cut]
         return {network: tuple(sorted(world.nics[network])) for network in working}
+
+    async def inspect(self) -> tuple[FoundNetwork, ...]:
+        await self._take_time("inspect")
+        world = self._world
+        return tuple(
+            FoundNetwork(
+                network=id,
+                told=world.routers.get(id),
+                nics=tuple(
+                    FoundNic(nic=nic.nic, vm=nic.vm, mac=nic.mac, address=nic.address)
+                    for _, nic in sorted(world.nics.get(id, {}).items())
+                ),
+                trouble="the router is cut" if id in world.cut else "",
+                plugged=int(id in world.plugged),
+            )
+            for id in sorted({*world.routers, *world.bridges})
+        )
+
+    @classmethod
+    def forget_outside(cls) -> None:
+        forget_all()
 
     async def _take_time(self, verb: str) -> None:
         if self.options.latency_s:

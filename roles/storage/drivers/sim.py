@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import msgspec
 
+from csnode.drivers.driver import Simulated
 from csnode.drivers.storage import Progress, StorageDriver
 from csnode.faults import Conflict, Full, Refused
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
@@ -31,6 +32,7 @@ class SimPool(msgspec.Struct):
     volumes: dict[VolumeId, TemplateId | None] = msgspec.field(
         default_factory=dict[VolumeId, TemplateId | None]
     )
+    aside: set[str] = msgspec.field(default_factory=set[str])
     failing: set[str] = msgspec.field(default_factory=set[str])
     fetched: int = 0  # downloads so far
 
@@ -60,7 +62,7 @@ class SimOptions(Struct, forbid_unknown_fields=True):
     fail: tuple[str, ...] = ()  # verbs that are refused, for example ensure_volume
 
 
-class SimStorage(StorageDriver):
+class SimStorage(StorageDriver, Simulated):
     """One simulated pool."""
 
     options_type: ClassVar[type[Struct]] = SimOptions
@@ -114,8 +116,24 @@ class SimStorage(StorageDriver):
     async def survey(self) -> Holdings:
         await self._act("survey")
         return Holdings(
-            volumes=tuple(sorted(self._pool.volumes)), templates=tuple(sorted(self._pool.images))
+            volumes=tuple(sorted(self._pool.volumes)),
+            templates=tuple(sorted(self._pool.images)),
+            aside=tuple(sorted(self._pool.aside)),
         )
+
+    async def set_aside(self, id: VolumeId | TemplateId) -> None:
+        checked_id(id)
+        await self._act("set_aside")
+        if id in self._pool.volumes.values():
+            raise Conflict(f"volumes of this pool are clones of template {id}")
+        if id in self._pool.volumes or id in self._pool.images:
+            self._pool.volumes.pop(VolumeId(id), None)
+            self._pool.images.discard(TemplateId(id))
+            self._pool.aside.add(id)
+
+    @classmethod
+    def forget_outside(cls) -> None:
+        forget_all()
 
     @property
     def _pool(self) -> SimPool:

@@ -15,6 +15,7 @@ down_revision = None
 
 KEYS: dict[str, Sequence[str]] = {
     "account": ("name", "domain"),
+    "cancel": (),
     "cluster": ("zone",),
     "disk_offering": (),
     "domain": ("path", "parent"),
@@ -23,7 +24,7 @@ KEYS: dict[str, Sequence[str]] = {
     "job": ("state", "object_id", "account"),
     "lease": (),
     "lock": ("job",),
-    "network": ("account",),
+    "network": ("account", "router"),
     "network_offering": (),
     "nic": ("vm", "network", "named", "carded"),
     "offering": (),
