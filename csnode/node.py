@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from csnode import __version__, clock, health
 from csnode.bus.local import LocalBus
+from csnode.bus.wiring import Wiring
 from csnode.bus.zeromq import ZmqBus
 from csnode.config import KERNEL, BusConfig, Config, DirectoryConfig, HealthConfig
 from csnode.data.store import Store
@@ -52,8 +53,9 @@ class Node:
         bus: AnyBus | None = None,
         directory: Directory | None = None,
         settled: Callable[[], None] = lambda: None,
+        wiring: Wiring | None = None,
     ) -> None:
-        """`settled` is called once all roles are open."""
+        """`settled` is called once all roles are open; a virtual world brings its own wiring."""
         names = config.node.roles or tuple(found("roles"))
         config.check(known_sections())
         self.config, self.node = config, replace(config.node, roles=names)
@@ -62,6 +64,7 @@ class Node:
         self.draining = False
         self._kinds = role_types(names)
         self._bus, self._directory, self._settled = bus, directory, settled
+        self._wiring = wiring
         self._number = 0
         self._stopping = asyncio.Event()
         self._told: tuple[Any, ...] = ()
@@ -147,7 +150,7 @@ class Node:
             return LocalBus(await opened.enter_async_context(AloneDirectory()))
         directory = self._directory or self._make_directory(bus_config)
         await opened.enter_async_context(directory)
-        return await opened.enter_async_context(ZmqBus(bus_config, directory))
+        return await opened.enter_async_context(ZmqBus(bus_config, directory, self._wiring))
 
     def _make_directory(self, bus_config: BusConfig) -> Directory:
         config = self.config.section("directory", DirectoryConfig)

@@ -17,7 +17,7 @@ from csnode.bus.envelope import (
 )
 from csnode.bus.local import LocalBus
 from csnode.bus.service import Method, contracts_of, methods_of
-from csnode.bus.transport import Sockets
+from csnode.bus.wiring import Wiring
 from csnode.context import Context, enter
 from csnode.faults import Fault, Unavailable
 from csnode.log import logger
@@ -29,7 +29,7 @@ LAST_WORDS_MS = 200  # for answers under way when we close
 class Desk:
     """Runs each call under its caller's trace, fence and remaining time."""
 
-    def __init__(self, local: LocalBus, sockets: Sockets, address: str, port: int) -> None:
+    def __init__(self, local: LocalBus, sockets: Wiring, address: str, port: int) -> None:
         self._local = local
         self._loop = asyncio.get_running_loop()
         self._methods: dict[str, tuple[Method, Codec]] = {}

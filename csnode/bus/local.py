@@ -63,7 +63,7 @@ class LocalBus:
 
     def publish(self, event: Event) -> None:
         """Handlers run in the order they subscribed, each event after the one before it."""
-        for topic in {"", event.topic}:
+        for topic in dict.fromkeys(("", event.topic)):
             for handler in self._handlers.get((type(event), topic), ()):
                 asyncio.get_running_loop().call_soon(self._deliver, handler, event)
 

@@ -22,7 +22,7 @@ from csnode.bus.envelope import (
     fault_of,
 )
 from csnode.bus.service import Method
-from csnode.bus.transport import Sockets
+from csnode.bus.wiring import Wiring
 from csnode.clock import now
 from csnode.context import current
 from csnode.faults import Fault, Unavailable
@@ -46,7 +46,7 @@ class Peer:
     """One connection, and the calls that wait for its answers."""
 
     def __init__(
-        self, node: NodeId, endpoint: str, sockets: Sockets, moved: Callable[[], None]
+        self, node: NodeId, endpoint: str, sockets: Wiring, moved: Callable[[], None]
     ) -> None:
         """`moved` is told when the connection stands or is lost."""
         self.node, self.endpoint = node, endpoint

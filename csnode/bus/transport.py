@@ -21,6 +21,7 @@ import zmq
 from aiozmq import ZmqProtocol, ZmqTransport
 
 from csnode.bus.curve import GATE, KeyPair, guard, verdict
+from csnode.bus.wiring import Got
 from csnode.faults import Invalid
 from csnode.log import logger
 
@@ -52,7 +53,6 @@ OWN_OPTIONS: dict[zmq.SocketType, dict[zmq.SocketOption, int]] = {
     zmq.DEALER: {zmq.IMMEDIATE: 1},  # what is not connected gets nothing to lose
 }
 Socket = zmq.Socket[bytes]
-Got = Callable[[list[bytes]], None]
 
 
 class Reader(ZmqProtocol):
@@ -245,7 +245,7 @@ LINK_EVENTS = (
 
 
 class Sockets:
-    """The sockets of one process: one context, the same options and key for all."""
+    """The Wiring of one process: one context, the same options and key for all."""
 
     def __init__(self, keys: KeyPair | None) -> None:
         self._context: zmq.Context[Socket] = zmq.Context(io_threads=1)

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from csnode import uuids
 from csnode.bus.bus import Handler, proxy
 from csnode.bus.curve import keys_of
 from csnode.bus.desk import LAST_WORDS_MS, Desk
@@ -22,14 +23,14 @@ from csnode.bus.event import Event
 from csnode.bus.local import LocalBus
 from csnode.bus.peer import Peer
 from csnode.bus.service import Method
-from csnode.bus.transport import DrainTransport, Sockets
+from csnode.bus.transport import Sockets
+from csnode.bus.wiring import Line, Wiring
 from csnode.clock import now
 from csnode.config import BusConfig
 from csnode.directory.directory import Directory, Health, Member, serving
 from csnode.faults import Invalid, Unavailable
 from csnode.log import logger
 from csnode.types import NodeId
-from csnode.uuids import source
 
 ServiceT = TypeVar("ServiceT")
 EventT = TypeVar("EventT", bound=Event)
@@ -40,7 +41,11 @@ PATIENCE_S = 2.0  # how long a call waits for somebody to serve it: start-up has
 class ZmqBus:
     """Open it before use; then announce `endpoints` and `serving()` in the directory."""
 
-    def __init__(self, config: BusConfig, directory: Directory) -> None:
+    def __init__(
+        self, config: BusConfig, directory: Directory, wiring: Wiring | None = None
+    ) -> None:
+        """A virtual world brings its own wiring."""
+        self._wiring = wiring
         self.directory = directory
         self.local = LocalBus(directory)
         self._config = config
@@ -50,7 +55,7 @@ class ZmqBus:
         self._proxies: dict[tuple[type, str | None], Any] = {}
         self._channels: set[bytes] = set()
         self._kinds: dict[str, msgspec.msgpack.Decoder[list[Any]]] = {}
-        self._hearing: DrainTransport | None = None
+        self._hearing: Line | None = None
         self._news = asyncio.Event()
         self._open = False
 
@@ -58,7 +63,7 @@ class ZmqBus:
         """Raises Invalid if the address cannot be listened on, or needs a secret."""
         address = _address(self._config)
         secret = self._config.secret
-        self._sockets = Sockets(keys_of(secret) if secret else None)
+        self._sockets = self._wiring or Sockets(keys_of(secret) if secret else None)
         try:
             self._desk = Desk(self.local, self._sockets, address, self._config.calls_port)
             self._publishing, events = self._sockets.publishing(address, self._config.events_port)
@@ -197,7 +202,7 @@ class ZmqBus:
         if len(found) == 1:
             peer = self._peer(found[0])
             return peer if peer.up else None
-        two = [self._peer(m) for m in source.sample(found, min(2, len(found)))]
+        two = [self._peer(m) for m in uuids.source.sample(found, min(2, len(found)))]
         up = [p for p in two if p.up] or [p for m in found if (p := self._peer(m)).up]
         return min(up, key=lambda p: p.busy, default=None)
 

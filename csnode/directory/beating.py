@@ -7,25 +7,23 @@ hears a newcomer answers it directly, so all know each other in less than a seco
 from __future__ import annotations
 
 import asyncio
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from csnode import uuids
 from csnode.clock import now
-from csnode.directory.beacon import DATAGRAM_MAX, MEMBER_MAX, Address, Beacon, Says, Seal
+from csnode.directory.beacon import MEMBER_MAX, Address, Beacon, Says, Seal
+from csnode.directory.datagrams import Datagrams
 from csnode.directory.directory import Member, Watcher
 from csnode.directory.roster import News, Roster
 from csnode.faults import Invalid
 from csnode.log import logger
-from csnode.uuids import source
 
 log = logger("directory")
 BURST_S = (0.1, 0.2, 0.6)  # between the first four beacons
 BEAT_S = (0.8, 1.2)  # between all others, at random, or all nodes would end up in step
-READ_MAX = 256  # datagrams taken before others have their turn
 REPLY_S = 0.002  # a member: how long replies to a newcomer are spread over, at most REPLY_MAX_S
 REPLY_MAX_S = 0.2
 
@@ -38,15 +36,15 @@ class BeatingDirectory(ABC):
         self._seal = Seal(cluster, secret)
         self._roster = Roster()
         self._beat = 0
-        self._sockets: list[socket.socket] = []
+        self._post: Datagrams | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._gaps: Iterator[float] = iter(BURST_S)
         self._strangers = 0
         self._namesake = False
 
     @abstractmethod
-    async def _open(self) -> list[socket.socket]:
-        """The sockets to listen on; beacons are sent from the first. Raises Invalid."""
+    async def _open(self) -> Datagrams:
+        """Where to hear and to say; what comes goes to `_take`. Raises Invalid."""
 
     @abstractmethod
     def _targets(self) -> Iterable[Address]:
@@ -60,11 +58,7 @@ class BeatingDirectory(ABC):
         """Note the addresses that a beacon tells of."""
 
     async def __aenter__(self) -> Self:
-        self._sockets = await self._open()
-        loop = asyncio.get_running_loop()
-        for opened in self._sockets:
-            opened.setblocking(False)
-            loop.add_reader(opened.fileno(), self._read, opened)
+        self._post = await self._open()
         self._tick()
         self._sweep()
         return self
@@ -105,18 +99,18 @@ class BeatingDirectory(ABC):
     def _tick(self) -> None:
         self._say(Says.HERE if self._roster.own else Says.WHO)
         gap = next(self._gaps, None)
-        self._later("tick", source.uniform(*BEAT_S) if gap is None else gap, self._tick)
+        self._later("tick", uuids.source.uniform(*BEAT_S) if gap is None else gap, self._tick)
 
     def _say(self, says: Says = Says.HERE, to: Iterable[Address] | None = None) -> None:
         self._beat += 1
         beacon = Beacon(says=says, beat=self._beat, member=self._roster.own, others=self._others())
         datagram = self._seal.packed(beacon)
         for address in self._targets() if to is None else to:
-            with suppress(OSError):  # the network is away, or full: the next beat is soon
-                self._sockets[0].sendto(datagram, address)
+            if self._post is not None:
+                self._post.send(datagram, address)
 
     def _reply(self, to: Address) -> None:
-        if self._roster.own is not None and self._sockets:
+        if self._roster.own is not None and self._post is not None:
             self._say(Says.HERE, (to,))
 
     def _later(self, name: str, delay_s: float, act: Callable[[], None]) -> None:
@@ -126,13 +120,8 @@ class BeatingDirectory(ABC):
 
     # -- hearing ---------------------------------------------------------------------------
 
-    def _read(self, opened: socket.socket) -> None:
-        for _ in range(READ_MAX):
-            try:
-                datagram, sender = opened.recvfrom(DATAGRAM_MAX)
-            except OSError:  # nothing left; or an error of an earlier send, which does not matter
-                return
-            self._take(datagram, (sender[0], sender[1]))
+    def _arrived(self, datagram: bytes, sender: Address) -> None:
+        self._take(datagram, sender)
 
     def _take(self, datagram: bytes, sender: Address) -> None:
         beacon = self._seal.opened(datagram)
@@ -164,7 +153,7 @@ class BeatingDirectory(ABC):
             self._reply(address)
         elif news is News.NEWCOMER:
             spread = min(REPLY_MAX_S, REPLY_S * len(self._roster.members()))
-            delay = source.uniform(0, spread)
+            delay = uuids.source.uniform(0, spread)
             asyncio.get_running_loop().call_later(delay, self._reply, address)
 
     def _meet_namesake(self, member: Member, own: Member, address: Address) -> None:
@@ -174,8 +163,8 @@ class BeatingDirectory(ABC):
             log.error("another process has this node's name", node=own.node, sender=address[0])
 
     def _sweep(self) -> None:
-        for opened in self._sockets:  # if it was us who slept, they were not silent
-            self._read(opened)
+        if self._post is not None:  # if it was us who slept, they were not silent
+            self._post.look()
         suspects = self._roster.sweep(now())
         if suspects and self._roster.own is not None:
             self._say(Says.WHO, suspects)
@@ -184,7 +173,6 @@ class BeatingDirectory(ABC):
     def _close(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        for opened in self._sockets:
-            asyncio.get_running_loop().remove_reader(opened.fileno())
-            opened.close()
-        self._sockets = []
+        if self._post is not None:
+            self._post.close()
+        self._post = None

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from csnode.config import DirectoryConfig
 from csnode.directory.beacon import Address
 from csnode.directory.beating import BeatingDirectory
+from csnode.directory.datagrams import Datagrams, Udp
 from csnode.faults import Invalid
 
 HOPS = 1  # the group ends at the first router
@@ -29,7 +30,7 @@ class MulticastDirectory(BeatingDirectory):
     def _targets(self) -> Iterable[Address]:
         return ((self._config.group, self._config.port),)
 
-    async def _open(self) -> list[socket.socket]:
+    async def _open(self) -> Datagrams:
         group, port = _group(self._config), self._config.port
         index = interface_of(self._config, self._secret)
         own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -51,7 +52,7 @@ class MulticastDirectory(BeatingDirectory):
                 f"[directory] cannot join {self._config.group}:{port} on "
                 f"{self._config.interface}: {error.strerror}"
             ) from error
-        return [own, shared]
+        return Udp([own, shared], self._arrived)
 
 
 def interface_of(config: DirectoryConfig, secret: str) -> int:

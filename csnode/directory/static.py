@@ -11,14 +11,15 @@ import errno
 import socket
 from collections.abc import Iterable
 
+from csnode import uuids
 from csnode.clock import now
 from csnode.config import DirectoryConfig
 from csnode.directory.beacon import Address, Beacon, Says
 from csnode.directory.beating import BeatingDirectory
+from csnode.directory.datagrams import Datagrams, Udp
 from csnode.directory.multicast import interface_of
 from csnode.directory.roster import GONE_S
 from csnode.faults import Invalid
-from csnode.uuids import source
 
 TELL_MAX = 32  # addresses in one beacon
 
@@ -37,7 +38,7 @@ class StaticDirectory(BeatingDirectory):
 
     def _others(self) -> tuple[Address, ...]:
         known = self._roster.addresses()
-        return tuple(known if len(known) <= TELL_MAX else source.sample(known, TELL_MAX))
+        return tuple(known if len(known) <= TELL_MAX else uuids.source.sample(known, TELL_MAX))
 
     def _learn(self, beacon: Beacon) -> None:
         """Whoever is new to us shall hear of us; whoever stays silent is forgotten again."""
@@ -48,7 +49,7 @@ class StaticDirectory(BeatingDirectory):
         if new and self._roster.own is not None:
             self._say(Says.HERE, new)
 
-    async def _open(self) -> list[socket.socket]:
+    async def _open(self) -> Datagrams:
         interface_of(self._config, self._secret)
         self._seeds = {await _resolved(seed) for seed in self._config.seeds}
         address = "127.0.0.1" if self._config.interface == "lo" else ""
@@ -65,7 +66,7 @@ class StaticDirectory(BeatingDirectory):
             raise Invalid(
                 f"[directory] cannot listen on port {self._config.port}: {error.strerror}"
             ) from error
-        return [own]
+        return Udp([own], self._arrived)
 
 
 async def _resolved(seed: str) -> Address:

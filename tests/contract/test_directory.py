@@ -12,6 +12,7 @@ import pytest
 from csnode.config import DirectoryConfig
 from csnode.directory.alone import AloneDirectory, Meeting
 from csnode.directory.beating import BeatingDirectory
+from csnode.directory.datagrams import Udp
 from csnode.directory.directory import Directory, Member, Serving
 from csnode.directory.multicast import MulticastDirectory
 from csnode.directory.static import StaticDirectory
@@ -65,9 +66,16 @@ class Datagrams(BeatingSuite):
 
     def send(self, directory: Directory, datagram: bytes) -> None:
         assert isinstance(directory, BeatingDirectory)
-        port = directory._sockets[0].getsockname()[1]
+        port = own_port(directory)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.sendto(datagram, ("127.0.0.1", port))
+
+
+def own_port(directory: BeatingDirectory) -> int:
+    """The port its beacons come from."""
+    assert isinstance(directory._post, Udp)
+    port: int = directory._post._sockets[0].getsockname()[1]
+    return port
 
 
 class TestMulticast(Datagrams):

@@ -1,0 +1,65 @@
+"""What carries frames between processes: ZeroMQ (transport.py), or the wire of a virtual world.
+
+Everything above this seam (zeromq.py, peer.py, desk.py, envelope.py) is the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+Got = Callable[[list[bytes]], None]
+"""Given the parts of a message that arrived."""
+
+
+class Line(Protocol):
+    """One socket. Nothing here waits or fails: what cannot be sent is kept, or lost."""
+
+    def write(self, data: Sequence[bytes]) -> None:
+        """Send the parts now, or keep them until the peer takes them."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes kept."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is kept."""
+
+    def subscribe(self, value: bytes) -> None:
+        """Receive what begins with the value."""
+
+    def attach(self, endpoint: str) -> None:
+        """Connect, and go on trying until detached."""
+
+    def detach(self, endpoint: str) -> None:
+        """Let go of that connection."""
+
+    def drain(self) -> None:
+        """Hand on what has arrived."""
+
+    def abort(self, linger_ms: int = 0) -> None:
+        """Close; what was taken may still be sent for that long."""
+
+
+class Wiring(Protocol):
+    """The sockets of one process, by what they are for."""
+
+    def answering(self, address: str, port: int, got: Got) -> tuple[Line, str]:
+        """Where calls arrive, and its endpoint; parts are (caller, frame). Raises Invalid."""
+        ...
+
+    def publishing(self, address: str, port: int) -> tuple[Line, str]:
+        """Where events leave, and its endpoint; parts are (channel, frame). Raises Invalid."""
+        ...
+
+    def asking(self, endpoint: str, got: Got, changed: Callable[[bool], None]) -> Line:
+        """A connection to where calls arrive; `changed` is told when it stands or is lost."""
+        ...
+
+    def hearing(self, got: Got) -> Line:
+        """Where events arrive: attach it to publishers, and subscribe it to channels."""
+        ...
+
+    async def close(self) -> None:
+        """Close those still open."""
+        ...

@@ -1,0 +1,60 @@
+"""Datagrams as a directory sends and hears them: the seam to UDP, or to a virtual world's air."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from csnode.directory.beacon import DATAGRAM_MAX, Address
+
+READ_MAX = 256  # datagrams taken before others have their turn
+Take = Callable[[bytes, Address], None]
+"""Given a datagram, and where it came from."""
+
+
+class Datagrams(Protocol):
+    """Where beacons leave and arrive."""
+
+    def send(self, datagram: bytes, to: Address) -> None:
+        """Best effort: the network may be away, or full."""
+
+    def look(self) -> None:
+        """Take what has arrived by now."""
+
+    def close(self) -> None:
+        """Send and take nothing more."""
+
+
+class Udp:
+    """Sockets that are read as datagrams come; what is sent leaves by the first."""
+
+    def __init__(self, sockets: Sequence[socket.socket], take: Take) -> None:
+        self._sockets, self._take = tuple(sockets), take
+        loop = asyncio.get_running_loop()
+        for opened in self._sockets:
+            opened.setblocking(False)
+            loop.add_reader(opened.fileno(), self._read, opened)
+
+    def send(self, datagram: bytes, to: Address) -> None:
+        with suppress(OSError):
+            self._sockets[0].sendto(datagram, to)
+
+    def look(self) -> None:
+        for opened in self._sockets:
+            self._read(opened)
+
+    def close(self) -> None:
+        for opened in self._sockets:
+            asyncio.get_running_loop().remove_reader(opened.fileno())
+            opened.close()
+
+    def _read(self, opened: socket.socket) -> None:
+        for _ in range(READ_MAX):
+            try:
+                datagram, sender = opened.recvfrom(DATAGRAM_MAX)
+            except OSError:  # nothing left; or an error of an earlier send, which does not matter
+                return
+            self._take(datagram, (sender[0], sender[1]))
