@@ -1,8 +1,9 @@
 # csnode: `make run` shows it, `make test` proves it. Both set up what they need first.
-.PHONY: help run test check sim bench setup guest clean
+.PHONY: help run test check sim chaos bench setup guest clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS ?=
+SECONDS ?= 300
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ check: setup ## linters, types, import contracts
 
 sim: setup ## the tests in virtual time
 	@$(BIN)/python -m pytest tests/sim $(ARGS)
+
+chaos: setup ## kill -9 of every role under load, with a recorder and a judge (SECONDS=300 ARGS="--seed 7")
+	@$(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)
 
 bench: guest ## every figure, with a calibration loop beside it (ARGS=deploys: that one)
 	@$(BIN)/python -m tests.bench $(ARGS)

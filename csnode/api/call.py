@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from csnode.api.about import Rank
-from csnode.api.parse import UUID, no_such
+from csnode.api.once import Once
+from csnode.api.parse import no_such
 from csnode.api.reach import may_see
 from csnode.api.shelf import Shelves
 from csnode.data.change import Change
 from csnode.data.view import View
-from csnode.faults import Invalid
 from csnode.model.entity import Entity
 from csnode.model.identity import Account
 from csnode.model.job import Job
@@ -41,6 +41,7 @@ class Options(Struct):
     users_may_expunge: bool = False  # allow.user.expunge.recover.vm
     users_see_destroyed: bool = False  # allow.user.view.destroyed.vm
     session_seconds: int = 1800
+    sessions_max: int = 50  # of one user; a login beyond that ends his oldest session
     login_attempts: int = 5  # wrong passwords in a row until the user is disabled; 0: no limit
 
 
@@ -51,6 +52,7 @@ class Asked(Struct):
     params: Mapping[str, str] = {}
     post: bool = True
     cookies: Mapping[str, str] = {}
+    key: str = ""  # the Idempotency-Key, as it was sent
 
 
 class Call:
@@ -58,12 +60,14 @@ class Call:
 
     def __init__(
         self, caller: Caller, asked: Asked, view: View, change: Change, shelves: Shelves,
-        options: Options,
+        options: Options, once: Once | None = None,
     ) -> None:  # fmt: skip
         self.caller, self.asked, self.view, self.change = caller, asked, view, change
         self.shelves, self.options = shelves, options
         self.headers: list[tuple[str, str]] = []  # of the answer
         self.owner: Account | None = None  # whose history this belongs to, if not the caller's
+        self.about: Entity | None = None  # what that line is about, if `run` does not return it
+        self._once = once
 
     def seen(self, kind: type[E], id: str, parameter: str = "id") -> E:
         """The row; CloudStack's "entity does not exist" (431) if the caller may not see it."""
@@ -73,30 +77,30 @@ class Call:
         return row
 
     def new_id(self) -> str:
-        """The id of what is about to be created: a root admin may choose it by `customid`."""
-        return self._custom("customid") or new_id()
+        """The id of what the command creates, asked for once in a `run`.
 
-    def order(self, order: Order) -> Job:
-        """Add an order in the caller's name; the job's id may be chosen by `customjobid`."""
+        A root admin may choose it by `customid`; it follows from the Idempotency-Key if there is
+        one.
+        """
+        once = self._once
+        return (once and (once.custom_id or once.id("object"))) or new_id()
+
+    def order(self, order: Order, aside: bool = False) -> Job:
+        """Add an order in the caller's name. Its id is chosen as the object's is (`customjobid`),
+        unless it goes `aside`: then it is not the job that the caller is told of.
+        """
+        once = None if aside else self._once
         return self.change.order(
             order,
             command=self.asked.command,
             account=self.caller.account,
             user=self.caller.user,
-            id=self._custom("customjobid"),
+            id=(once and (once.custom_job or once.id("job"))) or "",
         )
 
     def jobs(self, object_id: str) -> list[Job]:
         """The jobs not yet ended on an object, oldest first."""
         return open_jobs(self.view, object_id)
-
-    def _custom(self, name: str) -> str:
-        wish = self.asked.params.get(name, "")
-        if not wish or self.caller.rank is not Rank.ROOT_ADMIN:
-            return ""
-        if not UUID.fullmatch(wish):
-            raise Invalid(f"{name} must be a UUID in lower case, not {wish}")
-        return wish
 
 
 def open_jobs(view: View, object_id: str) -> list[Job]:

@@ -40,6 +40,14 @@ class ApiCommand(Struct, rename=wire_name):
         """
         raise NotImplementedError
 
+    def again(self, call: Call) -> Shown | None:
+        """What a repetition under the same name shows, where `run` shows what is no row.
+
+        The repetition is not run: it is answered with the row as it is now, or its job.
+        """
+        del call
+        return None
+
 
 class Declaration(Struct):
     """All there is to know of a command."""
@@ -68,6 +76,11 @@ class Declaration(Struct):
     @property
     def is_async(self) -> bool:
         return self.answers in (Answers.JOB, Answers.CREATED)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change anything; login does too, but for nobody who is known yet."""
+        return not self.open and (self.is_async or bool(self.event))
 
 
 COMMANDS: dict[str, Declaration] = {}  # by lower-case name

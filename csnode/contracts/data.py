@@ -153,6 +153,10 @@ class Data(Service, Protocol):
         """The last number of any of these kinds; every commit acknowledged so far is in it."""
         ...
 
+    async def heads(self, kinds: tuple[str, ...]) -> tuple[int, ...]:
+        """The last number of each of these kinds, in their order."""
+        ...
+
     @within(seconds=30)
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
         """What changed past that number; Gone if the feed no longer reaches back so far."""

@@ -36,6 +36,11 @@ class Storage(Service, Protocol):
         """The volume is gone."""
         ...
 
+    @within(seconds=60)
+    async def set_aside(self, id: VolumeId | TemplateId) -> None:
+        """Take a volume or an image that nobody knows out of use; its bytes stay in the pool."""
+        ...
+
     async def survey(self) -> Holdings:
         """Everything found in the pool."""
         ...

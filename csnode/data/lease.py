@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 from csnode.clock import now
+from csnode.context import acting
 from csnode.contracts.data import Commit, Data, Hold
 from csnode.faults import Conflict, Fault
 
@@ -21,7 +22,8 @@ class Held:
 
 async def _hold(data: Data, name: str, holder: str, seconds: float, fence: int) -> int:
     hold = Hold(name=name, holder=holder, seconds=seconds, fence=fence)
-    return (await data.commit(Commit(changes=(hold,)))).got[0]
+    with acting(trace="", caller=holder):
+        return (await data.commit(Commit(changes=(hold,)))).got[0]
 
 
 @asynccontextmanager

@@ -2,13 +2,16 @@
 
 Reads need no round trip and see every commit acknowledged before they began (`fresh`). Events
 are only hints here: a gap in the numbers, or a head beyond ours, makes the view ask the feed.
+Where no event comes at all, the view looks by itself every few seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
 from csnode import metrics
@@ -22,7 +25,10 @@ from csnode.model.entity import Entity
 E = TypeVar("E", bound=Entity)
 Listener = Callable[[Any, Any], None]
 log = logger("view")
-CATCH_UP_S = 5.0
+CATCH_UP_S = 5.0  # what `fresh` may take
+EVENTS_S = 0.2  # how long it waits for events that are due, before it asks the feed
+QUIET_S = 3.0  # after so long without any event the view looks by itself
+SURE = 10  # and every so many times in any case
 
 
 class View:
@@ -33,31 +39,46 @@ class View:
         self._kinds = {kind.kind: kind for kind in kinds}
         self._names = tuple(self._kinds)
         self._rows: dict[str, dict[str, Entity]] = {name: {} for name in self._kinds}
-        self._last: dict[str, int] = dict.fromkeys(self._kinds, 0)
+        self._done: dict[str, int] = dict.fromkeys(self._kinds, 0)  # all up to there is here
+        self._heads: dict[str, int] = dict.fromkeys(self._kinds, 0)  # as far as we know
         self._indexes: dict[tuple[str, str], dict[Any, dict[str, Entity]]] = {}
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._asking: asyncio.Future[None] | None = None
-        self._next: asyncio.Future[None] | None = None
+        self._waiting: list[tuple[tuple[int, ...], asyncio.Future[None]]] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
         self._replay: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # one reads feed or rows at a time
+        self._own = copy_context()
+        self._life = 0  # how often the rows were read as a whole
+        self._heard = False  # any event since the last look
+        self._deaf = False  # the last events that were due did not come
         self._closed = False
         self._snapping = False
         self.opened = False
-        self.number = 0
 
     async def open(self) -> None:
         """Read everything, then follow. Raises Unavailable while the data service is away."""
         for name in self._names:
             self._store.bus.subscribe(Changed, self._hear, name)
         self._store.bus.subscribe(Heads, self._hear_heads)
-        await self._snapshot()
+        self._own = copy_context()
+        async with self._turn:
+            await self._snapshot()
+        self._watching = self._spawn(self._watch())
         self.opened = True
 
     def close(self) -> None:
         """Follow no more."""
         self._closed = True
-        if self._replay:
-            self._replay.cancel()
+        for task in (self._watching, self._replay):
+            if task is not None:
+                task.cancel()
+
+    @property
+    def number(self) -> int:
+        """Every entry of our kinds up to there is in the view; there may be later ones."""
+        return min(self._done.values(), default=0)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -101,53 +122,136 @@ class View:
         it is under way needs the next one. Raises Unavailable if that takes over five seconds.
         """
         if self._asking is None:
-            self._asking = asyncio.ensure_future(self._ask_head())
+            self._asking = self._spawn(self._ask())
             await asyncio.shield(self._asking)
             return
         if self._next is None:
-            self._next = asyncio.ensure_future(self._ask_after(self._asking))
+            self._next = self._spawn(self._ask_after(self._asking))
         await asyncio.shield(self._next)
 
     async def reach(self, number: int) -> None:
-        """Wait until the view holds that number."""
-        if number <= self.number:
-            return
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append((number, waiting))
-        try:
-            async with asyncio.timeout(1.0):
-                await asyncio.shield(waiting)
-        except TimeoutError:
-            await self._catch_up()
-            if number > self.number:
-                raise Unavailable("the data service is ahead of this view") from None
+        """Wait until the view holds what was committed up to that number, as `fresh` does."""
+        if number > self.number:
+            await self.fresh()
 
     # -- following -------------------------------------------------------------------------
 
-    async def _ask_after(self, asking: asyncio.Future[None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """In the context the view was opened in: listeners are nobody's call."""
+        task = asyncio.get_running_loop().create_task(work, context=self._own.copy())
+        task.add_done_callback(lambda t: t.cancelled() or t.exception())  # somebody saw it
+        return task
+
+    async def _ask_after(self, asking: asyncio.Task[None]) -> None:
         await asyncio.wait((asking,))
         self._asking, self._next = self._next, None
-        await self._ask_head()
+        await self._ask()
 
-    async def _ask_head(self) -> None:
+    async def _ask(self) -> None:
         me = asyncio.current_task()
         try:
-            await self.reach(await self._store.data.head(self._names))
+            async with asyncio.timeout(CATCH_UP_S):
+                await self._reach_head()
+        except TimeoutError:
+            raise Unavailable("this view cannot catch up with the data service") from None
         finally:
             if self._asking is me:
                 self._asking = None
 
-    async def _snapshot(self) -> None:
-        """Rows may be newer than `start`; replaying from there is harmless, revisions decide."""
-        self._snapping = True  # what is heard meanwhile is replayed afterwards
+    async def _reach_head(self) -> None:
+        life, known = self._life, self._heads.copy()
+        heads = await self._store.data.heads(self._names)
+        if not self._sank(known, heads) and self._lacks(heads):
+            await self._hear_out(heads)
+        for _ in range(2):  # a replay that was under way may have begun too early
+            if not self._lacks(heads) and not (life == self._life and self._sank(known, heads)):
+                break
+            self._start_replay()
+            assert self._replay is not None
+            await asyncio.shield(self._replay)  # it goes on if this is cut short
+        if self._lacks(heads):
+            raise Unavailable("the data service is ahead of this view")
+        if life == self._life:
+            self._note(heads)
+
+    async def _hear_out(self, heads: tuple[int, ...]) -> None:
+        """Events may be on their way; if they did not come the last time, do not wait."""
+        if self._deaf:
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((heads, waiting))
         try:
-            start = await self._store.data.head(self._names)
-            await self._read_all()
+            async with asyncio.timeout(EVENTS_S):
+                await waiting
+        except TimeoutError:
+            self._deaf = True
         finally:
-            self._snapping = False
-        self._last = dict.fromkeys(self._names, start)
-        self.number = max(self.number, start)
-        await self._catch_up()
+            self._waiting = [w for w in self._waiting if w[1] is not waiting]
+
+    async def _look(self) -> None:
+        """Ask where the data service is, and go there."""
+        life, known = self._life, self._heads.copy()
+        heads = await self._store.data.heads(self._names)
+        async with self._turn:
+            if life != self._life:
+                return  # read again meanwhile, and these may be of another database
+            if self._sank(known, heads):
+                log.warning(
+                    "the data service went back to an older database; reading everything again",
+                    was=max(known.values()), now=max(heads),
+                )  # fmt: skip
+                await self._snapshot()
+                return
+            self._note(heads)
+            if self._lacks(heads):
+                try:
+                    await self._read_feed()
+                except Gone:
+                    await self._snapshot()
+
+    def _sank(self, known: dict[str, int], heads: tuple[int, ...]) -> bool:
+        """Whether a head is lower than it was before we asked. That is another database."""
+        return any(head < known[name] for name, head in zip(self._names, heads, strict=True))
+
+    def _note(self, heads: tuple[int, ...]) -> None:
+        """Where we have a kind's last entry, we have it up to the highest head."""
+        upto = max(heads, default=0)
+        for name, head in zip(self._names, heads, strict=True):
+            self._heads[name] = max(self._heads[name], head)
+            if head <= self._done[name] < upto:
+                self._done[name] = upto
+
+    def _lacks(self, heads: tuple[int, ...]) -> bool:
+        done = self._done
+        return any(done[name] < head for name, head in zip(self._names, heads, strict=True))
+
+    async def _watch(self) -> None:
+        """The turn that makes events optional."""
+        quiet = 0
+        while True:
+            await asyncio.sleep(QUIET_S)
+            quiet += 1
+            if self._heard and quiet < SURE:
+                self._heard = False
+                continue
+            quiet = 0
+            await self._replay_quietly()
+
+    async def _snapshot(self) -> None:
+        """Rows may be newer than `heads`; replaying from there is harmless, revisions decide."""
+        while True:
+            self._snapping = True  # what is heard meanwhile is replayed afterwards
+            try:
+                heads = await self._store.data.heads(self._names)
+                await self._read_all()
+            finally:
+                self._snapping = False
+            self._life += 1
+            self._heads = dict(zip(self._names, heads, strict=True))
+            self._done = dict.fromkeys(self._names, max(heads, default=0))
+            with suppress(Gone):  # reading took longer than the feed reaches back
+                await self._read_feed()
+                return
 
     async def _read_all(self) -> None:
         for name in self._names:
@@ -165,56 +269,60 @@ class View:
                 self._put(name, id, None)
 
     def _hear(self, event: Changed) -> None:
+        self._heard = True
         if self._closed or self._snapping or not event.entries:
             return
-        last = self._last[event.kind]
-        if event.before > last:
+        name, done = event.kind, self._done[event.kind]
+        if event.before > done:
             self._start_replay()
             return
         for entry in event.entries:
-            if entry.number > last:
-                self._apply(event.kind, entry)
-        self._last[event.kind] = max(last, event.entries[-1].number)
-        if self._replay is None:
-            self._advance(max(self._last.values()))
+            if entry.number > done:
+                self._apply(name, entry)
+        last = event.entries[-1].number
+        if last > done:
+            self._done[name] = last
+            self._heads[name] = max(self._heads[name], last)
+            self._deaf = False
+            self._tell()
 
     def _hear_heads(self, event: Heads) -> None:
-        if (
-            not self._closed
-            and self.opened
-            and any(event.numbers.get(name, 0) > last for name, last in self._last.items())
-        ):
-            self._start_replay()
+        """One below what we know may be late, or of another database: looking tells."""
+        self._heard = True
+        if self._closed or not self.opened:
+            return
+        for name, done in self._done.items():
+            head = event.numbers.get(name, 0)
+            if head > done or head < self._heads[name]:
+                self._start_replay()
+                return
 
     def _start_replay(self) -> None:
         if self._replay is None or self._replay.done():
             metrics.REPLAYS.inc()
-            self._replay = asyncio.ensure_future(self._replay_quietly())
+            self._replay = self._spawn(self._replay_quietly())
 
     async def _replay_quietly(self) -> None:
         try:
-            await self._catch_up()
-        except Fault as fault:  # the next heads event starts another
+            await self._look()
+        except Fault as fault:  # the next heads event, or the next look, starts another
             log.info("cannot catch up yet", why=fault.message)
-        finally:
-            self._replay = None
+        except Exception:
+            log.exception("a view broke")
 
-    async def _catch_up(self) -> None:
-        """Ask the feed for what is missing; start again from a snapshot if it is too old."""
-        try:
-            after = min(self._last.values())
-            while True:
-                page = await self._store.data.feed(after, self._names, PAGE)
-                for name, entry in page.entries:
-                    if entry.number > self._last[name]:
-                        self._apply(name, entry)
-                after = page.upto
-                self._last = {name: max(last, after) for name, last in self._last.items()}
-                if len(page.entries) < PAGE:
-                    break
-            self._advance(after)
-        except Gone:
-            await self._snapshot()
+    async def _read_feed(self) -> None:
+        after = min(self._done.values(), default=0)
+        while True:
+            page = await self._store.data.feed(after, self._names, PAGE)
+            for name, entry in page.entries:
+                if entry.number > self._done[name]:
+                    self._apply(name, entry)
+                self._heads[name] = max(self._heads[name], entry.number)
+            after = page.upto
+            self._done = {name: max(done, after) for name, done in self._done.items()}
+            if len(page.entries) < PAGE:
+                break
+        self._tell()
 
     def _apply(self, name: str, entry: Entry) -> None:
         held = self._rows[name].get(entry.id)
@@ -239,13 +347,10 @@ class View:
             for listener in self._listeners[name]:
                 listener(old, row)
 
-    def _advance(self, number: int) -> None:
-        self.number = max(self.number, number)
-        if self._waiting:
-            for wanted, waiting in self._waiting:
-                if wanted <= self.number and not waiting.done():
-                    waiting.set_result(None)
-            self._waiting = [(n, w) for n, w in self._waiting if not w.done()]
+    def _tell(self) -> None:
+        for wanted, waiting in self._waiting:
+            if not waiting.done() and not self._lacks(wanted):
+                waiting.set_result(None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

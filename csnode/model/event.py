@@ -25,3 +25,4 @@ class UserEvent(Entity):
     object_id: str = ""
     trace: str = ""  # of the request behind it
     created: float = 0.0
+    asked: str = ""  # digest of the parameters, for a request that may be repeated

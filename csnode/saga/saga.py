@@ -21,7 +21,7 @@ from csnode.bus.bus import Bus
 from csnode.data.change import Change
 from csnode.data.store import Store
 from csnode.data.view import View
-from csnode.faults import Broken
+from csnode.faults import Broken, NotFound, Outdated, Stale
 from csnode.model.job import Job
 from csnode.model.orders import Order
 from csnode.plugins import declared
@@ -99,6 +99,24 @@ class Saga(Generic[OrderT]):
 
     async def failed(self, why: str) -> None:
         """Add to `self.change` what is to be true once everything is undone."""
+
+    async def commit(self, change: Change) -> int:
+        """Commit now, apart from the step's record, while the job is still ours.
+
+        Returns the commit's number. Raises Outdated, and nothing has changed, if the job has been
+        taken over or has turned since; Stale if another row of the change has moved on.
+        """
+        change.update(Job, self.job.id, revision=self.job.revision)  # no column: only a proof
+        try:
+            return (await change.commit()).number
+        except (Stale, NotFound) as fault:
+            try:
+                found = await self.store.get(Job, self.job.id)
+            except NotFound:
+                found = None
+            if found is None or found.revision != self.job.revision:
+                raise Outdated(f"job {self.job.id} is no longer ours") from fault
+            raise
 
     def ask(self, contract: type[ServiceT], at: str | None = None) -> ServiceT:
         """Whoever serves the contract, at one host or pool if given."""

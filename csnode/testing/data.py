@@ -17,16 +17,18 @@ from csnode.model.stock import Range, Tally
 from csnode.model.vm import Vm
 from csnode.testing.data_cloud import ALL, Cloud, created, outcome, updated, vm
 from csnode.testing.data_feed import FeedRules, busy
+from csnode.testing.data_past import PastRules
 from csnode.testing.data_rows import RowRules
 from csnode.testing.data_stock import StockRules
+from csnode.testing.data_view import DurableViewRules, ViewRules
 from csnode.types import ZoneId
 
 
-class DataSuite(RowRules, StockRules, FeedRules):
+class DataSuite(RowRules, StockRules, FeedRules, ViewRules, PastRules):
     """The rules of csnode.contracts.data, as tests."""
 
 
-class DurableDataSuite(DataSuite):
+class DurableDataSuite(DataSuite, DurableViewRules):
     """And those of a service that was closed and opened again."""
 
     async def test_a_restart_loses_nothing(self, cloud: Cloud) -> None:
@@ -36,6 +38,7 @@ class DurableDataSuite(DataSuite):
         await cloud.open()
         assert [await cloud.data.find(kind, {}, "", 500) for kind in ALL] == rows
         assert await cloud.entries() == entries
+        assert await cloud.data.check() == ()
         assert await cloud.data.head(ALL) == 84
         assert (await cloud.commit(updated(Vm, "v00", name="x"))).number == 85
         assert (await cloud.store.get(Vm, "v00")).revision == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -46,20 +46,24 @@ KEEP = 200_000
 
 
 class LossyBus(LocalBus):
-    """A bus that loses every event while it is deaf."""
+    """A bus that loses every event while it is deaf, and those of lost topics always."""
 
     deaf = False
+    lost: Set[str] = frozenset()
 
     def publish(self, event: Event) -> None:
-        if not self.deaf:
+        if not self.deaf and event.topic not in self.lost:
             super().publish(event)
 
 
 class Cloud:
     """A data service on a bus of its own, as roles see it."""
 
-    def __init__(self, serve: Callable[..., AbstractAsyncContextManager[Turn]]) -> None:
-        self._serve = serve
+    def __init__(
+        self, serve: Callable[..., AbstractAsyncContextManager[Turn]], state: Path
+    ) -> None:
+        """`state` is where the service keeps everything, if it keeps anything."""
+        self._serve, self.state = serve, state
         self._opened = AsyncExitStack()
         self.turn: Turn
 
@@ -70,6 +74,11 @@ class Cloud:
         self.store = Store(self.bus, "api", "node1")
         self.data = self.bus.ask(Data)
         self.turn = await self._opened.enter_async_context(self._serve(self.bus, **settings))
+
+    async def restart(self) -> None:
+        """Close the service, if it runs, and start it; whoever asks it has the same bus."""
+        await self.close()
+        self.turn = await self._opened.enter_async_context(self._serve(self.bus))
 
     async def close(self) -> None:
         await self._opened.aclose()
@@ -152,9 +161,10 @@ class Served:
         """A service with no rows."""
 
         def serve(bus: Bus, feed_keep: int = KEEP) -> AbstractAsyncContextManager[Turn]:
-            return self.serving(bus, tmp_path, feed_keep)
+            return self.serving(bus, state, feed_keep)
 
-        cloud = Cloud(serve)
+        state = tmp_path / "state"
+        cloud = Cloud(serve, state)
         await cloud.open()
         yield cloud
         await cloud.close()

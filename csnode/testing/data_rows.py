@@ -105,6 +105,21 @@ class RowRules(Served):
         assert (await cloud.commit(created(vm("v3")), Delete(kind="vm", id="v3"))).number == 1
         assert (await cloud.store.get(Vm, "v1")).revision == 1
 
+    async def test_an_update_of_nothing_still_proves_the_revision(self, cloud: Cloud) -> None:
+        await cloud.create(vm("v1"))
+        await cloud.commit(updated(Vm, "v1", name="x"))
+
+        def proof(revision: int) -> Update:
+            return Update(kind="vm", id="v1", columns=b"{}", revision=revision)
+
+        lock = created(Lock(id="l", job="j"))
+        assert await outcome(cloud.commit(proof(1), lock)) is Stale
+        assert await cloud.store.find(Lock) == []
+        assert (await cloud.commit(proof(2), lock)).number == 3
+        assert (await cloud.store.get(Vm, "v1")).revision == 2
+        ended = await outcomes(cloud.commit(updated(Vm, "v1", name="y")), cloud.commit(proof(2)))
+        assert list(ended) == [None, Stale]
+
     async def test_a_row_has_one_entry_a_commit(self, cloud: Cloud) -> None:
         await cloud.commit(
             created(vm("v1")), updated(Vm, "v1", name="x"), updated(Vm, "v1", group="g")

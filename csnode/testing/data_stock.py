@@ -230,6 +230,31 @@ class StockRules(Served):
         assert (await cloud.commit(rename, token="t")).number == 2
         assert (await cloud.commit(rename, token="t")).number == 2
 
+    async def test_a_token_retried_on_the_way_to_the_disk_is_once(self, cloud: Cloud) -> None:
+        """The first caller gave up waiting; nobody can say whether his commit had begun."""
+        count = Count(owner="a", by={"vm": 1})
+        for turn in range(20):
+            first = asyncio.ensure_future(cloud.commit(count, token=f"t{turn}"))
+            for _ in range(turn % 5):
+                await asyncio.sleep(0)
+            again = asyncio.ensure_future(cloud.commit(count, token=f"t{turn}"))
+            first.cancel()
+            assert await again == await cloud.commit(count, token=f"t{turn}")
+            assert (await cloud.store.get(Tally, "a")).used == {"vm": turn + 1}
+        assert [e.number for _, e in await cloud.entries()] == list(range(1, 21))
+
+    async def test_of_two_tries_in_one_batch_the_one_that_works_counts(self, cloud: Cloud) -> None:
+        rename = updated(Vm, "v1", name="x")
+        ended = await outcomes(
+            cloud.commit(rename, token="t"),
+            cloud.create(vm("v1")),
+            cloud.commit(rename, token="t"),
+            cloud.commit(rename, updated(Vm, "v1", name="never"), token="t"),
+        )
+        assert list(ended) == [NotFound, None, None, None]
+        assert (await cloud.store.get(Vm, "v1")).name == "x"
+        assert await cloud.data.head(("vm",)) == 2
+
     async def test_tokens_are_forgotten_after_a_day(
         self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:

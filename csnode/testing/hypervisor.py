@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from csnode.drivers.hypervisor import Hypervisor, Sighting
 from csnode.faults import Invalid, NotFound, Refused
-from csnode.model.machine import Domain
+from csnode.model.machine import Domain, FoundDomain
 from csnode.types import Power, VmId
 from csnode.uuids import id_of
 
@@ -51,6 +51,10 @@ class HypervisorSuite(ABC):
     @abstractmethod
     def make(self) -> Hypervisor:
         """A driver, to be entered, on a host with no machines; each time on the same host."""
+
+    @abstractmethod
+    async def whole(self, domain: Domain) -> Domain:
+        """The same machine with two disks, the second named first, and a card; it can be run."""
 
     async def test_a_host_says_what_it_is(self) -> None:
         async with self.make() as hypervisor:
@@ -135,6 +139,20 @@ class HypervisorSuite(ABC):
             assert await after.ensure_running(ONE) is Power.ON
             assert await after.ensure_off(ONE.vm, True) is Power.OFF
 
+    async def test_a_look_inside_finds_each_machine_with_its_parts(self) -> None:
+        async with self.make() as hypervisor:
+            assert await hypervisor.inspect() == ()
+            whole = await self.whole(ONE)
+            await hypervisor.ensure_running(whole)
+            await hypervisor.ensure_running(TWO)
+            await hypervisor.ensure_off(TWO.vm, True)
+            expected = (_found(whole, Power.ON), _found(TWO, Power.OFF))
+            assert await hypervisor.inspect() == tuple(sorted(expected, key=lambda each: each.vm))
+            await hypervisor.ensure_off(ONE.vm, True)
+            assert _found(whole, Power.OFF) in await hypervisor.inspect()
+            await hypervisor.ensure_absent(ONE.vm)
+            assert await hypervisor.inspect() == (_found(TWO, Power.OFF),)
+
     async def test_a_watcher_sees_each_change(self) -> None:
         async with self.make() as hypervisor:
             watching = hypervisor.watch()
@@ -170,6 +188,16 @@ class HypervisorSuite(ABC):
                 assert await hypervisor.survey() == {}
             else:
                 raise AssertionError("a machine without a CPU was started")
+
+
+def _found(domain: Domain, power: Power) -> FoundDomain:
+    """How the machine should be found."""
+    return FoundDomain(
+        vm=domain.vm,
+        power=power,
+        disks=tuple(d.path for d in sorted(domain.disks, key=lambda d: d.device)),
+        macs=tuple(plug.mac.lower() for plug in domain.plugs),
+    )
 
 
 async def _is_refused_a_reboot(hypervisor: Hypervisor, vm: VmId) -> bool:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from csnode.faults import Refused, Unavailable
+from csnode.bus.bus import Bus, proxy
+from csnode.bus.service import Method
+from csnode.context import Context, acting, current
+from csnode.data.store import Store
+from csnode.faults import Fault, Refused, Unavailable
+from csnode.model.job import Cancel
 from csnode.saga.engine import Engine
 from csnode.saga.saga import Saga, Step
+
+ServiceT = TypeVar("ServiceT")
 
 
 class Mishap(StrEnum):
@@ -16,64 +25,147 @@ class Mishap(StrEnum):
 
     REFUSED = "refused"
     ANSWER_LOST = "answer lost"
+    LATE = "late, after the undo"
     SILENT_ONCE = "silent once"
+    TWICE = "step called twice"
     CRASH_BEFORE = "crash before"
     CRASH_AFTER = "crash after"
+    CANCELLED = "cancelled"
+    UNDO_TWICE = "undo called twice"
+    UNDO_REFUSED = "undo refused for a while"
     CRASH_IN_UNDO = "crash in undo"
 
 
+HARMLESS = frozenset({Mishap.SILENT_ONCE, Mishap.TWICE, Mishap.CRASH_BEFORE, Mishap.CRASH_AFTER})
+"""The job is done all the same."""
+
+IN_UNDO = frozenset({Mishap.UNDO_TWICE, Mishap.UNDO_REFUSED, Mishap.CRASH_IN_UNDO})
+"""They need a step that has an undo."""
+
+WHY = "a test said no at {}"
+_listening: ContextVar[bool] = ContextVar("listening", default=False)
+
+
+class Said(NamedTuple):
+    """A call that a step made, with the context it travelled in."""
+
+    method: Method
+    at: str | None
+    args: tuple[Any, ...]
+    context: Context
+
+
 class Injector:
-    """An engine's hook that does one mishap at one step, once, and remembers that it did.
+    """An engine's hook that does one mishap at one step, once, and knows whether it did.
 
     A crash loses everything the engine knew of the job at that very point; it goes on from the
-    job's record when the orchestrator looks next.
+    job's record when the orchestrator looks next. `of` is the saga, if steps of others may be
+    called the same.
     """
 
-    def __init__(self, mishap: Mishap, at: str) -> None:
-        self.mishap, self.at = mishap, at
-        self.done = False
-        self._refused = False
+    def __init__(self, mishap: Mishap, at: str, of: type[Saga[Any]] | None = None) -> None:
+        self.mishap, self.at, self.of = mishap, at, of
+        self.said: list[Said] = []
+        self._bus: Any = None
+        self._plan = list(_plans(self)[mishap])
 
     @property
-    def struck(self) -> bool:
-        """Whether it happened; of a crash in an undo, at least that the step was refused."""
-        return self.done or self._refused
+    def done(self) -> bool:
+        """Whether all of it happened."""
+        return not self._plan
 
     def into(self, engine: Engine) -> None:
         """Be the hook of that engine."""
         engine.hook = self.hook
+        self._engine = engine
+        if self.mishap is Mishap.LATE:
+            self._bus = engine.bus
+            bus: Any = _Listening(engine.bus, self.said)
+            engine.bus = bus
+            engine.store = Store(bus, engine.store.role, engine.store.node)
 
     async def hook(self, moment: str, step: Step[Any]) -> None:
-        if self.mishap is Mishap.CRASH_IN_UNDO:
-            await self._in_undo(moment, step)
-        elif step.name == self.at and not self.done and moment == self._moment:
-            self.done = True
-            raise self._fault()
+        if step.name != self.at or (self.of is not None and step not in self.of.steps()):
+            return
+        _listening.set(moment == "before")
+        if self._plan and self._plan[0][0] == moment:
+            _, act = self._plan.pop(0)
+            await act(step)
 
-    @property
-    def _moment(self) -> str:
-        after = (Mishap.ANSWER_LOST, Mishap.CRASH_AFTER)
-        return "after" if self.mishap in after else "before"
+    async def replay(self) -> list[tuple[str, Fault | None]]:
+        """What the step said arrives once more, as it was said; each call and how it ended."""
+        ended: list[tuple[str, Fault | None]] = []
+        for method, at, args, context in self.said:
+            asked: Any = self._bus.ask(method.contract, at)
+            with acting(trace=context.trace, caller=context.caller, fence=context.fence):
+                try:
+                    await getattr(asked, method.attribute)(*args)
+                except Fault as fault:
+                    ended.append((method.name, fault))
+                else:
+                    ended.append((method.name, None))
+        return ended
 
-    def _fault(self) -> BaseException:
-        match self.mishap:
-            case Mishap.REFUSED:
-                return Refused("a test said no")
-            case Mishap.ANSWER_LOST:
-                return Refused("the answer got lost")
-            case Mishap.SILENT_ONCE:
-                return Unavailable("a test kept silent")
-            case _:
-                return asyncio.CancelledError()
+    # -- what happens ----------------------------------------------------------------------
 
-    async def _in_undo(self, moment: str, step: Step[Any]) -> None:
-        """The step is refused after it worked, and the engine dies before its undo."""
-        if step.name == self.at and moment == "after" and not self._refused:
-            self._refused = True
-            raise Refused("a test said no")
-        if step.name == self.at and moment == "undo" and not self.done:
-            self.done = True
-            raise asyncio.CancelledError
+    async def refuse(self, step: Step[Any]) -> None:
+        raise Refused(WHY.format(step.name))
+
+    async def keep_silent(self, step: Step[Any]) -> None:
+        raise Unavailable(f"a test kept silent at {step.name}")
+
+    async def crash(self, step: Step[Any]) -> None:
+        raise asyncio.CancelledError(step.name)
+
+    async def cancel(self, step: Step[Any]) -> None:
+        """Somebody wants the job to end, while the step is at work."""
+        run = next(r for r in self._engine.runs.values() if r.step is step)
+        change = self._engine.store.change()
+        change.create(Cancel(id=run.job.id, by="a test"))
+        await change.commit()
+        await asyncio.sleep(3600)
+        raise AssertionError(f"step {step.name} was not interrupted")
+
+
+Plan = tuple[tuple[str, Callable[[Step[Any]], Awaitable[None]]], ...]
+
+
+def _plans(self: Injector) -> dict[Mishap, Plan]:
+    """What happens at which moments of the step, in this order."""
+    refused = ("after", self.refuse)
+    return {
+        Mishap.REFUSED: (("before", self.refuse),),
+        Mishap.ANSWER_LOST: (refused,),
+        Mishap.LATE: (refused,),
+        Mishap.SILENT_ONCE: (("before", self.keep_silent),),
+        Mishap.TWICE: (("after", self.keep_silent),),
+        Mishap.CRASH_BEFORE: (("before", self.crash),),
+        Mishap.CRASH_AFTER: (("after", self.crash),),
+        Mishap.CANCELLED: (("after", self.cancel),),
+        Mishap.UNDO_TWICE: (refused, ("undone", self.keep_silent)),
+        Mishap.UNDO_REFUSED: (refused, *(("undo", self.keep_silent),) * 3),
+        Mishap.CRASH_IN_UNDO: (refused, ("undo", self.crash), ("undone", self.crash)),
+    }
+
+
+class _Listening:
+    """A bus that remembers what the step at work says."""
+
+    def __init__(self, bus: Bus, said: list[Said]) -> None:
+        self._bus, self._said = bus, said
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    def ask(self, contract: type[ServiceT], at: str | None = None) -> ServiceT:
+        asked = self._bus.ask(contract, at)
+
+        async def send(method: Method, at: str | None, args: tuple[Any, ...]) -> Any:
+            if _listening.get():
+                self._said.append(Said(method, at, args, current()))
+            return await getattr(asked, method.attribute)(*args)
+
+        return proxy(contract, at, send)
 
 
 def has_undo(saga: type[Saga[Any]], name: str) -> bool:
@@ -84,3 +176,8 @@ def has_undo(saga: type[Saga[Any]], name: str) -> bool:
 def every_step(saga: type[Saga[Any]]) -> list[str]:
     """The names of its steps, for parametrize; a new step is in the matrix at once."""
     return [step.name for step in saga.steps()]
+
+
+def mishaps_at(saga: type[Saga[Any]], name: str) -> list[Mishap]:
+    """What can go wrong at that step."""
+    return [m for m in Mishap if m not in IN_UNDO or has_undo(saga, name)]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from csnode.drivers.network import NetworkDriver
 from csnode.faults import Conflict, Invalid
-from csnode.model.machine import GuestNetwork, GuestNic
+from csnode.model.machine import FoundNetwork, FoundNic, GuestNetwork, GuestNic
 from csnode.types import NetworkId, NicId, VmId
 from csnode.uuids import new_id
 
@@ -244,6 +244,42 @@ class NetworkSuite:
             assert await driver.survey() == {}
             await self.unplug(plug.bridge)
             await driver.ensure_no_router(network.network)
+
+    async def test_a_look_inside_finds_each_network_as_it_was_told(self) -> None:
+        one, two = sorted((guest_network(1), guest_network(2)), key=lambda n: n.network)
+        nics = sorted((guest_nic(one, 1), guest_nic(one, 2)), key=lambda nic: nic.nic)
+        cards = tuple(FoundNic(nic=n.nic, vm=n.vm, mac=n.mac, address=n.address) for n in nics)
+        async with self.make() as driver:
+            assert await driver.inspect() == ()
+            for network in (one, two):
+                await driver.ensure_router(network)
+            for nic in nics:
+                await driver.ensure_nic(nic)
+            assert await driver.inspect() == (
+                FoundNetwork(network=one.network, told=one, nics=cards),
+                FoundNetwork(network=two.network, told=two),
+            )
+            await self.cut(one)
+            first, second = await driver.inspect()
+            assert (first.network, first.told, first.nics) == (one.network, one, cards)
+            assert first.trouble
+            assert not second.trouble
+            await driver.ensure_no_router(one.network)
+            assert await driver.inspect() == (second,)
+
+    async def test_a_bridge_without_a_router_is_found_and_can_be_removed(self) -> None:
+        network = guest_network()
+        async with self.make() as driver:
+            plug = await driver.ensure_plug(network, guest_nic(network))
+            await self.plug_in(plug.bridge)
+            [found] = await driver.inspect()
+            assert found.network in {network.network, network.network[:8]}
+            assert (found.told, found.nics, found.trouble, found.plugged) == (None, (), "", 1)
+            await self.unplug(plug.bridge)
+            [found] = await driver.inspect()
+            assert found.plugged == 0
+            await driver.ensure_no_router(found.network)
+            assert await driver.inspect() == ()
 
     @pytest.mark.parametrize("bad", BAD_NETWORKS)
     async def test_a_network_that_makes_no_sense_is_refused_whole(self, bad: str) -> None:

@@ -201,6 +201,43 @@ class StorageSuite:
 
     # -- both ----------------------------------------------------------------------------------
 
+    async def test_what_is_set_aside_is_out_of_use_and_named(self) -> None:
+        async with self.make() as driver:
+            image = self.image()
+            clone = await self.clone(driver, image)
+            await driver.ensure_volume(clone, ignore)
+            with pytest.raises(Conflict):
+                await driver.set_aside(image.template)
+            for _ in range(2):
+                await driver.set_aside(clone.volume)
+            held = await driver.survey()
+            assert (held.volumes, held.templates) == ((), (image.template,))
+            assert [clone.volume in name for name in held.aside] == [True]
+            await driver.set_aside(image.template)  # nothing in use stands on it now
+            held = await driver.survey()
+            assert (held.volumes, held.templates, len(held.aside)) == ((), (), 2)
+            assert any(image.template in name for name in held.aside)
+        async with self.make() as driver:
+            assert await driver.survey() == held
+
+    async def test_what_is_absent_may_be_set_aside(self) -> None:
+        async with self.make() as driver:
+            await driver.set_aside(VolumeId(new_id()))
+            assert (await driver.survey()).aside == ()
+
+    async def test_a_volume_set_aside_can_be_made_anew_and_set_aside_again(self) -> None:
+        async with self.make() as driver:
+            clone = Clone(volume=VolumeId(new_id()), size=1 << 30)
+            await driver.ensure_volume(clone, ignore)
+            await driver.set_aside(clone.volume)
+            disk = await driver.ensure_volume(clone, ignore)
+            assert disk.volume == clone.volume
+            held = await driver.survey()
+            assert (held.volumes, len(held.aside)) == ((clone.volume,), 1)
+            await driver.set_aside(clone.volume)
+            held = await driver.survey()
+            assert (held.volumes, len(held.aside)) == ((), 2)
+
     async def test_a_new_driver_finds_what_the_one_before_it_made(self) -> None:
         async with self.make() as driver:
             image = self.image()
@@ -225,5 +262,7 @@ class StorageSuite:
                 await driver.ensure_image(replace(self.image(), template=template), ignore)
             with pytest.raises(Refused):
                 await driver.ensure_no_image(template)
+            with pytest.raises(Refused):
+                await driver.set_aside(volume)
             held = await driver.survey()
             assert (held.volumes, held.templates) == ((), ())

@@ -8,24 +8,25 @@ from typing import Any
 from csnode import metrics
 from csnode.api.about import Rank
 from csnode.api.call import NOBODY, Asked, Call, Caller, Options
-from csnode.api.command import Answers, Declaration
-from csnode.api.parse import BY_SERVER, lowered
+from csnode.api.command import Answers, ApiCommand, Declaration
+from csnode.api.once import First, Once
+from csnode.api.parse import BY_SERVER, lowered, no_such
+from csnode.api.reach import may_see
 from csnode.api.refers import check_references
 from csnode.api.shelf import Listing, Shelves
 from csnode.api.view import Shown, encoded, for_rank
 from csnode.clock import now, wall
 from csnode.data.store import Store
 from csnode.data.view import View
-from csnode.faults import Broken, Conflict, Denied, Fault, Full, Invalid, Stale
+from csnode.faults import Broken, Conflict, Denied, Fault, Full, Invalid, Stale, Unavailable
 from csnode.log import logger
 from csnode.model.entity import Entity
-from csnode.model.event import UserEvent
 from csnode.model.identity import Account, AccountType, Standing, User
-from csnode.model.job import Job
-from csnode.types import AccountId
-from csnode.uuids import new_id
+from csnode.types import Struct
 from roles.api import envelope, session, sign
-from roles.api.envelope import Reply
+from roles.api.envelope import Away, Reply
+from roles.api.history import once_of, record
+from roles.api.views.job import GoneView
 
 TRIES = 5  # of a command whose rows moved on while it ran
 RANKS = {
@@ -33,8 +34,38 @@ RANKS = {
     AccountType.DOMAIN_ADMIN: Rank.DOMAIN_ADMIN,
     AccountType.ROOT_ADMIN: Rank.ROOT_ADMIN,
 }
+CANNOT_ASK = (
+    "The data service (role data) cannot be reached from this API server, and nothing can be "
+    "answered without it. Nothing was changed; please try again."
+)
+WHO_KNOWS = (
+    "The data service (role data) went away while this was being written: it may have been done "
+    "or not. Please look, or ask again under the same Idempotency-Key or customid: that is safe."
+)
 NOT_VERIFIED = "unable to verify user credentials and/or request signature"
 log = logger("api")
+
+
+class Patience:
+    """How often a command is run again because its commit was refused."""
+
+    def __init__(self) -> None:
+        self._stale, self._looked = TRIES, False
+
+    def is_worth(self, fault: Fault) -> bool:
+        """Whether to look again: rows may have moved on, or somebody took what was free."""
+        if isinstance(fault, Stale):
+            self._stale -= 1
+            return self._stale > 0
+        looked, self._looked = self._looked, True
+        return isinstance(fault, Conflict | Full) and not looked
+
+
+class Ordered(Struct):
+    """What the answer of an asynchronous command tells of its job."""
+
+    object_id: str
+    id: str
 
 
 class Door:
@@ -54,17 +85,21 @@ class Door:
         post: bool = True,
         cookies: Mapping[str, str] | None = None,
         caller: Caller | None = None,
+        key: str = "",
     ) -> Reply:
-        """Never raises. With a `caller` given nobody is asked for credentials."""
+        """Never raises. With a `caller` given nobody is asked for credentials.
+
+        `key` is the Idempotency-Key as it was sent; see csnode.api.once.
+        """
         began = now()
         params = {lowered(name): value for name, value in received.items()}
         name = received.get("command", "")
-        asked = Asked(command=name, params=params, post=post, cookies=cookies or {})
+        asked = Asked(command=name, params=params, post=post, cookies=cookies or {}, key=key)
         found = self.commands.get(name.lower())
         declared = found if found is not None and found.name == name else None
         rank = caller.rank if caller else None
         try:
-            await self.view.fresh()
+            await self._fresh()
             if caller is None:
                 caller = await self._caller(received, asked, declared)
             rank = caller.rank
@@ -145,36 +180,74 @@ class Door:
     # -- what he asks for --------------------------------------------------------------------
 
     async def _perform(self, asked: Asked, declared: Declaration | None, caller: Caller) -> Reply:
+        """Run the command, again if rows moved on meanwhile; once only if the request is named."""
         assert declared is not None  # _check saw to it
         request = declared.table.read(asked.params)
-        left, looked = TRIES, False
+        once = once_of(caller, asked, declared)
+        patience = Patience()
         while True:
-            call = Call(caller, asked, self.view, self.store.change(), self.shelves, self.options)
-            check_references(call, request)
-            result = await request.run(call)
+            change = self.store.change()
+            call = Call(caller, asked, self.view, change, self.shelves, self.options, once)
+            committing = False
             try:
-                await self._commit(call, declared, result)
-                break
-            except Stale:
-                left -= 1
-                if left <= 0:
+                if once is not None and (first := once.first(self.view)) is not None:
+                    body = self._repeated(call, declared, request, first)
+                    return self._reply(call, declared, body)
+                check_references(call, request)
+                result = await request.run(call)
+                committing = True
+                await self._commit(call, declared, result, once)
+                return self._reply(call, declared, self._body(call, declared, result))
+            except Fault as fault:
+                again = committing and patience.is_worth(fault)
+                if not again and once is None:
                     raise
-            except (Conflict, Full):  # look again: then the command knows what is taken
-                if looked:
+                await self._fresh()  # then the command knows what is taken, or that it was done
+                if not again and once is not None and once.first(self.view) is None:
                     raise
-                looked = True
+
+    async def _fresh(self) -> None:
+        try:
             await self.view.fresh()
-        reply = envelope.reply(asked.params, declared, self._body(call, declared, result))
+        except Unavailable as fault:
+            raise Away(CANNOT_ASK, detail=fault.message) from fault
+
+    async def _commit(
+        self, call: Call, declared: Declaration, result: Any, once: Once | None
+    ) -> None:
+        """Then wait until it shows in the view, unless the answer is but the id of a job."""
+        if call.change.items:
+            record(call, declared, result, once)
+            try:
+                await call.change.commit()
+                if not declared.is_async:
+                    await self.view.fresh()
+            except Unavailable as fault:
+                raise Away(WHO_KNOWS, detail=fault.message) from fault
+
+    def _reply(self, call: Call, declared: Declaration, body: bytes) -> Reply:
+        reply = envelope.reply(call.asked.params, declared, body)
         reply.headers.extend(call.headers)
         return reply
 
-    async def _commit(self, call: Call, declared: Declaration, result: Any) -> None:
-        """Then wait until it shows in the view, unless the answer is but the id of a job."""
-        if call.change.items:
-            self._record(call, declared, result)
-            await call.change.commit()
-            if not declared.is_async:
-                await self.view.fresh()
+    def _repeated(
+        self, call: Call, declared: Declaration, request: ApiCommand, first: First
+    ) -> bytes:
+        """The answer of the first such request; what it made is shown as it is now."""
+        if declared.answers in (Answers.JOB, Answers.CREATED):
+            return self._body(call, declared, Ordered(object_id=first.id, id=first.job))
+        if declared.answers is Answers.SUCCESS or declared.shows is None:
+            return envelope.success(declared.wrapper)
+        if (shown := request.again(call)) is not None:
+            return self._body(call, declared, shown)
+        row = self.view.maybe(declared.shows.of, first.id)
+        if row is not None and not may_see(call.caller, row, self.view):
+            raise no_such(declared.name, "id", first.id)
+        gone = encoded(GoneView(id=first.id))
+        body = self._encoded(call, declared, row.id) if row is not None else gone
+        if declared.answers is Answers.LIST:
+            return envelope.listing(declared.wrapper, declared.key, Listing(count=1, rows=[body]))
+        return envelope.entity(declared.wrapper, declared.key, body)
 
     def _body(self, call: Call, declared: Declaration, result: Any) -> bytes:
         wrapper, key = declared.wrapper, declared.key
@@ -200,36 +273,6 @@ class Door:
     def _encoded(self, call: Call, declared: Declaration, id: str) -> bytes:
         assert declared.shows is not None  # it shows what its run made
         return self.shelves.of(declared.shows).encoded(id, call.caller.rank)
-
-    def _record(self, call: Call, declared: Declaration, result: Any) -> None:
-        """One line in listEvents for a command that is worth one."""
-        if not declared.event:
-            return
-        job = result if isinstance(result, Job) else None
-        kind, id = "", ""
-        if job is not None:
-            kind, id = job.object_kind, job.object_id
-        elif isinstance(result, Entity):
-            kind, id = result.kind, result.id
-        owner = call.owner or self.view.maybe(Account, call.caller.account)
-        if owner is None:
-            return
-        what = f"{declared.name} of {kind} {id}" if id else declared.name
-        call.change.record(
-            UserEvent(
-                id=new_id(),
-                type=declared.event,
-                description=f"Scheduled async job for {what}" if job else f"Completed {what}",
-                account=AccountId(owner.id),
-                domain=owner.domain,
-                user=call.caller.user or None,
-                state="Scheduled" if job else "Completed",
-                job=_id(job) if job else None,
-                object_kind=kind,
-                object_id=id,
-                created=wall(),
-            )
-        )
 
     # -- what he is told ---------------------------------------------------------------------
 

@@ -10,12 +10,16 @@ import msgspec
 from csnode.api.about import Rank
 from csnode.api.command import Declaration
 from csnode.api.shelf import Listing
-from csnode.faults import Broken, Fault
+from csnode.faults import Broken, Fault, Unavailable
 from roles.api.xml import document
 
 JSON = "application/json; charset=UTF-8"
 XML = "text/xml; charset=UTF-8"
 HIDDEN = "Internal error executing command, please contact your system administrator"
+
+
+class Away(Unavailable):
+    """What the API itself needs is away: no inner cause, so everybody is told."""
 
 
 class Reply(NamedTuple):
@@ -62,7 +66,7 @@ def error(wrapper: str, fault: Fault) -> bytes:
 
 def told(fault: Fault, rank: Rank | None) -> Fault:
     """The fault as that caller is told it: others than root admins hear no inner causes."""
-    plain = fault.code not in (530, 533, 534)
+    plain = fault.code not in (530, 533, 534) or isinstance(fault, Away)
     if plain or (rank is Rank.ROOT_ADMIN and not isinstance(fault, Broken)):
         return fault
     return Fault(HIDDEN, code=fault.code, cs=fault.cs)

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from csnode import uuids
+from csnode.api.once import HEADER
 from csnode.context import acting
 from csnode.faults import Fault, Invalid
 from csnode.log import logger
@@ -71,6 +72,7 @@ class Http:
                     received,
                     post=request.method == "POST",
                     cookies=request.cookies if "Cookie" in request.headers else None,
+                    key=_key(request),
                 )
             except Fault as fault:
                 reply = envelope.refusal({"response": "json"}, "errorresponse", fault)
@@ -163,6 +165,12 @@ def _terse(record: logging.LogRecord) -> bool:
         record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
         record.msg = f"{record.msg}: {type(error).__name__}"
     return True
+
+
+def _key(request: web.Request) -> str:
+    """The Idempotency-Key; one that is there but empty is refused later, as any bad one."""
+    keys = request.headers.getall(HEADER, ())
+    return ", ".join(keys) or ('""' if keys else "")
 
 
 def _trace(traceparent: str) -> str:

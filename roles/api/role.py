@@ -11,12 +11,13 @@ from contextlib import AsyncExitStack
 
 from csnode.api.call import Caller
 from csnode.api.command import kinds_shown, load_commands
+from csnode.clock import wall
 from csnode.data.view import View
 from csnode.health import health_routes
 from csnode.model.event import UserEvent
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account, Domain, Session, User
-from csnode.model.job import Job
+from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
 from csnode.model.place import Cluster, Pod, Zone
@@ -30,11 +31,12 @@ from roles.api.config import ApiConfig
 from roles.api.door import Door
 from roles.api.envelope import Reply
 from roles.api.http import Routes, serving
+from roles.api.retention import sweep_events
 
 KINDS = (
     Zone, Pod, Cluster, Host, StoragePool, Offering, DiskOffering, NetworkOffering, OsType,
-    Template, Network, Nic, Volume, Vm, Job, UserEvent, User, Account, Domain, Session, Tally,
-    Range,
+    Template, Network, Nic, Volume, Vm, Job, Cancel, UserEvent, User, Account, Domain, Session,
+    Tally, Range,
 )  # fmt: skip
 
 
@@ -65,17 +67,26 @@ class ApiRole(Role[ApiConfig]):
         caller: Caller | None = None,
         post: bool = True,
         cookies: Mapping[str, str] | None = None,
+        key: str = "",
     ) -> Reply:
         """The door under HTTP: status, headers and body for parameters as received.
 
         With a `caller` the request needs no credentials; without, it is checked like any other.
+        `key` is its Idempotency-Key.
         """
-        return await self.door.answer(params, caller=caller, post=post, cookies=cookies)
+        return await self.door.answer(params, caller=caller, post=post, cookies=cookies, key=key)
 
     @every(seconds=60)
     async def forget_sessions(self) -> None:
         """Sessions end whether or not their owners come back."""
         await session.sweep(self.store, self.view)
+
+    @every(seconds=3600)
+    async def forget_events(self) -> None:
+        """What listEvents reaches back is bounded in days and in lines."""
+        config = self.config
+        days, most = config.event_keep_days, config.events_max
+        await sweep_events(self.store, self.view, days, most, wall())
 
     def troubles(self) -> Sequence[str]:
         if not hasattr(self, "view") or not self.view.opened:

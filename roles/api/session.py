@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from csnode.api.call import Asked
 from csnode.clock import wall
@@ -13,11 +13,13 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Denied, Fault
 from csnode.log import logger
+from csnode.model.entity import Entity
 from csnode.model.identity import Session
 from csnode.types import UserId
 from csnode.uuids import new_secret
 
 COOKIE = "JSESSIONID"
+AT_ONCE = 200  # rows that a sweep deletes in one commit
 RENEW_S = 60.0  # a session in use is prolonged this often, not with every request
 log = logger("api.session")
 
@@ -36,6 +38,13 @@ def begin(change: Change, user: UserId, seconds: float) -> tuple[str, str]:
     ends = wall() + seconds
     change.create(Session(id=digest(cookie), user=user, key=digest(key), ends=ends))
     return cookie, key
+
+
+def make_room(change: Change, view: View, user: UserId, most: int) -> None:
+    """End the user's sessions that would end first, if he has as many as one may have."""
+    held = sorted(view.by(Session, "user", user), key=lambda s: (s.ends, s.id))
+    for session in held[: max(0, len(held) - most + 1)]:
+        change.delete(Session, session.id)
 
 
 def cookie_headers(cookie: str, key: str) -> list[tuple[str, str]]:
@@ -83,11 +92,17 @@ async def use(store: Store, view: View, asked: Asked, seconds: float) -> Session
 
 async def sweep(store: Store, view: View) -> None:
     """Delete what has ended; any number of apis may do it at once."""
-    change = store.change()
-    for session in view.all(Session):
-        if session.ends <= wall():
-            change.delete(Session, session.id)
-    await change.commit()
+    ended = [session.id for session in view.all(Session) if session.ends <= wall()]
+    await delete_all(store, Session, ended)
+
+
+async def delete_all(store: Store, kind: type[Entity], ids: Sequence[str]) -> None:
+    """Some at a time: nobody else's commit is to wait long for ours."""
+    for start in range(0, len(ids), AT_ONCE):
+        change = store.change()
+        for id in ids[start : start + AT_ONCE]:
+            change.delete(kind, id)
+        await change.commit()
 
 
 def _update(store: Store, session: Session, ends: float) -> Change:

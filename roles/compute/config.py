@@ -18,6 +18,8 @@ class ComputeConfig(Section):
     hosts: Annotated[int, Meta(ge=1)] = 1  # how many this process plays; more than 1: driver sim
     address: str = "127.0.0.1"  # of the host, as others reach it
     stop_seconds: Annotated[float, Meta(ge=0, le=240)] = 60.0  # how long a guest may shut down
+    sweep_seconds: Annotated[float, Meta(ge=0)] = 15.0  # compared with the records; 0: never
+    ghost_seconds: Annotated[float, Meta(ge=0)] = 20.0  # until a machine nobody knows is removed
 
     def __post_init__(self) -> None:
         """A libvirtd is one host, and would show each of several every other's machines."""

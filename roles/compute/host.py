@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -15,6 +16,7 @@ from csnode.faults import Fault, NotFound, Unavailable
 from csnode.log import logger
 from csnode.model.machine import Domain, FoundDomain, HostFacts
 from csnode.model.vm import Vm
+from csnode.sweep import Strangers, at_work
 from csnode.types import HostId, Power, VmId
 
 T = TypeVar("T")
@@ -24,11 +26,14 @@ log = logger("compute")
 class HostCompute(Compute):
     """Asks the hypervisor for one thing at a time for each machine, and tells what came of it."""
 
-    def __init__(self, id: HostId, hypervisor: Hypervisor, store: Store) -> None:
+    def __init__(
+        self, id: HostId, hypervisor: Hypervisor, store: Store, ghost_seconds: float = 20.0
+    ) -> None:
         self.id = id
         self.suspect = False  # it did not answer the last time; a survey will tell
         self.trouble = ""  # why the last survey failed
         self._hypervisor, self._store = hypervisor, store
+        self._ghosts = Strangers("machines", f"host {id}", ghost_seconds)
         self._watching = hypervisor.watch()
         self._fences = Fences()
         self._locks: WeakValueDictionary[VmId, asyncio.Lock] = WeakValueDictionary()
@@ -42,7 +47,7 @@ class HostCompute(Compute):
 
     async def ensure_running(self, domain: Domain) -> Power:
         async def verb() -> Power:
-            power = await self._asked(self._hypervisor.ensure_running(domain))
+            power = await self._done("started", domain.vm, self._hypervisor.ensure_running(domain))
             await self._tell(domain.vm, power)
             return power
 
@@ -50,7 +55,7 @@ class HostCompute(Compute):
 
     async def ensure_off(self, vm: VmId, forced: bool) -> Power:
         async def verb() -> Power:
-            power = await self._asked(self._hypervisor.ensure_off(vm, forced))
+            power = await self._done("ended", vm, self._hypervisor.ensure_off(vm, forced))
             await self._tell_if_ours(vm, power)
             return power
 
@@ -58,14 +63,13 @@ class HostCompute(Compute):
 
     async def ensure_absent(self, vm: VmId) -> None:
         async def verb() -> None:
-            await self._asked(self._hypervisor.ensure_absent(vm))
-            await self._tell_if_ours(vm, Power.ABSENT)
+            await self._remove(vm)
 
         await self._ordered(vm, verb)
 
     async def reboot(self, vm: VmId, forced: bool) -> Power:
         async def verb() -> Power:
-            power = await self._asked(self._hypervisor.reboot(vm, forced))
+            power = await self._done("rebooted", vm, self._hypervisor.reboot(vm, forced))
             await self._tell_if_ours(vm, power)
             return power
 
@@ -89,20 +93,41 @@ class HostCompute(Compute):
             if vm in self._locks or sighting.power is not self._told.get(vm, Power.ABSENT):
                 self._begin(self._look_quietly(vm))
 
-    async def compare(self, rows: Sequence[Vm]) -> None:
-        """Correct the rows of this host whose machines have another power than they say."""
+    async def look(self) -> dict[VmId, Power] | None:
+        """Every machine here; None, and noted as this host's trouble, if it cannot be surveyed."""
         try:
             seen = await self.survey()
         except Fault as fault:
             if not self.trouble:
                 log.warning("cannot survey the host", host=self.id, why=fault.message)
             self.suspect, self.trouble = True, fault.message
-            return
+            return None
         self.suspect, self.trouble = False, ""
+        return seen
+
+    async def compare(self, seen: Mapping[VmId, Power], rows: Sequence[Vm]) -> None:
+        """Correct the rows of this host whose machines have another power than they say."""
         for row in rows:
             vm = VmId(row.id)
             if vm not in self._locks and row.power is not seen.get(vm, Power.ABSENT):
                 await self._look_quietly(vm)
+
+    async def expel(self, seen: Mapping[VmId, Power], rows: Sequence[Vm]) -> None:
+        """Remove machines that have been nobody's for a while; `rows` are those of this host.
+
+        Such a ghost may write to a disk, or answer at an address, that is another's by now.
+        """
+        ghosts = set(seen) - {VmId(row.id) for row in rows}
+        for vm in self._ghosts.ripe(ghosts, len(seen)):
+            try:
+                await self._ordered(VmId(vm), partial(self._expel, VmId(vm)))
+            except Fault as fault:
+                log.warning("ghost not removed", vm=vm, host=self.id, why=fault.message)
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """What keeps this host from being as its records say."""
+        return [trouble for trouble in (self.trouble, self._ghosts.trouble) if trouble]
 
     async def finish(self) -> None:
         """Wait for everything that is under way."""
@@ -125,6 +150,24 @@ class HostCompute(Compute):
                 return await verb()
 
         return await asyncio.shield(self._begin(alone()))
+
+    async def _expel(self, vm: VmId) -> None:
+        """Alone on the machine: whoever wants it here wrote that into its row before he called."""
+        try:
+            row = await self._store.get(Vm, vm)
+        except NotFound:
+            why = "there is no such machine"
+        else:
+            if row.host == self.id:
+                return
+            why = f"it belongs on {row.host}" if row.host else "it should run nowhere"
+        if not await at_work(self._store, vm):
+            log.warning("removing a ghost", vm=vm, host=self.id, why=why)
+            await self._remove(vm)
+
+    async def _remove(self, vm: VmId) -> None:
+        await self._done("removed", vm, self._hypervisor.ensure_absent(vm))
+        await self._tell_if_ours(vm, Power.ABSENT)
 
     async def _look(self, vm: VmId) -> None:
         async with self._lock(vm):
@@ -179,6 +222,16 @@ class HostCompute(Compute):
             self._told.pop(vm, None)
         else:
             self._told[vm] = power
+
+    async def _done(self, what: str, vm: VmId, asking: Awaitable[T]) -> T:
+        """Await an act of the hypervisor's, and log how it went; the trace says for whom."""
+        try:
+            answer = await self._asked(asking)
+        except Fault as fault:
+            log.info(f"domain not {what}", vm=vm, host=self.id, why=fault.message)
+            raise
+        log.info(f"domain {what}", vm=vm, host=self.id)
+        return answer
 
     async def _asked(self, asking: Awaitable[T]) -> T:
         """Await the hypervisor, and note if it does not answer at all."""

@@ -6,7 +6,7 @@ Serves Compute at each of its hosts. Writes the fact vm.power. Owns the hosts' d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from csnode.drivers.hypervisor import Hypervisor
 from csnode.model.vm import Vm
 from csnode.plugins import driver_type
 from csnode.role import Opened, Role, every
-from csnode.types import HostId
+from csnode.types import HostId, Power, VmId
 from roles.compute.config import ComputeConfig
 from roles.compute.host import HostCompute
 
@@ -46,36 +46,49 @@ class ComputeRole(Role[ComputeConfig]):
                 folder=str(Path(self.node.state) / "compute" / name),
             )
 
-    @every(seconds=15)
-    async def report(self) -> None:
-        """A machine may have changed without our being told."""
-        await self._compare(self.hosts)
+    def loops(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+        sweep_s = self.config.sweep_seconds
+        return [*super().loops(), *([(sweep_s, self.sweep)] if sweep_s else [])]
+
+    async def sweep(self) -> None:
+        """A machine may have changed without our being told, or be here and nobody's."""
+        for host, seen, rows in await self._looked(self.hosts):
+            await host.compare(seen, rows)
+            await host.expel(seen, rows)
 
     @every(seconds=2)
     async def recover(self) -> None:
         """A hypervisor that answers again has news."""
-        await self._compare([host for host in self.hosts if host.suspect])
+        for host, seen, rows in await self._looked([h for h in self.hosts if h.suspect]):
+            await host.compare(seen, rows)
 
     async def drain(self) -> None:
         await asyncio.gather(*(host.finish() for host in self.hosts))
 
     def troubles(self) -> Sequence[str]:
-        return [host.trouble for host in self.hosts if host.trouble]
+        return [trouble for host in self.hosts for trouble in host.troubles]
 
-    async def _compare(self, hosts: Sequence[HostCompute]) -> None:
-        for start in range(0, len(hosts), HOSTS_AT_ONCE):
-            some = {host.id: host for host in hosts[start : start + HOSTS_AT_ONCE]}
-            rows: dict[HostId, list[Vm]] = {id: [] for id in some}
-            for row in await self.store.find(Vm, host=tuple(some)):
+    async def _looked(
+        self, hosts: Sequence[HostCompute]
+    ) -> list[tuple[HostCompute, dict[VmId, Power], list[Vm]]]:
+        """Each host that answers, the machines found there, and the rows that say they are there.
+
+        The hosts are asked first: a machine's row says where it belongs before it is there.
+        """
+        seen = [(host, found) for host in hosts if (found := await host.look()) is not None]
+        rows: dict[HostId, list[Vm]] = {host.id: [] for host, _ in seen}
+        ids = tuple(rows)
+        for start in range(0, len(ids), HOSTS_AT_ONCE):
+            some = ids[start : start + HOSTS_AT_ONCE]
+            for row in await self.store.find(Vm, host=some):
                 if row.host is not None:
                     rows[row.host].append(row)
-            for id, host in some.items():
-                await host.compare(rows[id])
+        return [(host, found, rows[host.id]) for host, found in seen]
 
     @asynccontextmanager
     async def _played(self, kind: type[Hypervisor], seat: Seat) -> AsyncGenerator[HostCompute]:
         async with kind(self.config.options_for(kind), seat) as hypervisor:
-            host = HostCompute(HostId(seat.id), hypervisor, self.store)
+            host = HostCompute(HostId(seat.id), hypervisor, self.store, self.config.ghost_seconds)
             following = asyncio.create_task(host.follow())
             self.bus.serve(host, at=(host.id,))
             try:

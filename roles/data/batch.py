@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from csnode.bus.event import Changed, Entry
+from csnode.context import Context
 from csnode.contracts.data import Commit, Committed
 from roles.data.change import apply
 from roles.data.draft import Draft
@@ -34,10 +35,10 @@ class Batch:
         self._tokens: dict[str, Committed] = {}
         self._trims: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
 
-    def add(self, commit: Commit, stored_answer: bytes) -> Committed:
+    def add(self, commit: Commit, context: Context, stored_answer: bytes) -> Committed:
         """The commit's answer, true once the batch is on disk; or its Fault.
 
-        `stored_answer` is what an earlier batch answered to its token.
+        `context` is its caller's; `stored_answer` is what an earlier batch answered to its token.
         """
         if stored_answer:
             return _answer.decode(stored_answer)
@@ -48,19 +49,21 @@ class Batch:
             apply(draft, item)
         for (kind, id), row in draft.rows.items():
             if row.text or self.layer.find(kind, id).text:  # not: made and removed again
-                self._enter(kind, id, row)
+                self._enter(kind, id, row, context)
         self.layer.absorb(draft)
         answer = Committed(number=self.number, got=tuple(draft.got))
         if commit.token:
             self._tokens[commit.token] = answer
         return answer
 
-    def _enter(self, kind: Kind, id: str, row: Row) -> None:
+    def _enter(self, kind: Kind, id: str, row: Row, context: Context) -> None:
         self.number = number = self.number + 1
         name = kind.name
         self.heads[name] = number
-        self._entries[name].append(Entry(number=number, id=id, revision=row.revision, row=row.text))
-        self._feed.append((number, name, id, row.revision, row.text.decode(), self._now))
+        revision, text = row.revision, row.text
+        self._entries[name].append(Entry(number=number, id=id, revision=revision, row=text))
+        trace, by = context.trace, context.caller
+        self._feed.append((number, name, id, revision, self._now, trace, by, text.decode()))
 
     def trim(self, upto: int, tokens_before: float, limit: int) -> None:
         """Forget the feed up to that number, and some tokens older than that."""

@@ -105,8 +105,9 @@ class Stored:
         self.heads = {
             kind.decode(): number for kind, number in read("SELECT kind, number FROM head")
         }
-        self.last = max(self.heads.values(), default=0)
         oldest = read("SELECT min(number) FROM feed")[0][0]
+        newest = read("SELECT max(number) FROM feed")[0][0]
+        self.last = max((newest or 0, *self.heads.values()))  # the same, unless somebody meddled
         self.floor = self.last if oldest is None else oldest - 1  # the feed begins past it
 
     def kind(self, name: str) -> Kind:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import MetaData, Table, Text, bindparam, func, literal_column, or_, select
+from sqlalchemy import MetaData, bindparam, or_, select
 
 from csnode.bus.event import Entry
 from csnode.contracts.data import Feed
 from csnode.contracts.data import Row as Found
 from csnode.faults import Gone, Invalid, NotFound
+from roles.data.gathered import COLUMN, ROW, gathered
 from roles.data.kind import Kind
 from roles.data.layer import Stored
 from roles.data.schema import compiled, plain
 from roles.data.sqlite import Database
 
 ANY_MAX = 10_000
-# Columns and rows are gathered into one text (see sqlite.py), parted by control characters:
-# JSON has none of them, and neither has an id.
-COLUMN, ROW = b"\x1f", b"\x1e"
 
 
 class Reader:
@@ -100,7 +98,7 @@ class Reader:
             tests = [column_of.in_([bindparam(b) for b in binds])] if count > 1 else []
             tests = tests or [column_of == bindparam(b) for b in binds]
             query = query.where(or_(*tests, *([column_of.is_(None)] if null else [])))
-        return compiled(_gathered(query, table, "id"), (*names, "limit"))
+        return compiled(gathered(query.order_by(table.c.id)), (*names, "limit"))
 
     def _make_feed_sql(self, count: int) -> str:
         feed = self._tables.tables["feed"]
@@ -110,7 +108,7 @@ class Reader:
             .where(feed.c.number > bindparam("after"))
             .where(feed.c.kind.in_([bindparam(b) for b in binds]))
         )
-        return compiled(_gathered(query, feed, "number"), ("after", *binds, "limit"))
+        return compiled(gathered(query.order_by(feed.c.number)), ("after", *binds, "limit"))
 
 
 def _wanted(kind: Kind, column: str, value: Any) -> tuple[list[Any], bool]:
@@ -126,16 +124,3 @@ def _wanted(kind: Kind, column: str, value: Any) -> tuple[list[Any], bool]:
         if not isinstance(one, str | int | float | None):
             raise Invalid(f"{kind.name}.{column} cannot be {type(one).__name__}")
     return [v for v in values if v is not None], None in values
-
-
-def _gathered(query: Any, table: Table, order: str) -> Any:
-    """The page as one text."""
-    page = query.order_by(table.c[order]).limit(bindparam("limit")).offset(literal_column("0"))
-    rows = page.subquery()
-    first, *others = rows.c
-    text: Any = first
-    between = literal_column("char(31)", Text)
-    end: Any = literal_column("char(30)", Text)
-    for column in others:
-        text = text.op("||")(between).op("||")(column)
-    return select(func.aggregate_strings(text, end))

@@ -12,13 +12,15 @@ from typing import Any
 
 from csnode.bus.event import Heads
 from csnode.clock import wall
-from csnode.contracts.data import Commit, Committed, Data, Feed, Row
+from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row
 from csnode.faults import Fault
 from csnode.log import logger
 from csnode.plugins import entity_kinds
 from csnode.role import Opened, Role, every
 from roles.data import sqlite
+from roles.data.books import Checker
 from roles.data.config import DataConfig
+from roles.data.history import History
 from roles.data.kind import Kind
 from roles.data.layer import Stored
 from roles.data.migrate import migrate
@@ -52,6 +54,8 @@ class DataRole(Role[DataConfig], Data):
                 self.bus.publish,
                 self.config.batch_max,
             )
+            self.past = History(database, tables)
+            self.checker = Checker(database, self.stored, self.writer, kinds)
             self.bus.serve(self)
             try:
                 yield
@@ -79,8 +83,17 @@ class DataRole(Role[DataConfig], Data):
     async def head(self, kinds: tuple[str, ...]) -> int:
         return self.stored.head(kinds)
 
+    async def heads(self, kinds: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(self.stored.head((kind,)) for kind in kinds)
+
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
         return await self.reader.feed(after, kinds, limit)
+
+    async def history(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
+        return await self.past.read(id, trace, limit)
+
+    async def check(self) -> tuple[str, ...]:
+        return await self.checker.findings()
 
     @every(seconds=1.0)
     async def show_heads(self) -> None:

@@ -49,8 +49,10 @@ def metadata(kinds: Mapping[str, type[Entity]]) -> MetaData:
         Column("kind", Text, nullable=False),
         Column("id", Text, nullable=False),
         Column("revision", BigInteger, nullable=False),
-        Column("row", Text, nullable=False),  # empty: deleted
         Column("at", Float, nullable=False),  # seconds since 1970
+        Column("trace", Text, nullable=False),  # of the request behind it
+        Column("by", Text, nullable=False),  # who committed: "orchestrator@node"
+        Column("row", Text, nullable=False),  # empty: deleted; last, for it may be long
     )
     Table(
         "head",  # the last number of each kind; it outlives the entry, which is trimmed some day
@@ -155,7 +157,7 @@ class HistoryStatements:
         heads = heads.on_conflict_do_update(
             index_elements=["kind"], set_={"number": heads.excluded.number}
         )
-        self.feed = compiled(feed.insert(), ("number", "kind", "id", "revision", "row", "at"))
+        self.feed = compiled(feed.insert(), tuple(feed.columns.keys()))
         self.head = compiled(heads, ("kind", "number"))
         self.token = compiled(token.insert(), ("token", "answer", "at"))
         self.answer = compiled(

@@ -14,8 +14,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -23,10 +23,13 @@ import aiosqlite
 from sqlalchemy import Engine, StaticPool, create_engine
 
 from csnode.faults import Broken, Fault, Invalid, Refused, Unavailable
+from csnode.testing import disk as simdisk
 
 T = TypeVar("T")
 Work = Iterable[tuple[str, Sequence[tuple[Any, ...]]]]
+Ask = Callable[[str, Sequence[Any]], bytes]
 MEMORY = ":memory:"
+SIM = "sim:"  # the disk of a virtual world: "sim:NAME"
 WRITER = (
     "PRAGMA busy_timeout=1000",
     "PRAGMA journal_mode=WAL",
@@ -78,8 +81,10 @@ class Database:
         path: str,
         writer: sqlite3.Connection,
         threads: tuple[_Threaded, _Threaded] | None = None,
+        disk: simdisk.Opened | None = None,
     ) -> None:
         self.path = path
+        self._disk = disk
         self.committing = False  # the writer's connection is busy in its thread
         self._writer = writer
         self._threads = threads
@@ -106,17 +111,39 @@ class Database:
         except sqlite3.Error as error:
             raise _trouble(self.path, error) from error
 
+    async def reading(self, work: Callable[[Ask], T]) -> T:
+        """Several such queries over one state of the database, whoever commits meanwhile.
+
+        `work` runs where they do; it asks with SQL and values, and gets what `text` answers.
+        """
+
+        def read(connection: sqlite3.Connection) -> T:
+            def ask(sql: str, values: Sequence[Any]) -> bytes:
+                row = connection.execute(sql, values).fetchone()
+                return row[0] if row and row[0] is not None else b""
+
+            connection.execute("BEGIN")
+            try:
+                return work(ask)
+            finally:
+                connection.execute("COMMIT")
+
+        try:
+            return await self._threads[1].run(read) if self._threads else read(self._writer)
+        except sqlite3.Error as error:
+            raise _trouble(self.path, error) from error
+
     async def transact(self, work: Work) -> None:
         """All of it, on disk when this returns; or none of it, and a Fault."""
         self.committing = True
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for sql, rows in work:
-                self._writer.executemany(sql, rows)
-            if self._threads:
+            if self._disk:
+                await self._disk.write(lambda: self._write_all(work))
+            elif self._threads:
+                self._state(work)
                 await self._threads[0].run(sqlite3.Connection.commit)
             else:
-                self._writer.commit()
+                self._write_all(work)
         except Exception as error:
             with suppress(sqlite3.Error):
                 self._writer.rollback()
@@ -125,6 +152,15 @@ class Database:
                 raise _trouble(self.path, error) from error
             raise
         self.committing = False
+
+    def _state(self, work: Work) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        for sql, rows in work:
+            self._writer.executemany(sql, rows)
+
+    def _write_all(self, work: Work) -> None:
+        self._state(work)
+        self._writer.commit()
 
     def engine(self) -> Engine:
         """SQLAlchemy over the writer's connection, for migrations."""
@@ -143,6 +179,10 @@ class Database:
 @asynccontextmanager
 async def opened(path: str, inline: bool) -> AsyncGenerator[Database]:
     """The database, made if need be. Raises Invalid or Refused, in one line that says why."""
+    if path.startswith(SIM):
+        with _on_sim_disk(path) as database:
+            yield database
+        return
     if path == MEMORY:
         if not inline:
             raise Invalid("[data] path = ':memory:' needs inline = true")
@@ -160,6 +200,21 @@ async def opened(path: str, inline: bool) -> AsyncGenerator[Database]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+@contextmanager
+def _on_sim_disk(path: str) -> Generator[Database]:
+    """A database in memory that outlives its process, as far as it was synced."""
+    disk = simdisk.disk_of(path.removeprefix(SIM))
+    opened = disk.open()
+    if disk.connection is None:
+        disk.connection = _connect(MEMORY, WRITER)
+        if disk.image is not None:
+            disk.connection.deserialize(disk.image)
+    try:
+        yield Database(path, disk.connection, disk=opened)
+    finally:
+        opened.close()
 
 
 def _lock(path: Path) -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import NamedTuple
 
 from csnode import metrics
 from csnode.bus.event import Changed
 from csnode.clock import wall
+from csnode.context import Context, current
 from csnode.contracts.data import Commit, Committed
 from csnode.faults import Broken, Fault, Unavailable
 from csnode.log import logger
@@ -34,10 +36,11 @@ class Trim(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A commit, and who waits for it."""
+    """A commit, who waits for it, and in whose name."""
 
     wanted: Commit | Trim
     answer: asyncio.Future[Committed]
+    context: Context
 
 
 class Writer:
@@ -54,15 +57,17 @@ class Writer:
         self.trouble = ""  # why the last batch failed, if it did
         self._database, self._stored, self._sql = database, stored, sql
         self._news, self._batch_max = news, batch_max
+        self._own = copy_context()
         self._queue: deque[Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
 
     def put(self, wanted: Commit | Trim) -> asyncio.Future[Committed]:
         """The answer will be there once the commit is on disk."""
-        answer = asyncio.get_running_loop().create_future()
-        self._queue.append(Waiting(wanted, answer))
-        if self._work is None:
-            self._work = asyncio.ensure_future(self._empty_queue())
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        self._queue.append(Waiting(wanted, answer, current()))
+        if self._work is None:  # in our own context: its news are of many callers
+            self._work = loop.create_task(self._empty_queue(), context=self._own.copy())
         return answer
 
     async def trim(self, keep: int, tokens_before: float) -> None:
@@ -90,7 +95,7 @@ class Writer:
         waiting = [w for w in waiting if not w.answer.done()]  # the others gave up
         try:
             batch = Batch(self._stored, self._sql, wall())
-            answers = [self._one(batch, w.wanted) for w in waiting]
+            answers = [self._one(batch, w) for w in waiting]
             if not batch.empty:
                 await self._database.transact(batch.work())
         except Unavailable as fault:
@@ -100,13 +105,14 @@ class Writer:
         else:
             self._succeeded(waiting, answers, batch.done())
 
-    def _one(self, batch: Batch, wanted: Commit | Trim) -> Committed | Fault:
+    def _one(self, batch: Batch, waiting: Waiting) -> Committed | Fault:
+        wanted = waiting.wanted
         try:
             if isinstance(wanted, Trim):
                 batch.trim(wanted.upto, wanted.tokens_before, TRIM)
                 return Committed(number=batch.number)
             known = wanted.token and self._database.rows(self._sql.answer, (wanted.token,))
-            return batch.add(wanted, known[0][0] if known else b"")
+            return batch.add(wanted, waiting.context, known[0][0] if known else b"")
         except Unavailable:
             raise
         except Fault as fault:
@@ -121,7 +127,7 @@ class Writer:
         self.trouble = ""
         metrics.COMMIT_BATCH.observe(len(waiting))
         done = 0
-        for (_, answer), what in zip(waiting, answers, strict=True):
+        for (_, answer, _), what in zip(waiting, answers, strict=True):
             if isinstance(what, Fault):
                 metrics.COMMITS.labels(type(what).__name__).inc()
                 if not answer.done():
@@ -143,7 +149,7 @@ class Writer:
         except Fault as worse:
             self.trouble = worse.message
         metrics.COMMITS.labels(type(fault).__name__).inc(len(waiting))
-        for _, answer in waiting:
+        for _, answer, _ in waiting:
             if not answer.done():
                 answer.set_exception(type(fault)(fault.message, detail=fault.detail))
 

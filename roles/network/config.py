@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from csnode.config import NodeConfig, Section
 from csnode.drivers.driver import Seat
@@ -15,6 +17,8 @@ class NetworkConfig(Section):
     driver: str = "linux"
     options: dict[str, Any] = {}  # the driver's own; [network.options]
     hosts: int = 1  # sim: this instance plays that many hosts
+    sweep_seconds: Annotated[float, Meta(ge=0)] = 30.0  # compared with the records; 0: never
+    ghost_seconds: Annotated[float, Meta(ge=0)] = 20.0  # until what nobody knows is removed
 
 
 def seats(config: NetworkConfig, node: NodeConfig) -> list[Seat]:

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from csnode.context import Fences
 from csnode.contracts.networking import Networking
 from csnode.drivers.network import NetworkDriver
@@ -25,56 +27,62 @@ class HostNetwork(Networking):
     """Serves the contract with one driver."""
 
     def __init__(self, driver: NetworkDriver) -> None:
-        self._driver = driver
-        self._locks: dict[NetworkId, tuple[asyncio.Lock, int]] = {}
+        self.driver = driver
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._fences = Fences()
 
     async def ensure_router(self, network: GuestNetwork) -> None:
-        async with self._alone(network.network):
+        async with self.alone(network.network):
             self._fences.note(network.network)
-            await self._driver.ensure_router(network)
+            await self.driver.ensure_router(network)
 
     async def ensure_no_router(self, network: NetworkId) -> None:
-        async with self._alone(network):
+        async with self.alone(network):
             self._fences.check(network)
-            await self._driver.ensure_no_router(network)
+            await self.driver.ensure_no_router(network)
 
     async def ensure_nic(self, nic: GuestNic) -> None:
-        async with self._alone(nic.network):
+        async with self.alone(nic.network):
             self._fences.check(nic.nic)
-            await self._driver.ensure_nic(nic)
+            await self.driver.ensure_nic(nic)
 
     async def ensure_no_nic(self, network: NetworkId, nic: NicId) -> None:
-        async with self._alone(network):
+        async with self.alone(network):
             self._fences.check(nic)
-            await self._driver.ensure_no_nic(network, nic)
+            await self.driver.ensure_no_nic(network, nic)
 
     async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
-        async with self._alone(network.network):
+        async with self.alone(network.network):
             self._fences.check(nic.nic)
-            return await self._driver.ensure_plug(network, nic)
+            return await self.driver.ensure_plug(network, nic)
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
-        return await self._driver.survey()
+        return await self.driver.survey()
 
     async def inspect(self) -> tuple[FoundNetwork, ...]:
-        return await self._driver.inspect()
+        return await self.driver.inspect()
 
-    async def repair(self) -> None:
-        """Tell the driver again of every router that it was told of and that does not work."""
-        driver = self._driver
-        if not isinstance(driver, Remembers) or not driver.told():
-            return
-        working = await driver.survey()
-        for network in [n for n in driver.told() if n not in working]:
-            async with self._alone(network):
-                told = driver.told().get(network)  # it may have been taken back meanwhile
-                if told is not None:
-                    await self._mend(told)
+    async def repair(self) -> tuple[FoundNetwork, ...]:
+        """Tell the driver again of every router that it was told of and that does not work.
 
-    async def _mend(self, network: GuestNetwork) -> None:
+        It needs no rows: routers are mended while the rest of the cloud is down. Answers what is
+        on the host now.
+        """
+        found = await self.driver.inspect()
+        return tuple([await self._mended(f) if f.told and f.trouble else f for f in found])
+
+    async def _mended(self, found: FoundNetwork) -> FoundNetwork:
+        async with self.alone(found.network):
+            if not isinstance(self.driver, Remembers):
+                return found
+            told = self.driver.told().get(found.network)  # it may have been taken back meanwhile
+            if told is not None and await self._mend(told):
+                return replace(found, told=told, trouble="")
+        return found
+
+    async def _mend(self, network: GuestNetwork) -> bool:
         try:
-            await self._driver.ensure_router(network)
+            await self.driver.ensure_router(network)
         except Fault as fault:
             log.warning(
                 "router not mended",
@@ -82,20 +90,25 @@ class HostNetwork(Networking):
                 fault=fault.message,
                 detail=fault.detail,
             )
-        else:
-            log.info("router mended", network=network.network)
+            return False
+        log.info("router mended", network=network.network)
+        return True
 
     @asynccontextmanager
-    async def _alone(self, network: NetworkId) -> AsyncGenerator[None]:
-        """Hold the network's lock; it exists only while somebody holds or awaits it."""
-        lock, users = self._locks.get(network) or (asyncio.Lock(), 0)
-        self._locks[network] = lock, users + 1
+    async def alone(self, network: NetworkId) -> AsyncGenerator[None]:
+        """Hold the network's lock; it exists only while somebody holds or awaits it.
+
+        It is named by eight digits of the id: more a host may not know of a network.
+        """
+        short = network[:8]
+        lock, users = self._locks.get(short) or (asyncio.Lock(), 0)
+        self._locks[short] = lock, users + 1
         try:
             async with lock:
                 yield
         finally:
-            lock, users = self._locks[network]
+            lock, users = self._locks[short]
             if users > 1:
-                self._locks[network] = lock, users - 1
+                self._locks[short] = lock, users - 1
             else:
-                del self._locks[network]
+                del self._locks[short]

@@ -5,6 +5,7 @@ Serves Networking. Writes no facts. Owns the host's guest bridges, routers and t
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from csnode.bus.bus import Bus
@@ -12,9 +13,10 @@ from csnode.config import NodeConfig
 from csnode.data.store import Store
 from csnode.drivers.network import NetworkDriver
 from csnode.plugins import driver_type
-from csnode.role import Opened, Role, every
+from csnode.role import Opened, Role
 from roles.network.config import NetworkConfig, seats
 from roles.network.host import HostNetwork
+from roles.network.sweep import HostSweep, sweep
 
 
 class NetworkRole(Role[NetworkConfig]):
@@ -24,7 +26,7 @@ class NetworkRole(Role[NetworkConfig]):
 
     def __init__(self, config: NetworkConfig, node: NodeConfig, bus: Bus, store: Store) -> None:
         super().__init__(config, node, bus, store)
-        self._hosts: list[HostNetwork] = []
+        self._sweeps: list[HostSweep] = []
 
     async def opened(self) -> Opened:
         kind: type[NetworkDriver] = driver_type(NetworkDriver, self.config.driver)
@@ -34,12 +36,17 @@ class NetworkRole(Role[NetworkConfig]):
                 host = HostNetwork(driver)
                 self.bus.serve(host, at=(seat.id,))
                 stack.callback(self.bus.retire, host)
-                self._hosts.append(host)
+                self._sweeps.append(HostSweep(host, self.store, self.config.ghost_seconds))
             yield
-            self._hosts.clear()
+            self._sweeps.clear()
 
-    @every(seconds=30)
-    async def repair(self) -> None:
-        """A router may break without telling anyone, so look now and then."""
-        for host in tuple(self._hosts):
-            await host.repair()
+    def loops(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+        sweep_s = self.config.sweep_seconds
+        return [*super().loops(), *([(sweep_s, self.sweep)] if sweep_s else [])]
+
+    async def sweep(self) -> None:
+        """A router may break without telling anyone, or outlive its network's row."""
+        await sweep(tuple(self._sweeps), self.store)
+
+    def troubles(self) -> Sequence[str]:
+        return [trouble for each in self._sweeps for trouble in each.troubles]

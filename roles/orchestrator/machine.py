@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from csnode import uuids
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
-from csnode.faults import Conflict, Full, Gone, NotFound, Stale
+from csnode.faults import Conflict, Full, NotFound, Stale
 from csnode.model.host import Host, StoragePool
-from csnode.model.machine import Clone, Disk, Domain, GuestNic, Plug
+from csnode.model.machine import Clone, Disk, GuestNic, Plug
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
 from csnode.model.orders import VmOrder
 from csnode.model.place import Cluster, Zone
 from csnode.model.stock import Tally
+from csnode.model.telling import guest_network, guest_nic, image_of
 from csnode.model.template import Template
-from csnode.model.vm import Vm
+from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
 from csnode.saga.saga import Saga
-from csnode.types import HostId, NicId, PoolId, VmId, VolumeId
-from roles.orchestrator.networks import ensure_network, guest_network, image_of
+from csnode.types import HostId, NicId, PoolId, VolumeId
+from roles.orchestrator.networks import ensure_network, is_there
 from roles.orchestrator.placement import Need, limits, place
 
 PLACE_TRIES = 8
@@ -49,10 +49,19 @@ class MachineSaga(Saga[VmOrderT]):
         await self.view.fresh()
         return sorted(self.view.by(Nic, "vm", self.order.vm), key=lambda n: n.index)
 
+    def wants_again(self, vm: Vm, asked: Want, then: Want) -> None:
+        """Its owner's want, now that the order failed; unless somebody wants else since."""
+        if vm.want is asked:
+            self.change.update(Vm, vm.id, revision=vm.revision, want=then)
+
     # -- the host --------------------------------------------------------------------------
 
     async def reserve(self) -> HostId:
-        """Choose a host and take its capacity, in one commit; the same host if asked again."""
+        """Choose a host and take its capacity, in one commit; the same host if asked again.
+
+        The commit says too that a domain may be there from now on. A host where one may be from
+        before must say first that there is none: a machine never runs twice.
+        """
         full: frozenset[str] = frozenset()
         volumes = await self.volumes()
         offering = None
@@ -60,6 +69,7 @@ class MachineSaga(Saga[VmOrderT]):
             vm = await self.vm()
             if vm.host is not None:
                 return vm.host
+            await self._clear(vm.maybe_on)
             offering = offering or await self.store.get(Offering, vm.offering)
             chosen = self._choose(vm, volumes, offering, full)
             try:
@@ -103,9 +113,9 @@ class MachineSaga(Saga[VmOrderT]):
         row = self.view.get(Host, host)
         limit = limits(row, self.view.maybe(Cluster, row.cluster))
         change = self.store.change()
-        change.update(Vm, vm.id, revision=vm.revision, host=host)
+        change.update(Vm, vm.id, revision=vm.revision, host=host, maybe_on=(host,))
         change.count(host, {"cpu": vm.cpus, "memory": vm.memory_mib, "vm": 1}, limit)
-        await change.commit()
+        await self.commit(change)
 
     async def release(self, **columns: Any) -> None:
         """Give the host's capacity back, if any is held; other columns of the machine with it.
@@ -123,19 +133,17 @@ class MachineSaga(Saga[VmOrderT]):
         if columns:
             self.change.update(Vm, vm.id, **columns)
 
-    async def host_of(self, vm: Vm) -> HostId | None:
-        """The host that holds the machine, or held it last; None if it never had one.
+    async def unreserve(self) -> None:
+        """Undo `reserve`. Either the host was never told to run the machine, or the undo of that
+        had its word that it does not: no domain is there."""
+        vm = await self.vm()
+        if vm.host is not None:
+            await self.release(maybe_on=())
 
-        Raises Gone if that host was removed from the cloud: whatever it held went with it.
-        """
+    async def host_of(self, vm: Vm) -> HostId | None:
+        """The host that holds the machine, or held it last; None if there is none any more."""
         host = vm.host or vm.last_host
-        if host is None:
-            return None
-        try:
-            await self.store.get(Host, host)
-        except NotFound as gone:
-            raise Gone(f"host {host} is no longer part of the cloud") from gone
-        return host
+        return host if host is not None and await is_there(self, Host, host) else None
 
     # -- disks -----------------------------------------------------------------------------
 
@@ -156,7 +164,9 @@ class MachineSaga(Saga[VmOrderT]):
         for volume in await self.volumes():
             pool = volume.pool or self.pool_for(host)
             if volume.pool is None:
-                await self.store.observe(Volume, volume.id, pool=pool)
+                change = self.store.change()
+                change.update(Volume, volume.id, revision=volume.revision, pool=pool)
+                await self.commit(change)
             disk = await self.ask(Storage, at=pool).ensure_volume(await self._clone(volume))
             if not volume.ready:
                 self.change.update(Volume, volume.id, ready=True)
@@ -172,10 +182,17 @@ class MachineSaga(Saga[VmOrderT]):
         return Clone(volume=VolumeId(volume.id), size=volume.size, image=image)
 
     async def drop_disks(self) -> None:
-        """The bytes go; the records stay, without a pool."""
-        for volume in await self.volumes():
+        """The bytes go; the records stay, without a pool. None is ready once one may be gone."""
+        volumes, change = await self.volumes(), self.store.change()
+        for volume in volumes:
+            if volume.ready:
+                change.update(Volume, volume.id, ready=False)
+        if change.items:
+            await self.commit(change)
+        for volume in volumes:
             if volume.pool is not None:
-                await self.ask(Storage, at=volume.pool).ensure_no_volume(VolumeId(volume.id))
+                if await is_there(self, StoragePool, volume.pool):
+                    await self.ask(Storage, at=volume.pool).ensure_no_volume(VolumeId(volume.id))
                 self.change.update(Volume, volume.id, pool=None, ready=False)
 
     # -- networks --------------------------------------------------------------------------
@@ -203,7 +220,7 @@ class MachineSaga(Saga[VmOrderT]):
         """No router knows the machine's cards."""
         for nic in await self.nics():
             network = await self.store.get(Network, nic.network)
-            if network.router is not None:
+            if network.router is not None and await is_there(self, Host, network.router):
                 router = self.ask(Networking, at=network.router)
                 await router.ensure_no_nic(nic.network, NicId(nic.id))
 
@@ -221,54 +238,29 @@ class MachineSaga(Saga[VmOrderT]):
     async def guest_nic(self, vm: Vm, nic: Nic, network: Network) -> GuestNic:
         """The card's place, and what its metadata says (the names are CloudStack's)."""
         offering = await self.store.get(Offering, vm.offering)
-        zone = self.view.get(Zone, vm.zone)
-        return GuestNic(
-            nic=NicId(nic.id),
-            network=nic.network,
-            vm=nic.vm,
-            mac=nic.mac,
-            address=nic.address,
-            hostname=vm.name,
-            metadata={
-                "instance-id": vm.id,
-                "vm-id": vm.id,
-                "local-hostname": vm.name,
-                "local-ipv4": nic.address,
-                "public-ipv4": network.public_address,
-                "public-hostname": network.public_address,
-                "public-keys": vm.public_key,
-                "service-offering": offering.name,
-                "availability-zone": zone.name,
-            },
-            user_data=_user_data(vm.user_data),
-        )
+        return guest_nic(vm, nic, network, offering, self.view.get(Zone, vm.zone))
 
     # -- power -----------------------------------------------------------------------------
 
-    def domain_of(self, vm: Vm, disks: Sequence[Disk], plugs: Sequence[Plug]) -> Domain:
-        """What the host is told to run."""
-        return Domain(
-            vm=VmId(vm.id),
-            name=vm.instance_name,
-            title=vm.display_name or vm.name,
-            cpus=vm.cpus,
-            cpu_mhz=vm.cpu_mhz,
-            memory_mib=vm.memory_mib,
-            disks=tuple(disks),
-            plugs=tuple(plugs),
-        )
-
     async def drop_domain(self) -> None:
-        """No host runs or knows the machine."""
+        """No host runs or knows the machine: each that may have a domain of it has said so.
+
+        The machine's `maybe_on` is emptied with the step's record, so one that cannot be asked
+        stays in it, and what the machine took stays taken.
+        """
         vm = await self.vm()
-        host = await self.host_of(vm)
-        if host is not None:
-            await self.ask(Compute, at=host).ensure_absent(self.order.vm)
+        await self._clear({*vm.maybe_on, vm.host, vm.last_host})
+        if vm.maybe_on:
+            self.change.update(Vm, vm.id, maybe_on=())
 
+    async def _clear(self, hosts: Iterable[HostId | None]) -> None:
+        """Every host that is still of the cloud has no domain of the machine; asked all at once.
 
-def _user_data(text: str) -> bytes:
-    """Callers send it in Base64, some without padding; what is no Base64 goes as it is."""
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
-        return text.encode()
+        Raises what the first of them answered that could not say so, once all have answered.
+        """
+        there = [h for h in sorted(filter(None, hosts)) if await is_there(self, Host, h)]
+        asked = [self.ask(Compute, at=host).ensure_absent(self.order.vm) for host in there]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if answer is not None:
+                raise answer

@@ -1,85 +1,84 @@
-"""Networks and images, as components are told of them; and how a network comes to stand."""
+"""How a network comes to stand, and how one that never did goes."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any
 
+from csnode.context import acting
 from csnode.contracts.networking import Networking
-from csnode.faults import Conflict, Outdated, Stale
-from csnode.model.machine import GuestNetwork, Image
+from csnode.faults import Conflict, NotFound, Outdated, Stale
+from csnode.model.host import Host, StoragePool
+from csnode.model.machine import GuestNetwork
 from csnode.model.network import Network
 from csnode.model.place import Zone
-from csnode.model.template import Template
+from csnode.model.telling import guest_network
 from csnode.saga.saga import Saga
-from csnode.types import HostId, NetworkId, TemplateId
+from csnode.types import HostId, NetworkId
 
 
-def guest_network(network: Network, zone: Zone) -> GuestNetwork:
-    """All there is to say about a network and its router."""
-    return GuestNetwork(
-        network=NetworkId(network.id),
-        name=network.name,
-        vni=network.vni,
-        cidr=network.cidr,
-        gateway=network.gateway,
-        domain=network.network_domain or "cs.internal",
-        dns=tuple(dns for dns in (zone.dns1, zone.dns2) if dns),
-        public_address=network.public_address,
-        public_cidr=zone.public_cidr,
-        public_gateway=zone.public_gateway,
-    )
-
-
-def image_of(template: Template) -> Image:
-    """What storage is told of a template."""
-    return Image(
-        template=TemplateId(template.id),
-        url=template.url,
-        format=template.format,
-        checksum=template.checksum,
-    )
+async def is_there(saga: Saga[Any], kind: type[Host | StoragePool], id: str) -> bool:
+    """Whether a host or pool is part of the cloud; what was removed from it took all it held."""
+    try:
+        await saga.store.get(kind, id)
+    except NotFound:
+        return False
+    return True
 
 
 async def ensure_network(saga: Saga[Any], id: NetworkId, host: HostId) -> None:
     """The network's router stands: where it stood, or on the given host if it is new.
 
     Two machines may come to one new network at once: the revision of its row lets one of them
-    choose the host, and telling the router twice is telling it once.
+    choose the host, and telling the router twice is telling it once. One that is not up yet may
+    be taken down by a job that gives it up; so it is built with the number of a commit at which
+    the row said that it stands there.
     """
     while True:
         network = await saga.store.get(Network, id)
         if network.gone:
             raise Conflict(f"network {network.name} is being deleted")
+        told = guest_network(network, saga.view.get(Zone, network.zone))
+        if network.up and network.router is not None:
+            await saga.ask(Networking, at=network.router).ensure_router(told)
+            return
         try:
-            if network.router is None:
-                change = saga.store.change()
-                change.update(Network, id, revision=network.revision, router=host)
-                await change.commit()
-                continue
-            zone = saga.view.get(Zone, network.zone)
-            await saga.ask(Networking, at=network.router).ensure_router(
-                guest_network(network, zone)
-            )
-            if not network.up:
-                change = saga.store.change()
-                change.update(Network, id, revision=network.revision, up=True, trouble="")
-                await change.commit()
+            await _build(saga, network, told, network.router or host)
         except Stale:
             continue
         return
 
 
-async def drop_unfinished(saga: Saga[Any], id: NetworkId) -> None:
-    """A router that never came up goes; one that serves stays, for it may serve others."""
+async def _build(saga: Saga[Any], network: Network, told: GuestNetwork, host: HostId) -> None:
+    """Raises Stale if somebody else decided otherwise meanwhile."""
+    change, revision = saga.store.change(), network.revision
+    change.update(Network, network.id, revision=revision, router=host)
+    number = await saga.commit(change)
+    with acting(fence=number):
+        await saga.ask(Networking, at=host).ensure_router(told)
+    change = saga.store.change()
+    revision += network.router != host
+    change.update(Network, network.id, revision=revision, up=True, trouble="")
+    await saga.commit(change)
+
+
+async def drop_unfinished(saga: Saga[Any], id: NetworkId, host: HostId | None) -> None:
+    """A router on that host that never came up goes; one that serves stays, for others use it.
+
+    The row says first that there is none. If we crash then, it is taken down when we come again:
+    hence the host, which is where this job would have built it.
+    """
     network = await saga.store.get(Network, id)
-    if network.up or network.router is None:
+    if host is None or network.up or network.router not in (None, host):
         return
     change = saga.store.change()
     change.update(Network, id, revision=network.revision, router=None)
     try:
-        await change.commit()
+        number = await saga.commit(change)
     except Stale:
         return  # somebody else is at it, and means to keep it
-    with suppress(Outdated):  # a later job has built it since
-        await saga.ask(Networking, at=network.router).ensure_no_router(id)
+    if not await is_there(saga, Host, host):
+        return
+    with acting(fence=number), suppress(Outdated, Conflict):
+        # Outdated: a later job has built it since. Conflict: machines use its bridge there.
+        await saga.ask(Networking, at=host).ensure_no_router(id)

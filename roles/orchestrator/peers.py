@@ -27,9 +27,11 @@ class Peers:
         self._renewed: dict[str, float] = {}  # a lease that was there before us proves nothing
         view.listen(Lease, self._noted)
 
-    def _noted(self, _: Lease | None, new: Lease | None) -> None:
+    def _noted(self, old: Lease | None, new: Lease | None) -> None:
         if new is None or not new.id.startswith(PREFIX):
             return
+        if old is not None and old.revision == new.revision:
+            return  # only read again
         name = new.id.removeprefix(PREFIX)
         if new.holder == name:
             self._renewed[name] = now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from csnode.faults import Conflict
 from csnode.model.network import Nic
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
@@ -24,8 +25,14 @@ def footprint(vm: Vm, volumes: list[Volume]) -> dict[str, int]:
 
 
 async def erase_records(saga: MachineSaga[Any]) -> None:
-    """Add to the saga's last commit: rows gone, addresses free, tallies lowered."""
+    """Add to the saga's last commit: rows gone, addresses free, tallies lowered.
+
+    Raises Conflict while a host may still have a domain of the machine: with the address of a
+    ghost, no other machine would be safe.
+    """
     vm, volumes, nics = await saga.vm(), await saga.volumes(), await saga.nics()
+    if vm.maybe_on:
+        raise Conflict(f"host {vm.maybe_on[0]} may still run machine {vm.name}")
     change = saga.change
     for nic in nics:
         change.give(nic.id)

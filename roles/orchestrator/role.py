@@ -16,7 +16,7 @@ from csnode.faults import Fault
 from csnode.log import logger
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
-from csnode.model.job import Job
+from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.place import Cluster, Zone
 from csnode.model.stock import Lease, Lock, Tally
@@ -33,7 +33,7 @@ from roles.orchestrator.tidy import Tidy
 from roles.orchestrator.work import Work
 
 PLACES = (Account, Zone, Cluster, Host, StoragePool)
-KINDS = (*PLACES, Tally, Lease, Lock, Job, Vm, Nic, Volume, Network)
+KINDS = (*PLACES, Tally, Lease, Lock, Cancel, Job, Vm, Nic, Volume, Network)
 log = logger("orchestrator")
 
 
@@ -79,13 +79,15 @@ class OrchestratorRole(Role[OrchestratorConfig]):
 
     @every(seconds=1)
     async def look(self) -> None:
-        """Whatever an event should have told us."""
+        """Whatever an event should have told us: events may all be lost."""
+        await self.view.fresh()
         self.work.peers = self.peers.alive()
         self.work.look()
 
     @every(seconds=30)
     async def tidy_up(self) -> None:
-        """Settle machines that halted, and order what is due."""
+        """Settle machines that halted, order what is due, and clear what is over."""
+        await self.view.fresh()
         await self.tidy.turn(wall())
 
     async def drain(self) -> None:

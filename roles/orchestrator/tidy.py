@@ -6,7 +6,7 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
-from csnode.model.job import Job, JobState
+from csnode.model.job import Cancel, Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.orders import ExpungeVm, Order, ShutdownNetwork, StopVm
 from csnode.model.stock import Lock
@@ -35,6 +35,7 @@ class Tidy:
                 await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
         await self._shut_idle_networks(wall)
         await self._forget_jobs(wall)
+        await self._forget_cancels()
 
     def _busy(self, id: str) -> bool:
         """A job is at work on it or waits to be, or a stuck one holds it for an operator."""
@@ -59,7 +60,8 @@ class Tidy:
     async def _shut_idle_networks(self, wall: float) -> None:
         """A network without running machines for a while gives its router back."""
         for network in self.view.all(Network):
-            if not network.up or network.gone or self._in_use(network) or self._busy(network.id):
+            stands = network.up or network.router is not None  # one that never came up may linger
+            if not stands or network.gone or self._in_use(network) or self._busy(network.id):
                 self._idle_since.pop(network.id, None)
             elif wall - self._idle_since.setdefault(network.id, wall) > self._gc_s:
                 await self._order(ShutdownNetwork(network=NetworkId(network.id)), network)
@@ -87,6 +89,15 @@ class Tidy:
             for job in old[start : start + BATCH]:
                 change.delete(Job, job.id)
             await change.commit()
+
+    async def _forget_cancels(self) -> None:
+        """One that came too late goes: its job had ended before it was seen."""
+        change = self.store.change()
+        for cancel in self.view.all(Cancel):
+            job = self.view.maybe(Job, cancel.id)
+            if job is None or not job.open:
+                change.delete(Cancel, cancel.id)
+        await change.commit()
 
     async def _order(self, order: Order, row: Vm | Network, **columns: Want) -> None:
         """Intent and order in one commit, as the api does; somebody faster is as good."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -15,9 +16,10 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Conflict, Fault, NotFound
 from csnode.log import logger
-from csnode.model.job import Job, JobState
+from csnode.model.job import Cancel, Job, JobState
 from csnode.model.stock import Lock
 from csnode.saga.engine import Engine
+from csnode.saga.run import cancelled
 from csnode.types import NodeId
 from roles.orchestrator.claim import Queue, owner_of
 from roles.orchestrator.config import OrchestratorConfig
@@ -45,6 +47,7 @@ class Work:
         for job in view.all(Job):
             self.queue.note(None, job)
         view.listen(Job, self._noted)
+        view.listen(Cancel, self._cancel_noted)
 
     def _noted(self, old: Job | None, new: Job | None) -> None:
         self.queue.note(old, new)
@@ -55,18 +58,26 @@ class Work:
             for job in tuple(self.queue.behind(old)):
                 self.consider(job)
 
+    def _cancel_noted(self, _: Cancel | None, new: Cancel | None) -> None:
+        if new is None:
+            return
+        if new.id in self.running:
+            self.engine.cancel(new.id, new.by)
+        elif (job := self.queue.open.get(new.id)) is not None:
+            self.consider(job)
+
     def consider(self, job: Job) -> None:
-        """Claim the job if it is ours to claim and its turn."""
-        if not self.accepting or job.id in self.running:
-            return
-        if len(self.running) >= self.config.jobs_max:
-            self._deferred[job.id] = None
-            return
-        if job.owner is not None or not self.queue.is_next(job):
+        """Claim the job if it is ours to claim and its turn; out of turn if it was cancelled."""
+        if not self.accepting or job.id in self.running or job.owner is not None:
             return
         if owner_of(job.id, self.peers) != self.me and not self._is_overdue(job):
             return
-        self._start(job, self._claim)
+        if self._view.maybe(Cancel, job.id) is not None:
+            self._start(job, self._claim_cancelled)
+        elif len(self.running) >= self.config.jobs_max:
+            self._deferred[job.id] = None
+        elif self.queue.is_next(job):
+            self._start(job, self._claim)
 
     def _is_overdue(self, job: Job) -> bool:
         return wall() - job.created > self.config.grace_seconds
@@ -81,6 +92,8 @@ class Work:
                     self._start(job, self._resume)
                 elif job.owner not in self.peers:
                     self._start(job, self._take_over)
+        for cancel in self._view.all(Cancel):
+            self.engine.cancel(cancel.id, cancel.by)
 
     def _start(self, job: Job, way: Way) -> None:
         task = asyncio.create_task(self._carry(job, way))
@@ -108,10 +121,10 @@ class Work:
     async def _claim(self, job: Job) -> Claimed:
         """Make the job ours and its objects its own, in one commit; None if somebody was faster."""
         change = self.store.change()
-        claimed = {
+        claimed: dict[str, Any] = {
             "owner": self.me,
             "state": JobState.RUNNING,
-            "started": self.engine.first_step(job.verb),
+            **self.engine.beginning(job.verb),
         }
         change.update(Job, job.id, revision=job.revision, **claimed)
         for need in job.needs:
@@ -119,27 +132,39 @@ class Work:
         try:
             committed = await change.commit()
         except (Conflict, NotFound):
-            await self._fail_behind_stuck(job)
-            return None
+            return await self._behind_stuck(job)
         return replace(job, revision=job.revision + 1, **claimed), committed.number
 
-    async def _fail_behind_stuck(self, job: Job) -> None:
+    async def _claim_cancelled(self, job: Job) -> Claimed:
+        """A job that never began is ours to end, wherever it stands in line."""
+        cancel = self._view.maybe(Cancel, job.id)
+        return await self._claim_as_failed(job, cancelled(cancel.by)) if cancel else None
+
+    async def _behind_stuck(self, job: Job) -> Claimed:
         """An object that a stuck job holds is an operator's: who needs it is told so at once."""
         locks = (self._view.maybe(Lock, need) for need in job.needs)
         for holder in (self._view.maybe(Job, lock.job) for lock in locks if lock):
             if holder is not None and holder.state is JobState.STUCK:
-                change = self.store.change()
-                change.update(
-                    Job,
-                    job.id,
-                    revision=job.revision,
-                    state=JobState.FAILED,
-                    fault=f"job {holder.id} is stuck with it: {holder.fault}",
-                    fault_code=Conflict.code,
-                    ended=wall(),
-                )
-                await change.commit()
-                return
+                why = Conflict(f"job {holder.id} is stuck with it: {holder.fault}")
+                return await self._claim_as_failed(job, why)
+        return None
+
+    async def _claim_as_failed(self, job: Job, why: Fault) -> Claimed:
+        """Make the job ours with nothing of it begun, so that all it does is to end. It does not
+        need its objects any more: it takes no locks."""
+        claimed: dict[str, Any] = {
+            "owner": self.me,
+            "state": JobState.UNWINDING,
+            "fault": why.message,
+            "fault_code": why.code,
+        }
+        change = self.store.change()
+        change.update(Job, job.id, revision=job.revision, **claimed)
+        try:
+            committed = await change.commit()
+        except (Conflict, NotFound):
+            return None
+        return replace(job, revision=job.revision + 1, **claimed), committed.number
 
     async def _resume(self, job: Job) -> Claimed:
         """It is ours, but nobody works on it: a turn of ours broke. Any later number will do."""

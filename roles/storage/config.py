@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from csnode.config import NodeConfig, Section
 from csnode.drivers.driver import Seat
@@ -18,6 +20,8 @@ class StorageConfig(Section):
     options: dict[str, Any] = {}  # the driver's own; [storage.options]
     name: str = ""  # the pool's; empty: HOST-local
     hosts: int = 1  # sim: this instance plays the local pools of that many hosts
+    sweep_seconds: Annotated[float, Meta(ge=0)] = 60.0  # compared with the records; 0: never
+    ghost_seconds: Annotated[float, Meta(ge=0)] = 20.0  # until what nobody knows is set aside
 
 
 def seats(config: StorageConfig, node: NodeConfig) -> list[Seat]:

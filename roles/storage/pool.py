@@ -14,7 +14,7 @@ from csnode.faults import Fault, NotFound
 from csnode.log import logger
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
 from csnode.model.template import Template
-from csnode.types import TemplateId, VolumeId
+from csnode.types import PoolId, TemplateId, VolumeId
 from roles.storage.fetching import Fetch, Fetches, result
 
 TELL_EVERY_S = 0.5
@@ -28,7 +28,8 @@ class PoolStorage(Storage):
     """
 
     def __init__(self, driver: StorageDriver, store: Store) -> None:
-        self._driver, self._store = driver, store
+        self.id, self.driver = PoolId(driver.seat.id), driver
+        self._store = store
         self._fences = Fences()
         self._fetches = Fetches()
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -40,7 +41,7 @@ class PoolStorage(Storage):
     # -- the contract --------------------------------------------------------------------------
 
     async def describe(self) -> PoolFacts:
-        return await self._driver.describe()
+        return await self.driver.describe()
 
     async def ensure_image(self, image: Image) -> ImageFacts:
         self._fences.check(image.template)
@@ -51,29 +52,34 @@ class PoolStorage(Storage):
     async def ensure_no_image(self, template: TemplateId) -> None:
         self._fences.check(template)
         await self._fetches.stop(template)
-        async with self._turn(template):
-            await self._driver.ensure_no_image(template)
+        async with self.turn(template):
+            await self.driver.ensure_no_image(template)
 
     async def ensure_volume(self, clone: Clone) -> Disk:
         self._fences.check(clone.volume)
         if clone.image is not None:  # outside of the turn: a download may take an hour
             async with self._fetching(clone.image) as fetch:
                 await result(fetch)
-        async with self._turn(clone.volume):
-            return await self._driver.ensure_volume(clone, _nobody)
+        async with self.turn(clone.volume):
+            return await self.driver.ensure_volume(clone, _nobody)
 
     async def ensure_no_volume(self, volume: VolumeId) -> None:
         self._fences.check(volume)
-        async with self._turn(volume):
-            await self._driver.ensure_no_volume(volume)
+        async with self.turn(volume):
+            await self.driver.ensure_no_volume(volume)
 
     async def survey(self) -> Holdings:
-        return await self._driver.survey()
+        return await self.driver.survey()
+
+    async def set_aside(self, id: VolumeId | TemplateId) -> None:
+        self._fences.check(id)
+        async with self.turn(id):
+            await self.driver.set_aside(id)
 
     # -- turns ---------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _turn(self, id: str) -> AsyncGenerator[None]:
+    async def turn(self, id: str) -> AsyncGenerator[None]:
         """Alone with the object; the fence is checked once more when the turn comes."""
         lock, users = self._turns.get(id, (asyncio.Lock(), 0))
         self._turns[id] = lock, users + 1
@@ -91,7 +97,7 @@ class PoolStorage(Storage):
     @asynccontextmanager
     async def _fetching(self, image: Image) -> AsyncGenerator[Fetch]:
         async def start(progress: Progress) -> ImageFacts:
-            return await self._driver.ensure_image(image, progress)
+            return await self.driver.ensure_image(image, progress)
 
         async with self._fetches.joined(image.template, start) as fetch:
             yield fetch

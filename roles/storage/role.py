@@ -5,22 +5,30 @@ Serves Storage, at each pool. Writes the fact template.percent. Owns what the po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from csnode.bus.bus import Bus
+from csnode.config import NodeConfig
+from csnode.data.store import Store
 from csnode.drivers.driver import Seat
 from csnode.drivers.storage import StorageDriver
 from csnode.plugins import driver_type
 from csnode.role import Opened, Role
 from roles.storage.config import StorageConfig, seats
 from roles.storage.pool import PoolStorage
+from roles.storage.sweep import PoolSweep, sweep
 
 
 class StorageRole(Role[StorageConfig]):
     """Wherever a pool is reachable."""
 
     name = "storage"
+
+    def __init__(self, config: StorageConfig, node: NodeConfig, bus: Bus, store: Store) -> None:
+        super().__init__(config, node, bus, store)
+        self._sweeps: list[PoolSweep] = []
 
     async def opened(self) -> Opened:
         make = _maker(self.config.driver)
@@ -31,7 +39,20 @@ class StorageRole(Role[StorageConfig]):
                 open.push_async_callback(pool.close)
                 self.bus.serve(pool, at=(seat.id,))
                 open.callback(self.bus.retire, pool)
+                self._sweeps.append(PoolSweep(pool, self.store, self.config.ghost_seconds))
             yield
+            self._sweeps.clear()
+
+    def loops(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+        sweep_s = self.config.sweep_seconds
+        return [*super().loops(), *([(sweep_s, self.sweep)] if sweep_s else [])]
+
+    async def sweep(self) -> None:
+        """What nobody knows takes room, and may be a disk that somebody still writes to."""
+        await sweep(tuple(self._sweeps), self.store)
+
+    def troubles(self) -> Sequence[str]:
+        return [trouble for each in self._sweeps for trouble in each.troubles]
 
 
 def _maker(name: str) -> Callable[[Mapping[str, Any], Seat], StorageDriver]:

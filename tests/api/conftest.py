@@ -75,10 +75,10 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened_desk(config: ApiConfig) -> AsyncGenerator[Desk]:
+async def opened_desk(config: ApiConfig, bus: LocalBus | None = None) -> AsyncGenerator[Desk]:
     node = NodeConfig(host="test")
     async with AsyncExitStack() as stack:
-        bus = LocalBus(AloneDirectory())
+        bus = bus or LocalBus(AloneDirectory())
         data = DataRole(DataConfig(path=":memory:", inline=True), node, bus, Store(bus, "data"))
         await stack.enter_async_context(asynccontextmanager(data.opened)())
         store = Store(bus, "fabric")

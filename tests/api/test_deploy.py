@@ -217,7 +217,8 @@ async def test_an_admin_deploys_for_an_account(desk: Desk) -> None:
 async def test_an_admin_may_choose_the_ids(desk: Desk) -> None:
     vm, job = await deploy(desk, ADMIN, customid=seeds.uuid(77), customjobid=seeds.uuid(78))
     assert (vm.id, job.id) == (seeds.uuid(77), seeds.uuid(78))
-    body = await desk.refused("deployVirtualMachine", ADMIN, customid=seeds.uuid(77), **SMALL)
+    body = await desk.refused("deployVirtualMachine", ADMIN, customid=seeds.uuid(77),
+                              displayname="another", **SMALL)  # fmt: skip
     assert body["errorcode"] == 536
     vm, _ = await deploy(desk, ALICE, customid=seeds.uuid(79))
     assert vm.id != seeds.uuid(79)

@@ -53,7 +53,7 @@ async def write(path: str, life: str) -> None:
             for turn in range(10**9):
                 zone = Zone(id=f"{life}-{name}-{turn}", name=f"{life}-{name}-{turn}")
                 changes = (created(zone), Take(range="r", owner=zone.id))
-                done = await data.commit(Commit(changes=changes))
+                done = await data.commit(Commit(changes=changes, token=zone.id))
                 print(zone.id, done.number - 1, flush=True)
 
         await asyncio.gather(*(caller(str(n)) for n in range(16)))

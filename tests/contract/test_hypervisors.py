@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,16 @@ GUEST = bytes.fromhex(
 HALTS_AT_ONCE = GUEST[:0x0B] + b"\x19" + GUEST[0x0C:]  # skips the wait
 
 
+def with_parts(domain: Domain, paths: tuple[str, str], bridge: str) -> Domain:
+    """Its second disk comes first in the list; the card's address is in capital letters."""
+    data, root = (
+        Disk(volume=VolumeId(f"v{device}"), path=path, device=device)
+        for device, path in zip((1, 0), paths, strict=True)
+    )
+    plug = Plug(nic=NicId("n"), mac="02:00:00:00:AB:01", bridge=bridge)
+    return replace(domain, disks=(data, root), plugs=(plug,))
+
+
 class TestSim(HypervisorSuite):
     @pytest.fixture(autouse=True)
     def fresh(self) -> Iterator[None]:
@@ -51,6 +62,31 @@ class TestSim(HypervisorSuite):
             await hypervisor.ensure_running(ONE)
             sim.outside("h1").halt(ONE.vm)
             await sees(watching, ONE.vm, Power.OFF)
+
+    async def whole(self, domain: Domain) -> Domain:
+        return with_parts(domain, ("/p/data.qcow2", "/p/root.qcow2"), "simbr")
+
+    async def test_a_verb_is_done_though_its_process_is_gone(self) -> None:
+        async with self.make(latency_s=0.05) as dead:
+            asking = asyncio.create_task(dead.ensure_running(ONE))
+            await asyncio.sleep(0)
+            asking.cancel()
+            assert await asyncio.gather(asking, return_exceptions=True) != [Power.ON]
+        async with self.make() as alive:
+            watching = alive.watch()
+            assert await alive.survey() == {}
+            await sees(watching, ONE.vm, Power.ON)
+            assert await alive.survey() == {ONE.vm: Power.ON}
+
+    async def test_the_host_does_one_thing_at_a_time_for_each_machine(self) -> None:
+        async with self.make(latency_s=0.05) as slow, self.make() as quick:
+            asking = asyncio.create_task(slow.ensure_running(ONE))
+            await asyncio.sleep(0)
+            assert await quick.ensure_running(TWO) is Power.ON  # its own affair
+            assert await quick.survey() == {TWO.vm: Power.ON}
+            await quick.ensure_absent(ONE.vm)  # it comes second, as it was asked second
+            assert await asking is Power.ON
+            assert await quick.survey() == {TWO.vm: Power.ON}
 
     async def test_a_console_says_ready(self) -> None:
         async with self.make() as hypervisor:
@@ -96,14 +132,28 @@ class TestLibvirt(HypervisorSuite):
     @pytest.fixture(autouse=True)
     def clean(self, private_libvirtd: PrivateLibvirtd, tmp_path: Path) -> Iterator[None]:
         self.daemon, self.folder = private_libvirtd, tmp_path
+        self.bridges: list[str] = []
         yield
         private_libvirtd.clear()
+        for bridge in self.bridges:
+            subprocess.run(["ip", "link", "del", bridge], check=True)
 
     def make(self, **options: Any) -> Hypervisor:
         seat = Seat(id="h1", name="h1", address="192.0.2.1", folder=str(self.folder / "state"))
         return LibvirtHypervisor(
             {"uri": self.daemon.uri, "stop_seconds": STOP_S, "kvm": "never"} | options, seat
         )
+
+    async def whole(self, domain: Domain) -> Domain:
+        bridge = f"tcs{os.getpid() % 0x10000:04x}"
+        await _ip("link", "add", bridge, "type", "bridge")
+        self.bridges.append(bridge)
+        paths = [self.folder / name for name in ("data.raw", "root.raw")]
+        for path in paths:
+            path.touch()
+            os.truncate(path, 2**21)
+        raw = with_parts(domain, (str(paths[0]), str(paths[1])), bridge)
+        return replace(raw, disks=tuple(replace(disk, format="raw") for disk in raw.disks))
 
     def booting(self, code: bytes, text: bytes = b"READY\r\n") -> Domain:
         """A machine with a boot sector for a guest."""
@@ -252,6 +302,11 @@ class TestLibvirt(HypervisorSuite):
             await hypervisor.reboot(ONE.vm, True)
             await _prints(hypervisor, b"READY", times=1)
             assert (await hypervisor.console(ONE.vm)).count(b"the end") == 1
+
+
+async def _ip(*words: str) -> None:
+    process = await asyncio.create_subprocess_exec("ip", *words)
+    assert await process.wait() == 0
 
 
 async def _fails(asking: Awaitable[Any]) -> bool:

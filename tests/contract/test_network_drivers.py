@@ -106,8 +106,8 @@ class Played:
         return self.bus.ask(Networking, at=host)
 
     async def repair(self) -> None:
-        [(_, repair)] = self.role.loops()
-        await repair()
+        for sweep in self.role._sweeps:
+            await sweep.host.repair()
 
 
 async def test_one_role_plays_many_hosts_each_by_itself() -> None:
@@ -242,7 +242,7 @@ class Watched(SimNetwork):
 
     busy = most = 0
 
-    async def _take_time(self, verb: str) -> None:
+    async def ensure_router(self, network: GuestNetwork) -> None:
         self.busy += 1
         self.most = max(self.most, self.busy)
         await asyncio.sleep(0)

@@ -120,6 +120,38 @@ async def test_a_router_half_made_when_the_process_died_is_completed_by_the_role
         assert (await guest.dhcp())["ip"] == nic.address
 
 
+async def test_what_nobody_told_of_is_found_by_its_name_and_can_be_removed(lab: Lab) -> None:
+    names = lab.names
+    await batch([f"netns add {names}r-0badcafe", f"link add {names}bdeadbeef type bridge"])
+    async with lab.driver() as driver:
+        bridge, router = sorted(await driver.inspect(), key=lambda found: found.trouble)
+        assert (bridge.network, bridge.told, bridge.trouble) == ("deadbeef", None, "")
+        assert (router.network, router.told) == ("0badcafe", None)
+        assert "its namespace" in router.trouble
+        for found in (bridge, router):
+            await driver.ensure_no_router(found.network)
+        assert await driver.inspect() == ()
+    assert await lab.found() == set()
+
+
+async def test_a_router_whose_file_is_damaged_is_found_whole_and_can_be_removed(lab: Lab) -> None:
+    network, whole = guest_network(1), guest_network(2)
+    async with lab.driver() as driver:
+        await driver.ensure_router(whole)
+        without = await lab.found()
+        await driver.ensure_router(network)
+    damage(told_file(lab, network))
+    async with lab.driver() as driver:
+        found = {each.network: each for each in await driver.inspect()}
+        assert found.keys() == {network.network, whole.network}
+        assert found[network.network].told is None
+        for part in ("its namespace", "its links", "its dnsmasq", "its folder"):
+            assert part in found[network.network].trouble
+        await driver.ensure_no_router(network.network)
+        assert [each.network for each in await driver.inspect()] == [whole.network]
+    assert await lab.found() == without
+
+
 async def test_mending_rules_leaves_the_rest_alone(lab: Lab) -> None:
     network = guest_network()
     async with lab.driver() as driver:

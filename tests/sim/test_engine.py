@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from csnode.clock import wall
 from csnode.contracts.networking import Networking
-from csnode.faults import NotFound, Refused
+from csnode.faults import NotFound, Outdated, Refused
 from csnode.model.job import Job, JobState
 from csnode.model.network import Network
 from csnode.model.stock import Lock
@@ -15,7 +16,7 @@ from csnode.testing.mishaps import Injector, Mishap
 from csnode.types import NetworkId
 from roles.orchestrator.sagas.deploy_vm import Deploy
 from tests.sim.conftest import World
-from tests.sim.world import a_machine, machines, prepared
+from tests.sim.world import a_machine, agrees, leases, machines, prepared, volumes
 
 
 def test_a_job_ends_even_if_its_last_word_cannot_be_written(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -55,6 +56,67 @@ def test_an_undo_that_is_refused_for_good_leaves_the_job_stuck_with_its_locks(
         later = await cloud.settle("startVirtualMachine", id=accepted["id"])
         assert "is stuck with it" in later["jobresult"]["errortext"]
         assert [lock.id for lock in await cloud.store.find(Lock)] == [f"vm:{accepted['id']}"]
+
+    world(story)
+
+
+def test_a_bug_in_a_step_ends_the_job_and_undoes_it(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        engine = cloud.role("orchestrator").engine
+
+        async def hook(moment: str, step: object) -> None:
+            if (moment, str(step)) == ("after", "power"):
+                raise ZeroDivisionError
+
+        engine.hook = hook
+        job = await cloud.settle("deployVirtualMachine", **params)
+        assert job["jobstatus"] == 2
+        assert job["jobresult"]["errortext"] == "an unexpected error"
+        assert await machines(cloud) == {}
+        assert await agrees(cloud)
+
+    world(story)
+
+
+def test_a_step_is_seen_to_have_begun_while_it_runs(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        accepted = await cloud.call("deployVirtualMachine", **params)
+        seen: dict[str, float] = {}
+        while (job := await cloud.store.get(Job, accepted["jobid"])).open:
+            if job.started:
+                assert [time.id for time in job.times] == list(job.started)
+                assert [bool(t.ended) for t in job.times] == [
+                    time.id in job.results for time in job.times
+                ]
+                at_work = job.times[-1]
+                seen.setdefault(at_work.id, at_work.began)
+                assert seen[at_work.id] == at_work.began <= wall()
+            await asyncio.sleep(1)
+        assert {"disks", "leases", "power"} <= set(seen)
+
+    slow = {"options": {"latency_s": 5.0}}
+    world(story, compute=slow, storage=slow, network=slow)
+
+
+def test_what_a_step_said_is_refused_if_it_comes_again_after_the_undo(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        for step, said in (
+            ("power", "Compute.ensure_running"),
+            ("leases", "Networking.ensure_nic"),
+            ("disks", "Storage.ensure_volume"),
+        ):
+            injector = Injector(Mishap.LATE, step)
+            injector.into(cloud.role("orchestrator").engine)
+            job = await cloud.settle("deployVirtualMachine", **params)
+            assert job["jobstatus"] == 2
+            answers = dict(await injector.replay())
+            assert isinstance(answers[said], Outdated)
+            assert await machines(cloud) == {}
+            assert await volumes(cloud) == []
+            assert await leases(cloud) == []
 
     world(story)
 

@@ -106,6 +106,22 @@ def test_a_machine_too_large_for_every_host_is_refused_with_reasons(world: World
     world(story)
 
 
+def test_all_works_although_every_event_is_lost(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        cloud.node.bus.publish = lambda event: None  # type: ignore[method-assign]
+        assert cloud.role("orchestrator").peers.alive()
+        job = await cloud.settle("deployVirtualMachine", **params)
+        assert job["jobstatus"] == 1, job
+        id = job["jobresult"]["virtualmachine"]["id"]
+        assert (await cloud.settle("destroyVirtualMachine", id=id, expunge="true"))[
+            "jobstatus"
+        ] == 1
+        assert await leftovers(cloud) == []
+
+    world(story)
+
+
 def test_many_machines_at_once_get_addresses_of_their_own(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
         params = await prepared(cloud)

@@ -43,6 +43,22 @@ def test_orchestrators_see_each_other_by_their_leases(world: World) -> None:
     world(story)
 
 
+def test_orchestrators_see_each_other_although_every_event_is_lost(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        first, second = cloud.role("orchestrator"), another(cloud, "second")
+        cloud.node.bus.publish = lambda event: None  # type: ignore[method-assign]
+        async with opened(second):
+            for _ in range(40):
+                await asyncio.gather(first.look(), second.look())
+                await asyncio.sleep(1)
+            both = {first.work.me, second.work.me}
+            assert set(first.peers.alive()) == both
+            assert set(second.peers.alive()) == both
+        await knows(first, first.work.me)
+
+    world(story)
+
+
 def test_orchestrators_share_the_jobs(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
         params = await prepared(cloud)

@@ -72,6 +72,7 @@ class Cloud:
             values[name] = {**values.get(name, {}), **section}
         self.file = folder / "csnode.toml"
         self.file.write_text(toml(values))
+        self.environment: dict[str, str] = {}  # on top of ours
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -98,14 +99,20 @@ class Cloud:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/client/api"
 
-    def start(self, *roles: str, name: str = "") -> subprocess.Popen[bytes]:
-        """One process with these roles; all of them if none is named."""
+    def start(
+        self, *roles: str, name: str = "", settings: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """One process with these roles; all of them if none is named. Settings as for --set."""
         name = name or "+".join(roles) or "all"
         command = [str(CSNODE), "--config", str(self.file)]
         command += ["--roles", ",".join(roles)] if roles else []
+        command += [part for setting in settings for part in ("--set", setting)]
         with (self.folder / f"{name.replace('+', '-')}.log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, "NO_COLOR": "1"}
+                command,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "NO_COLOR": "1", **self.environment},
             )
         self.processes[name] = process
         return process

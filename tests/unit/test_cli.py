@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from csnode.cli import client, ending, machine, main, systemd
+from csnode.cli import chain, client, ending, machine, main, systemd
 from csnode.config import Config
 from csnode.faults import Broken, Denied, Fault, Full, Invalid, Unavailable
 from tests.system.processes import free_port, wait_for
@@ -212,6 +212,22 @@ def test_a_missing_tool_is_told_with_its_package(
     remedies = " ".join(found.remedy for found in findings)
     assert "apt-get install --no-install-recommends dnsmasq-base iproute2 nftables" in remedies
     assert "qemu-utils" in remedies
+
+
+def test_why_shows_no_secret_at_any_depth() -> None:
+    order = {"vm": "v1", "password": "hush", "more": [{"secret_key": "hush", "user_data": "hush"}]}
+    for column in ("password", "secret_key", "api_key", "key", "public_key", "user_data"):
+        assert chain.hidden(column, "hush") == chain.HIDDEN
+    assert "hush" not in str(chain.hidden("order", order))
+    assert chain.hidden("keypair", "mine") == "mine"
+    assert chain.hidden("password", "") == ""  # that there is none is no secret
+
+
+def test_why_needs_an_object_and_a_cluster(csnode: Any) -> None:
+    assert csnode("why")[0] == ending.USAGE
+    code, out, err = csnode("--set", "directory.kind=alone", "why", "x")
+    assert (code, out) == (69, "")
+    assert err.startswith("csnode: nobody serves Data")
 
 
 # -- a node ---------------------------------------------------------------------------------

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
+from csnode import log
 from csnode.bus.local import LocalBus
 from csnode.config import Config, NodeConfig
 from csnode.context import acting
@@ -22,6 +27,7 @@ from csnode.drivers.hypervisor import Hypervisor, Sighting
 from csnode.faults import Invalid, Refused, Unavailable
 from csnode.model.machine import Domain
 from csnode.model.vm import Vm
+from csnode.sweep import Strangers
 from csnode.testing.hypervisor import ONE, TWO, WITHIN_S
 from csnode.types import AccountId, DomainId, HostId, OfferingId, Power, TemplateId, VmId, ZoneId
 from roles.compute.config import ComputeConfig
@@ -119,10 +125,10 @@ async def test_what_no_event_told_is_found_by_looking(bus: LocalBus) -> None:
     async with playing(bus) as role:
         await bus.ask(Compute, at=HOST).ensure_running(ONE)
         sim.outside(HOST).lose_power()
-        await role.report()
+        await role.sweep()
         assert await power(bus) is Power.OFF
         sim.outside(HOST).machines.clear()
-        await role.report()
+        await role.sweep()
         assert await power(bus) is Power.ABSENT
 
 
@@ -133,7 +139,7 @@ async def test_a_restarted_role_finds_its_machines_running(bus: LocalBus) -> Non
     with pytest.raises(Unavailable):
         await bus.ask(Compute, at=HOST).survey()
     async with playing(bus) as role:
-        await role.report()
+        await role.sweep()
         assert await power(bus) is Power.ON
         sim.outside(HOST).halt(ONE.vm)
         await becomes(bus, Power.OFF)
@@ -157,7 +163,7 @@ async def test_what_is_unchanged_is_not_written_again(bus: LocalBus) -> None:
     async with playing(bus) as role:
         await bus.ask(Compute, at=HOST).ensure_running(ONE)
         before = (await Store(bus).get(Vm, ONE.vm)).revision
-        await role.report()
+        await role.sweep()
         await bus.ask(Compute, at=HOST).ensure_running(ONE)
         await role.drain()
         assert (await Store(bus).get(Vm, ONE.vm)).revision == before
@@ -175,6 +181,49 @@ async def test_an_order_from_before_is_refused_and_does_nothing(bus: LocalBus) -
         assert await compute.survey() == {}
         with acting(fence=4):
             await compute.ensure_running(TWO)  # its fence is its own
+
+
+async def test_a_ghost_whose_row_says_by_now_that_it_belongs_here_stays(bus: LocalBus) -> None:
+    await enrolled(bus, ONE.vm)
+    async with playing(bus, hosts=2) as role:
+        here, there = role.hosts
+        here._ghosts = Strangers("machines", "here", 0)
+        there._ghosts = Strangers("machines", "there", 0)
+        await here.ensure_running(ONE)
+        sim.outside(there.id).start(ONE)
+        for host in (here, there):  # as if no row had been seen that says so
+            await host.expel(await host.survey(), [])
+        assert await here.survey() == {ONE.vm: Power.ON}
+        assert await there.survey() == {}
+
+
+async def test_one_trace_leads_to_what_was_done_to_the_domain(
+    bus: LocalBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = StringIO()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    try:
+        log.start("info", "json", written)
+        async with playing(bus, fail=1.0, fail_verbs=["reboot"]):
+            compute = bus.ask(Compute, at=HOST)
+            with acting(trace="ab" * 16):
+                await compute.ensure_running(ONE)
+                with pytest.raises(Unavailable):
+                    await compute.reboot(ONE.vm, True)
+            with acting(trace="cd" * 16):
+                await compute.ensure_off(ONE.vm, True)
+                await compute.ensure_absent(ONE.vm)
+    finally:
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    done = [line for line in lines if line.get("vm") == ONE.vm]
+    assert {line["host"] for line in done} == {HOST}
+    assert [(line["trace_id"][:2], line["event"]) for line in done] == [
+        ("ab", "domain started"),
+        ("ab", "domain not rebooted"),
+        ("cd", "domain ended"),
+        ("cd", "domain removed"),
+    ]
 
 
 class SlowToStart(SimHypervisor):
@@ -241,7 +290,7 @@ async def test_one_role_plays_many_hosts(bus: LocalBus) -> None:
         assert (await bus.ask(Compute, at=last).describe()).name == "h-0450"
         assert await bus.ask(Compute, at=role.hosts[0].id).survey() == {}
         sim.outside(last).lose_power()
-        await role.report()
+        await role.sweep()
         assert await power(bus) is Power.OFF
 
 
@@ -250,7 +299,7 @@ async def test_a_dead_hypervisor_is_the_roles_trouble(bus: LocalBus, tmp_path: P
     config = ComputeConfig(options={"uri": f"qemu+unix:///system?socket={tmp_path}/none"})
     role = ComputeRole(config, replace(NODE, state=str(tmp_path)), bus, Store(bus, "compute"))
     async with asynccontextmanager(role.opened)():
-        await role.report()
+        await role.sweep()
         assert ["libvirtd on h does not answer" in line for line in role.troubles()] == [True]
         with pytest.raises(Unavailable, match="libvirtd on h does not answer"):
             await bus.ask(Compute, at=HOST).ensure_running(ONE)
@@ -270,6 +319,7 @@ async def test_a_failing_verb_alone_is_no_trouble(bus: LocalBus) -> None:
         ({"hosts": 2}, "hosts"),
         ({"driver": "sim", "hosts": 0}, "hosts"),
         ({"stop_seconds": -1}, "stop_seconds"),
+        ({"sweep_seconds": -1}, "sweep_seconds"),
         ({"drver": "sim"}, "drver"),
     ],
 )

@@ -129,6 +129,10 @@ class RegisterUserKeys(ApiCommand):
         )
         return keys
 
+    def again(self, call: Call) -> KeysView:
+        """The keys as they are now: a second pair would make the first worthless."""
+        return keys_of(_own(call, self.id))
+
 
 @command(
     "getUserKeys",
@@ -143,8 +147,12 @@ class GetUserKeys(ApiCommand):
     id: Annotated[UserId, About("the id of the user")]
 
     async def run(self, call: Call) -> KeysView:
-        user = _own(call, self.id)
-        return KeysView(api_key=user.api_key or None, secret_key=user.secret_key or None)
+        return keys_of(_own(call, self.id))
+
+
+def keys_of(user: User) -> KeysView:
+    """What is shown of a user's keys."""
+    return KeysView(api_key=user.api_key or None, secret_key=user.secret_key or None)
 
 
 def _own(call: Call, id: UserId) -> User:

@@ -1,4 +1,7 @@
-"""queryAsyncJobResult, listAsyncJobs: how far jobs are, and what came of them."""
+"""Jobs: how far they are, what came of them, who waits for whom; and how one is called off.
+
+cancelAsyncJob, listJobQueue and listJobSteps are ours: CloudStack has nothing like them.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,36 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from csnode.api.about import About, Moment
+from csnode.api.about import About, Moment, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import AccountList, Test
 from csnode.api.parse import no_such
+from csnode.api.progress import Lines, steps_of
 from csnode.api.reach import may_see
-from csnode.api.shelf import Shelf
-from csnode.api.view import Shown, for_rank
-from csnode.faults import Denied, Invalid
-from csnode.model.job import Job
+from csnode.api.shelf import Listing, Shelf
+from csnode.api.view import Shown, encoded, for_rank
+from csnode.clock import wall
+from csnode.faults import Denied, Invalid, NotFound
+from csnode.model.entity import Entity
+from csnode.model.identity import Account, User
+from csnode.model.job import CLOSED, Cancel, Job, JobState
+from csnode.model.network import Network
+from csnode.model.stock import Lock
+from csnode.model.template import Template
+from csnode.model.vm import Vm
+from csnode.model.volume import Volume
 from csnode.types import JobId
-from roles.api.views.job import INSTANCE_TYPES, JobView, job_result
+from roles.api.views.job import (
+    INSTANCE_TYPES,
+    JobStepView,
+    JobView,
+    QueuedJobView,
+    job_result,
+)
+
+OPEN = tuple(state for state in JobState if state not in CLOSED)
+OBJECTS: dict[str, type[Entity]] = {kind.kind: kind for kind in (Vm, Template, Network, Volume)}
 
 
 @command(
@@ -90,6 +111,98 @@ class ListAsyncJobs(AccountList):
 
     def matches(self, row: Job, keyword: str) -> bool:
         return keyword in row.command.lower()
+
+
+@command("cancelAsyncJob", answers=Answers.SUCCESS, event="JOB.CANCEL")
+class CancelAsyncJob(ApiCommand):
+    """Calls a job off: what it did so far is undone, and it ends as failed. (csnode only.)"""
+
+    job_id: Annotated[JobId, About("the id of the job")]
+
+    async def run(self, call: Call) -> None:
+        job = own_job(call, self.job_id)
+        if job.state is JobState.STUCK:
+            raise Invalid(f"job {job.id} is stuck and cannot be undone: {job.fault}")
+        if not job.open:
+            raise Invalid(f"job {job.id} has ended already: it is {job.state.value}")
+        if job.state is JobState.UNWINDING or call.view.maybe(Cancel, job.id) is not None:
+            return  # that is what becomes of it
+        user = call.view.maybe(User, call.caller.user)
+        cancel = Cancel(id=job.id, by=user.name if user else "somebody", created=wall())
+        call.change.create(cancel)
+        call.about, call.owner = job, call.view.maybe(Account, job.account)
+
+
+@command("listJobQueue", answers=Answers.LIST, shows=QueuedJobView)
+class ListJobQueue(ApiCommand):
+    """Lists the jobs that have an object or wait for it, in their order. (csnode only.)"""
+
+    resource_id: Annotated[str, About("the id of the object")]
+    resource_type: Annotated[str | None, About("what it is, for example Network")] = None
+
+    async def run(self, call: Call) -> Listing:
+        view, rank = call.view, call.caller.rank
+        jobs = [job for state in OPEN for job in view.by(Job, "state", state)]
+        need = self._need(call, jobs)
+        places = Lines(jobs).at(need, await _stuck_holder(call, need))
+        rows = [
+            for_rank(QueuedJobView.placed(p, view, may_see_job(call, p.job)), rank) for p in places
+        ]
+        return Listing(count=len(rows), rows=rows)
+
+    def _need(self, call: Call, jobs: list[Job]) -> str:
+        """The object as jobs name it. Those of a kind we cannot look up are known by their jobs."""
+        wires = {wire.lower(): kind for kind, wire in INSTANCE_TYPES.items()}
+        wish = (self.resource_type or "").lower()
+        kinds = {wires.get(wish, wish)} if wish else set(wires.values())
+        for kind in sorted(kinds & OBJECTS.keys()):
+            row = call.view.maybe(OBJECTS[kind], self.resource_id)
+            if row is not None and may_see(call.caller, row, call.view):
+                return f"{kind}:{self.resource_id}"
+        for job in jobs:
+            for need in job.needs:
+                kind, _, id = need.partition(":")
+                known = call.view.maybe(OBJECTS[kind], id) if kind in OBJECTS else None
+                fits = id == self.resource_id and (not wish or kind in kinds)
+                if fits and known is None and may_see_job(call, job):
+                    return need
+        raise no_such(call.asked.command, "resourceid", self.resource_id)
+
+
+@command("listJobSteps", answers=Answers.LIST, shows=JobStepView)
+class ListJobSteps(ApiCommand):
+    """Lists the steps that a job has begun, with their times. (csnode only.)"""
+
+    job_id: Annotated[JobId, About("the id of the job")]
+
+    async def run(self, call: Call) -> Listing:
+        steps = steps_of(own_job(call, self.job_id))
+        return Listing(count=len(steps), rows=[encoded(JobStepView.of_step(s)) for s in steps])
+
+
+async def _stuck_holder(call: Call, need: str) -> Job | None:
+    """The stuck job that keeps the object. Locks are not in the view: they come and go by far
+    too many to be worth it."""
+    try:
+        lock = await call.change.get(Lock, need)
+    except NotFound:
+        return None
+    job = call.view.maybe(Job, lock.job)
+    return job if job is not None and job.state is JobState.STUCK else None
+
+
+def may_see_job(call: Call, job: Job) -> bool:
+    """The cloud's own jobs, which nobody asked for, are the root admins' business."""
+    own = job.account is not None or call.caller.rank is Rank.ROOT_ADMIN
+    return own and may_see(call.caller, job, call.view)
+
+
+def own_job(call: Call, id: JobId) -> Job:
+    """The job; "does not exist" (431) if it is none of the caller's business."""
+    job = call.view.maybe(Job, id)
+    if job is None or not may_see_job(call, job):
+        raise no_such(call.asked.command, "jobid", id)
+    return job
 
 
 def shown(job: Job, call: Call) -> JobView:

@@ -24,7 +24,7 @@ from csnode.model.place import Zone
 from csnode.model.stock import Range
 from csnode.model.vm import Vm
 from csnode.types import AccountId, DomainId, NetworkId, NetworkOfferingId, Struct, ZoneId
-from csnode.uuids import id_of
+from csnode.uuids import id_of, new_id
 from roles.api.views.network import NetworkView, state_in
 
 VpcId = NewType("VpcId", str)
@@ -214,7 +214,7 @@ def new_network(
             raise Full(f"the zone {zone.name} has no public addresses", cs=4320)
         call.change.take(f"public:{zone.id}", row.id, (row, "public_address"))
     if offering.persistent:
-        call.order(ImplementNetwork(network=NetworkId(row.id)))
+        call.order(ImplementNetwork(network=NetworkId(row.id)), aside=True)
     return row
 
 
@@ -285,7 +285,7 @@ def own_network(call: Call, account: Account, zone: Zone, offering: NetworkOffer
     name = f"{account.name}-network"
     return new_network(
         call,
-        id=id if call.view.maybe(Network, id) is None else call.new_id(),
+        id=id if call.view.maybe(Network, id) is None else new_id(),
         name=name,
         text=name,
         account=account,

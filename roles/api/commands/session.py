@@ -19,6 +19,7 @@ from csnode.api.parse import BY_SERVER, UUID
 from csnode.api.shelf import Listing
 from csnode.api.view import Part, Shown
 from csnode.clock import wall
+from csnode.context import current
 from csnode.faults import Denied
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account, Domain, Session, Standing, User
@@ -82,9 +83,8 @@ class Login(ApiCommand):
         enabled = Standing.ENABLED
         if user.standing is not enabled or account.standing is not enabled:
             raise _locked(self.username, domain)
-        cookie, key = session.begin(
-            call.change, UserId(user.id), call.options.session_seconds
-        )  # fmt: skip
+        session.make_room(call.change, call.view, UserId(user.id), call.options.sessions_max)
+        cookie, key = session.begin(call.change, UserId(user.id), call.options.session_seconds)
         call.headers += session.cookie_headers(cookie, key)
         _record(call, "USER.LOGIN", user, "user has logged in")
         return LoginView(
@@ -333,5 +333,12 @@ def _offset(timezone: str) -> str | None:
 def _record(call: Call, type: str, user: User, what: str) -> None:
     fields: dict[str, Any] = {"account": user.account, "domain": user.domain, "user": user.id}
     call.change.record(
-        UserEvent(id=new_id(), type=type, description=what, created=wall(), **fields)
+        UserEvent(
+            id=new_id(),
+            type=type,
+            description=what,
+            trace=current().trace,
+            created=wall(),
+            **fields,
+        )
     )

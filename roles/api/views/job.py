@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from csnode.api.about import About, Date, Rank, Word
+from csnode.api.about import About, Date, Long, Rank, Word
 from csnode.api.command import COMMANDS, Declaration
+from csnode.api.progress import Place, StepShown, waits_for
 from csnode.api.shelf import Shelves
 from csnode.api.view import Depends, Part, Shown, date, names, owners
 from csnode.data.view import View
@@ -16,7 +17,7 @@ from csnode.faults import NotFound
 from csnode.model.entity import Entity
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account, Domain, User
-from csnode.model.job import Job, JobState
+from csnode.model.job import Cancel, Job, JobState
 
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 FAILED_CODE = 530
@@ -82,6 +83,76 @@ class JobView(Shown):
     def owner(cls, row: Job, view: View) -> tuple[str, str]:
         account = view.maybe(Account, row.account)
         return row.account or "", account.domain if account else ""
+
+
+class QueuedJobView(Shown):
+    """A job that has an object, or waits for it."""
+
+    key: ClassVar[str] = "queuedjob"
+
+    position: Annotated[int, About("0 for the job that is at work on it, or next to be")]
+    job_id: Annotated[str | None, About("the id of the job, if you may see it")] = None
+    cmd: Annotated[str, About("the command behind it")]
+    state: Annotated[str, About("waiting, running, unwinding, or stuck")]
+    cancelled: Annotated[bool, About("whether somebody has cancelled it")]
+    waits_for: Annotated[str | None, About("what it waits for")] = None
+    worker: Annotated[
+        str | None, About("the orchestrator that works on it", allows=Rank.ROOT_ADMIN)
+    ] = msgspec.field(default=None, name="owner")
+    created: Annotated[Date | None, About("when it was accepted")] = None
+    account: Annotated[str | None, About("the name of the account whose it is")] = None
+    account_id: Annotated[str | None, About("the id of that account")] = None
+    domain_id: Annotated[str | None, About("the domain of that account")] = None
+    domain_path: Annotated[str | None, About("the path of that domain")] = None
+
+    @classmethod
+    def placed(cls, place: Place, view: View, whole: bool) -> QueuedJobView:
+        """A place in a line; of somebody else's job (not `whole`) only that it is there."""
+        job = JobView.made(place.job, view)
+        plain = cls(
+            position=place.position,
+            cmd=job.cmd,
+            state=place.job.state.value,
+            cancelled=view.maybe(Cancel, place.job.id) is not None,
+            created=job.created,
+        )
+        if not whole:
+            return plain
+        return msgspec.structs.replace(
+            plain,
+            job_id=job.job_id,
+            waits_for=waits_for(place) or None,
+            worker=place.job.owner,
+            account=job.account,
+            account_id=job.account_id,
+            domain_id=job.domain_id,
+            domain_path=job.domain_path,
+        )
+
+
+class JobStepView(Shown):
+    """A step of a job."""
+
+    key: ClassVar[str] = "jobstep"
+
+    name: Annotated[str, About("the name of the step: what comes of it")]
+    state: Annotated[str, About("running, done, undoing, undone, or stuck")]
+    began: Annotated[Date | None, About("when it began")] = None
+    ended: Annotated[Date | None, About("when it was done")] = None
+    duration: Annotated[Long | None, About("how long it took, in milliseconds")] = None
+    tries: Annotated[int, About("how often it was tried")]
+
+    @classmethod
+    def of_step(cls, step: StepShown) -> JobStepView:
+        """The step as the record has it."""
+        return cls(
+            name=step.name,
+            state=step.state,
+            began=date(step.began),
+            ended=date(step.ended),
+            duration=round((step.ended - step.began) * 1000) if step.ended else None,
+            tries=step.tries,
+        )
 
 
 class EventView(Shown):

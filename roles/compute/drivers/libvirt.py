@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -28,13 +27,15 @@ from msgspec import Meta
 from csnode.clock import now
 from csnode.drivers.hypervisor import Hypervisor, Sighting
 from csnode.faults import Fault, Full, Invalid, Refused, Unavailable
-from csnode.model.machine import Domain, HostFacts
+from csnode.model.machine import Domain, FoundDomain, HostFacts
 from csnode.types import Power, Struct, VmId
 from roles.compute.drivers import host_facts
 from roles.compute.drivers.console_log import ConsoleLogs
 from roles.compute.drivers.domain_xml import NAMESPACE, domain_xml
+from roles.compute.drivers.found import found_domain
 from roles.compute.drivers.link import Link
-from roles.compute.drivers.sightings import Sightings
+from roles.compute.drivers.said import reason
+from roles.compute.drivers.sightings import Sightings, until_off
 
 try:
     import libvirt
@@ -129,7 +130,7 @@ class LibvirtHypervisor(Hypervisor):
                 return power
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, PRESS_AGAIN_S)):
-                    await _off(seen, vm)
+                    await until_off(seen, vm)
 
     async def ensure_absent(self, vm: VmId) -> None:
         await self._call(partial(self._remove, vm))
@@ -150,6 +151,9 @@ class LibvirtHypervisor(Hypervisor):
 
     async def survey(self) -> dict[VmId, Power]:
         return await self._call(self._survey)
+
+    async def inspect(self) -> tuple[FoundDomain, ...]:
+        return await self._call(self._inspect)
 
     def watch(self) -> AsyncIterator[Sighting]:
         return self._sightings.watch()
@@ -232,14 +236,15 @@ class LibvirtHypervisor(Hypervisor):
             if self._is_ours(domain)
         }
 
+    def _inspect(self, daemon: Libvirtd) -> tuple[FoundDomain, ...]:
+        ours = filter(self._is_ours, daemon.api.listAllDomains())
+        described = ((_unless_gone(domain.XMLDesc), domain.ID()) for domain in ours)
+        found = [found_domain(xml, on=number >= 0) for xml, number in described if xml]
+        return tuple(sorted(found, key=lambda each: each.vm))
+
     def _find(self, daemon: Libvirtd, vm: VmId) -> libvirt.virDomain | None:
-        try:
-            found = daemon.api.lookupByUUIDString(vm)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
-        if not self._is_ours(found):
+        found = _unless_gone(lambda: daemon.api.lookupByUUIDString(vm))
+        if found is not None and not self._is_ours(found):
             raise Refused(f"{self.seat.name} has a domain with the id {vm} that is not csnode's")
         return found
 
@@ -351,7 +356,7 @@ def _faulting(work: Callable[[], T], host: str) -> T:
 def fault_of(error: libvirt.libvirtError, host: str) -> Fault:
     """What libvirt said, as one of our faults."""
     code, said = error.get_error_code(), error.get_error_message() or str(error)
-    text, detail = f"libvirt on {host}: {_reason(said)}", f"libvirt error {code}: {said}"
+    text, detail = f"libvirt on {host}: {reason(said)}", f"libvirt error {code}: {said}"
     if error.get_error_domain() in {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}:
         return Unavailable(f"libvirtd on {host} does not answer: {said}", detail=detail)
     if code == libvirt.VIR_ERR_INVALID_ARG:
@@ -364,25 +369,18 @@ def fault_of(error: libvirt.libvirtError, host: str) -> Fault:
     return Refused(text, detail=detail)
 
 
-def _reason(said: str) -> str:
-    """qemu's own last words, where libvirt wraps them into its own."""
-    words: list[str] = re.findall(r"qemu-system-\w+: (?!warning: )(.+)", said)
-    return words[-1] if words else said.removeprefix("internal error: ")
-
-
-async def _off(seen: AsyncIterator[Sighting], vm: VmId) -> None:
-    async for sighting in seen:
-        if sighting.vm == vm and sighting.power is not Power.ON:
-            return
-
-
 def _active(domain: libvirt.virDomain) -> bool:
     """A domain that is gone by now is not active."""
+    return bool(_unless_gone(domain.isActive))
+
+
+def _unless_gone(ask: Callable[[], T]) -> T | None:
+    """The answer; None if there is no such domain, or none any more."""
     try:
-        return bool(domain.isActive())
+        return ask()
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return False
+            return None
         raise
 
 

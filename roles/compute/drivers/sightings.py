@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from weakref import WeakSet
 
 from csnode.drivers.hypervisor import Sighting
+from csnode.types import Power, VmId
 
 
 class Sightings:
@@ -38,3 +39,10 @@ class Sightings:
 async def _follow(queue: asyncio.Queue[Sighting | None]) -> AsyncIterator[Sighting]:
     while (sighting := await queue.get()) is not None:
         yield sighting
+
+
+async def until_off(seen: AsyncIterator[Sighting], vm: VmId) -> None:
+    """Wait until the machine is seen to be on no more, or there is nothing more to see."""
+    async for sighting in seen:
+        if sighting.vm == vm and sighting.power is not Power.ON:
+            return

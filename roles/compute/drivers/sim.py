@@ -1,19 +1,20 @@
 """The simulated hypervisor: a host in memory, with the delays and failures it is told to have.
 
 The host itself (SimMachines) stands outside the driver, as a real one does: a driver that is
-left and entered again, or a role that is restarted, finds its machines as they are.
+left and entered again, or a role that is restarted, finds its machines as they are, and what was
+asked of the host before is done all the same.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from msgspec import Meta
 
 from csnode import uuids
+from csnode.drivers.acts import Acts
 from csnode.drivers.driver import Simulated
 from csnode.drivers.hypervisor import Hypervisor, Sighting
 from csnode.faults import Fault, NotFound, Refused, Unavailable
@@ -22,6 +23,7 @@ from csnode.types import Power, Struct, VmId
 from roles.compute.drivers.domain_xml import check_size
 from roles.compute.drivers.sightings import Sightings
 
+T = TypeVar("T")
 CONSOLE_BYTES = 64 * 1024
 Verb = Literal["ensure_running", "ensure_off", "ensure_absent", "reboot"]
 
@@ -58,6 +60,7 @@ class SimMachines:
     def __init__(self) -> None:
         self.machines: dict[VmId, SimMachine] = {}
         self.listeners: set[Callable[[Sighting], None]] = set()
+        self.acts = Acts()
 
     def start(self, domain: Domain) -> None:
         """A running machine is left as it is."""
@@ -141,31 +144,41 @@ class SimHypervisor(Hypervisor, Simulated):
 
     async def ensure_running(self, domain: Domain) -> Power:
         check_size(domain)
-        await self._act("ensure_running")
-        self._host.start(domain)
-        return Power.ON
+
+        def act() -> Power:
+            self._host.start(domain)
+            return Power.ON
+
+        return await self._carry_out("ensure_running", domain.vm, act)
 
     async def ensure_off(self, vm: VmId, forced: bool) -> Power:  # noqa: ARG002 (same either way)
         """A simulated guest shuts down as soon as it is asked."""
-        await self._act("ensure_off")
-        if vm not in self._host.machines:
-            return Power.ABSENT
-        self._host.halt(vm)
-        return Power.OFF
+
+        def act() -> Power:
+            if vm not in self._host.machines:
+                return Power.ABSENT
+            self._host.halt(vm)
+            return Power.OFF
+
+        return await self._carry_out("ensure_off", vm, act)
 
     async def ensure_absent(self, vm: VmId) -> None:
-        await self._act("ensure_absent")
-        if vm in self._host.machines:
-            self._host.halt(vm)
-            self._host.forget(vm)
+        def act() -> None:
+            if vm in self._host.machines:
+                self._host.halt(vm)
+                self._host.forget(vm)
+
+        await self._carry_out("ensure_absent", vm, act)
 
     async def reboot(self, vm: VmId, forced: bool) -> Power:  # noqa: ARG002 (same either way)
-        await self._act("reboot")
-        machine = self._host.machines.get(vm)
-        if machine is None or machine.power is not Power.ON:
-            raise Refused(f"machine {vm} does not run on {self.seat.name}, so it cannot reboot")
-        machine.boot()
-        return Power.ON
+        def act() -> Power:
+            machine = self._host.machines.get(vm)
+            if machine is None or machine.power is not Power.ON:
+                raise Refused(f"machine {vm} does not run on {self.seat.name}, so it cannot reboot")
+            machine.boot()
+            return Power.ON
+
+        return await self._carry_out("reboot", vm, act)
 
     async def survey(self) -> dict[VmId, Power]:
         return {vm: machine.power for vm, machine in self._host.machines.items()}
@@ -175,7 +188,7 @@ class SimHypervisor(Hypervisor, Simulated):
             FoundDomain(
                 vm=vm,
                 power=machine.power,
-                disks=tuple(disk.path for disk in machine.domain.disks),
+                disks=tuple(d.path for d in sorted(machine.domain.disks, key=lambda d: d.device)),
                 macs=tuple(plug.mac.lower() for plug in machine.domain.plugs),
             )
             for vm, machine in sorted(self._host.machines.items())
@@ -190,11 +203,17 @@ class SimHypervisor(Hypervisor, Simulated):
             raise NotFound(f"no machine {vm} on {self.seat.name}")
         return machine.console
 
-    async def _act(self, verb: Verb) -> None:
-        """Take the time the verb takes, and fail if its time has come."""
+    async def _carry_out(self, verb: Verb, vm: VmId, act: Callable[[], T]) -> T:
+        """Ask the host for it: it takes its time, and fails if that has come."""
+
+        def happen() -> T:
+            self._fail_perhaps(verb)
+            return act()
+
+        return await self._host.acts.carry_out(vm, self.options.latency_s, happen)
+
+    def _fail_perhaps(self, verb: Verb) -> None:
         options = self.options
-        if options.latency_s > 0:
-            await asyncio.sleep(options.latency_s)
         may_fail = not options.fail_verbs or verb in options.fail_verbs
         if may_fail and options.fail and uuids.source.random() < options.fail:
             fault: type[Fault] = Refused if options.fault == "Refused" else Unavailable

@@ -20,12 +20,13 @@ from csnode.drivers.driver import Seat
 from csnode.drivers.network import NetworkDriver
 from csnode.faults import Conflict, Fault, Full, Unavailable
 from csnode.log import logger
-from csnode.model.machine import GuestNetwork, GuestNic, Plug
+from csnode.model.machine import FoundNetwork, FoundNic, GuestNetwork, GuestNic, Plug
 from csnode.types import NetworkId, NicId, Struct
 from roles.network.ability import Remembers
 from roles.network.drivers import dnsmasq, render, router
 from roles.network.drivers.checks import check_network, check_nic
 from roles.network.drivers.command import check_tools, links
+from roles.network.drivers.found import Traces, remains, traces, untold
 from roles.network.drivers.metadata import Metadata
 from roles.network.drivers.namespace import PLACE, in_thread, look
 from roles.network.drivers.public import PublicSide
@@ -114,7 +115,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
 
     async def ensure_no_router(self, network: NetworkId) -> None:
         """Raises Conflict, with the router gone and the bridge left, if cards are plugged in."""
-        names = self._names(network)
+        names = render.names_of_remains(self.options.names, network)
         folder = self._folder / network
         self._told.pop(network, None)
         with _as_faults():
@@ -140,6 +141,42 @@ class LinuxNetwork(NetworkDriver, Remembers):
             scenes = await self._scenes(self._told.values())
             working = [told for told, scene in scenes if not self._missing(told, scene)]
         return {told.network.network: tuple(sorted(told.nics)) for told in working}
+
+    async def inspect(self) -> tuple[FoundNetwork, ...]:
+        """Of a network that was never told here, all that is known may be eight digits."""
+        with _as_faults():
+            whole = {told.network.network: told for told in self._told.values()}
+            scenes = await self._scenes(whole.values())
+            around = await links()
+            seen = await in_thread(lambda: self._traces(around))
+        found = [self._found(told, scene) for told, scene in scenes]
+        for id in untold(self.options.names, seen, {*whole, *self._told}):
+            names = render.names_of_remains(self.options.names, id)
+            found.append(
+                FoundNetwork(
+                    network=NetworkId(id),
+                    trouble=remains(names, id, seen),
+                    plugged=len(router.plugged_in(names, around)),
+                )
+            )
+        return tuple(sorted(found, key=lambda each: each.network))
+
+    def _traces(self, around: router.Links) -> Traces:
+        namespaces = [place.name for place in PLACE.glob(f"{self.options.names}r-*")]
+        return traces(around, namespaces, self._folder, dnsmasq.running())
+
+    def _found(self, told: Told, scene: Scene) -> FoundNetwork:
+        lacking = sorted(self._missing(told, scene))
+        return FoundNetwork(
+            network=told.network.network,
+            told=told.network,
+            nics=tuple(
+                FoundNic(nic=nic.nic, vm=nic.vm, mac=nic.mac, address=nic.address)
+                for _, nic in sorted(told.nics.items())
+            ),
+            trouble=f"not as told: {', '.join(lacking)}" if lacking else "",
+            plugged=len(router.plugged_in(self._names(told.network.network), scene.links)),
+        )
 
     async def _mend(self, told: Told) -> None:
         """Make every part that is missing."""

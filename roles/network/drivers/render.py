@@ -20,6 +20,7 @@ from csnode.types import NetworkId, Struct
 MTU = 1450  # room for a VXLAN header in 1500
 VXLAN_PORT = 4789  # RFC 7348
 FLOOD = "00:00:00:00:00:00"
+SHORT = r"[0-9a-f]{8}"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
@@ -56,6 +57,16 @@ def names_of(prefix: str, network: NetworkId, host: str) -> Names:
         public_mac=mac_of(network, "public"),
         bridge_mac=mac_of(network, "bridge", host),  # one network has a bridge on each host,
     )
+
+
+def names_of_remains(prefix: str, id: str) -> Names:
+    """What may be left of a network of which no more may be known than eight digits of its id.
+
+    Only to find and remove: the addresses are not its own.
+    """
+    if not re.fullmatch(rf"{SHORT}|{UUID}", id):
+        raise Invalid(f"network id {id!r} is neither a UUID in small letters nor eight digits")
+    return names_of(prefix, NetworkId(f"{id[:8]}-0000-0000-0000-000000000000"), "")
 
 
 def mac_of(*names: str) -> str:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
+from csnode.drivers.acts import Acts
 from csnode.drivers.driver import Seat, Simulated
 from csnode.drivers.network import NetworkDriver
 from csnode.faults import Conflict, Refused
@@ -16,6 +17,8 @@ from csnode.model.machine import FoundNetwork, FoundNic, GuestNetwork, GuestNic,
 from csnode.types import NetworkId, NicId, Struct
 from roles.network.ability import Remembers
 from roles.network.drivers.checks import check_network, check_nic
+
+T = TypeVar("T")
 
 
 class SimOptions(Struct, forbid_unknown_fields=True):
@@ -34,6 +37,7 @@ class World:
         self.bridges: set[NetworkId] = set()
         self.cut: set[NetworkId] = set()  # routers that do not work
         self.plugged: set[NetworkId] = set()  # networks whose bridge has machines on it
+        self.acts = Acts()
 
 
 OUTSIDE: dict[str, World] = {}  # by host id
@@ -63,26 +67,36 @@ class SimNetwork(NetworkDriver, Remembers, Simulated):
         return self._world.routers
 
     async def ensure_router(self, network: GuestNetwork) -> None:
-        await self._take_time("ensure_router")
         check_network(network)
-        self._world.routers[network.network] = network
-        self._world.nics.setdefault(network.network, {})
-        self._world.bridges.add(network.network)
-        self._world.cut.discard(network.network)
+        world = self._world
+
+        def act() -> None:
+            world.routers[network.network] = network
+            world.nics.setdefault(network.network, {})
+            world.bridges.add(network.network)
+            world.cut.discard(network.network)
+
+        await self._carry_out("ensure_router", network.network, act)
 
     async def ensure_no_router(self, network: NetworkId) -> None:
-        await self._take_time("ensure_no_router")
-        self._world.routers.pop(network, None)
-        self._world.nics.pop(network, None)
-        self._world.cut.discard(network)
-        if network in self._world.plugged:
-            raise Conflict(
-                f"machines are still plugged into the network's bridge on {self.seat.name}"
-            )
-        self._world.bridges.discard(network)
+        world = self._world
+
+        def act() -> None:
+            world.routers.pop(network, None)
+            world.nics.pop(network, None)
+            world.cut.discard(network)
+            if network in world.plugged:
+                raise Conflict(
+                    f"machines are still plugged into the network's bridge on {self.seat.name}"
+                )
+            world.bridges.discard(network)
+
+        await self._carry_out("ensure_no_router", network, act)
 
     async def ensure_nic(self, nic: GuestNic) -> None:
-        await self._take_time("ensure_nic")
+        await self._carry_out("ensure_nic", nic.network, lambda: self._lease(nic))
+
+    def _lease(self, nic: GuestNic) -> None:
         if nic.network not in self._world.routers:
             raise Conflict(f"network {nic.network} has no router on {self.seat.name}")
         check_nic(nic, self._world.routers[nic.network])
@@ -93,15 +107,20 @@ class SimNetwork(NetworkDriver, Remembers, Simulated):
         nics[nic.nic] = nic
 
     async def ensure_no_nic(self, network: NetworkId, nic: NicId) -> None:
-        await self._take_time("ensure_no_nic")
-        self._world.nics.get(network, {}).pop(nic, None)
+        def act() -> None:
+            self._world.nics.get(network, {}).pop(nic, None)
+
+        await self._carry_out("ensure_no_nic", network, act)
 
     async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
-        await self._take_time("ensure_plug")
         check_network(network)
         check_nic(nic, network)
-        self._world.bridges.add(network.network)
-        return Plug(nic=nic.nic, mac=nic.mac, bridge=f"sim-{network.network[:8]}")
+
+        def act() -> Plug:
+            self._world.bridges.add(network.network)
+            return Plug(nic=nic.nic, mac=nic.mac, bridge=f"sim-{network.network[:8]}")
+
+        return await self._carry_out("ensure_plug", network.network, act)
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
         await self._take_time("survey")
@@ -130,8 +149,21 @@ class SimNetwork(NetworkDriver, Remembers, Simulated):
     def forget_outside(cls) -> None:
         forget_all()
 
+    async def _carry_out(self, verb: str, network: NetworkId, act: Callable[[], T]) -> T:
+        """Ask the host for it: it takes its time, and refuses what it was configured to."""
+
+        def happen() -> T:
+            self._refuse_perhaps(verb)
+            return act()
+
+        return await self._world.acts.carry_out(network, self.options.latency_s, happen)
+
     async def _take_time(self, verb: str) -> None:
+        """Only looking: nothing goes on when nobody waits for it."""
         if self.options.latency_s:
             await asyncio.sleep(self.options.latency_s)
+        self._refuse_perhaps(verb)
+
+    def _refuse_perhaps(self, verb: str) -> None:
         if verb in self.options.fail:
             raise Refused(f"{verb} is refused here, as configured")

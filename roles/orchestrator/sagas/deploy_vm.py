@@ -5,6 +5,7 @@ from __future__ import annotations
 from csnode.contracts.compute import Compute
 from csnode.model.machine import Disk, Plug
 from csnode.model.orders import DeployVm
+from csnode.model.telling import domain_of
 from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
 from csnode.types import HostId, Power
@@ -23,7 +24,7 @@ class Deploy(MachineSaga[DeployVm]):
 
     @host.undo
     async def free_host(self) -> None:
-        await self.release()
+        await self.unreserve()
 
     @step
     async def disks(self) -> tuple[Disk, ...]:
@@ -41,7 +42,7 @@ class Deploy(MachineSaga[DeployVm]):
     @routers.undo
     async def drop_routers(self) -> None:
         for nic in await self.nics():
-            await drop_unfinished(self, nic.network)
+            await drop_unfinished(self, nic.network, self.host)
 
     @step
     async def leases(self) -> None:
@@ -60,7 +61,7 @@ class Deploy(MachineSaga[DeployVm]):
     async def power(self) -> Power:
         if not self.host:
             return Power.ABSENT
-        domain = self.domain_of(await self.vm(), self.disks, self.plugs)
+        domain = domain_of(await self.vm(), self.disks, self.plugs)
         return await self.ask(Compute, at=self.host).ensure_running(domain)
 
     @power.undo
@@ -72,4 +73,6 @@ class Deploy(MachineSaga[DeployVm]):
             self.change.update(Vm, self.order.vm, started=True, trouble="")
 
     async def failed(self, why: str) -> None:
-        self.change.update(Vm, self.order.vm, want=Want.STOPPED, trouble=why)
+        vm = await self.vm()
+        self.change.update(Vm, vm.id, trouble=why)
+        self.wants_again(vm, Want.RUNNING, Want.STOPPED)

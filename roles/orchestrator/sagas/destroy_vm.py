@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from csnode.clock import wall
 from csnode.contracts.compute import Compute
-from csnode.faults import Gone
 from csnode.model.orders import DestroyVm
 from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
@@ -20,20 +19,14 @@ class Destroy(MachineSaga[DestroyVm]):
 
     @step
     async def power(self) -> Power:
-        try:
-            host = await self.host_of(await self.vm())
-        except Gone:
-            return Power.ABSENT
+        host = await self.host_of(await self.vm())
         if host is None:
             return Power.ABSENT
         return await self.ask(Compute, at=host).ensure_off(self.order.vm, True)
 
     @step
     async def domain(self) -> None:
-        try:
-            await self.drop_domain()
-        except Gone:
-            return
+        await self.drop_domain()
 
     @step
     async def capacity(self) -> None:
@@ -54,5 +47,10 @@ class Destroy(MachineSaga[DestroyVm]):
 
     async def failed(self, why: str) -> None:
         vm = await self.vm()
-        want = Want.RUNNING if vm.power is Power.ON else Want.DESTROYED
-        self.change.update(Vm, vm.id, want=want, trouble=why)
+        self.change.update(Vm, vm.id, trouble=why)
+        if vm.power is Power.ON:
+            self.wants_again(vm, Want.DESTROYED, Want.RUNNING)
+            self.wants_again(vm, Want.GONE, Want.RUNNING)
+        else:
+            self.wants_again(vm, Want.GONE, Want.DESTROYED)
+            self.change.update(Vm, vm.id, destroyed=vm.destroyed or wall())

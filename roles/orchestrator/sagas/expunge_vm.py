@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from csnode.faults import Gone
 from csnode.model.orders import ExpungeVm
 from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
@@ -17,10 +16,7 @@ class Expunge(MachineSaga[ExpungeVm]):
 
     @step
     async def domain(self) -> None:
-        try:
-            await self.drop_domain()
-        except Gone:
-            return
+        await self.drop_domain()
 
     @step
     async def capacity(self) -> None:
@@ -38,4 +34,6 @@ class Expunge(MachineSaga[ExpungeVm]):
         await erase_records(self)
 
     async def failed(self, why: str) -> None:
-        self.change.update(Vm, self.order.vm, want=Want.DESTROYED, trouble=why)
+        vm = await self.vm()
+        self.change.update(Vm, vm.id, trouble=why)
+        self.wants_again(vm, Want.GONE, Want.DESTROYED)

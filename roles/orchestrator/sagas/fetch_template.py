@@ -7,10 +7,10 @@ from csnode.faults import Unavailable
 from csnode.model.host import StoragePool
 from csnode.model.machine import ImageFacts
 from csnode.model.orders import FetchTemplate
+from csnode.model.telling import image_of
 from csnode.model.template import Template
 from csnode.saga.saga import Saga, step
 from csnode.types import PoolId, TemplateId
-from roles.orchestrator.networks import image_of
 
 
 class Fetch(Saga[FetchTemplate]):
@@ -20,6 +20,7 @@ class Fetch(Saga[FetchTemplate]):
 
     @step
     async def pool(self) -> PoolId:
+        await self.view.fresh()
         template = await self.store.get(Template, self.order.template)
         pools = [
             p

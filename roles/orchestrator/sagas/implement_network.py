@@ -19,6 +19,7 @@ class Implement(Saga[ImplementNetwork]):
 
     @step
     async def host(self) -> HostId:
+        await self.view.fresh()
         network = await self.store.get(Network, self.order.network)
         up = [
             h
@@ -35,7 +36,7 @@ class Implement(Saga[ImplementNetwork]):
 
     @router.undo
     async def drop_router(self) -> None:
-        await drop_unfinished(self, self.order.network)
+        await drop_unfinished(self, self.order.network, self.host)
 
     async def failed(self, why: str) -> None:
         self.change.update(Network, self.order.network, trouble=why)

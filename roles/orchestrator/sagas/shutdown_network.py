@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from csnode.context import acting
 from csnode.contracts.networking import Networking
+from csnode.faults import Outdated, Stale
+from csnode.model.host import Host
 from csnode.model.network import Network, Nic
 from csnode.model.orders import ShutdownNetwork
 from csnode.model.stock import Range
 from csnode.model.vm import Vm
 from csnode.saga.saga import Saga, step
+from csnode.types import HostId
+from roles.orchestrator.networks import is_there
 
 
 class Shutdown(Saga[ShutdownNetwork]):
@@ -16,28 +23,72 @@ class Shutdown(Saga[ShutdownNetwork]):
     event = "NETWORK.DELETE"
 
     @step
+    async def host(self) -> HostId | None:
+        """Where the router stands: the row forgets it before the router goes."""
+        return (await self._network()).router
+
+    @step
     async def router(self) -> bool:
         """Whether it went: one that a machine came to meanwhile stays."""
-        network = await self.store.get(Network, self.order.network)
-        if network.router is None:
+        if self.host is None:
             return True
-        if not self.order.remove and await self._is_needed():
+        number = await self._take_from_row(self.host)
+        if number is None:
             return False
-        change = self.store.change()
-        change.update(Network, network.id, revision=network.revision, up=False)
-        await change.commit()
-        await self.ask(Networking, at=network.router).ensure_no_router(self.order.network)
-        self.change.update(Network, network.id, router=None)
+        if await is_there(self, Host, self.host):
+            with acting(fence=number), suppress(Outdated):  # somebody has built it there since
+                await self.ask(Networking, at=self.host).ensure_no_router(self.order.network)
         return True
+
+    @router.undo
+    async def remember_host(self) -> None:
+        """What is left of it, if anything, is found again by whoever shuts the network down next,
+        or is made whole by whoever needs it."""
+        network = await self._network()
+        if network.router is None and self.host is not None:
+            await self._write(network, self.host, up=False)
+
+    async def _take_from_row(self, host: HostId) -> int | None:
+        """The number of a commit at which the row says that there is no router; None: it stays."""
+        while True:
+            network = await self._network()
+            if network.router not in (None, host):
+                return None
+            serves = network.router is not None and not self.order.remove
+            if serves and await self._is_needed():
+                return None
+            try:
+                number = await self._write(network, None, up=False)
+            except Stale:
+                continue
+            if serves and await self._is_needed():  # a machine came between the two
+                await self._put_back(host, network.up)
+                return None
+            return number
+
+    async def _put_back(self, host: HostId, up: bool) -> None:
+        network = await self._network()
+        if network.router is None:
+            with suppress(Stale):  # somebody has chosen a host for it, this one or another
+                await self._write(network, host, up=up)
+
+    async def _write(self, network: Network, router: HostId | None, up: bool) -> int:
+        change = self.store.change()
+        change.update(Network, network.id, revision=network.revision, router=router, up=up)
+        return await self.commit(change)
+
+    async def _network(self) -> Network:
+        return await self.store.get(Network, self.order.network)
 
     async def _is_needed(self) -> bool:
         nics = await self.store.find(Nic, network=self.order.network)
+        await self.view.fresh()
         vms = [self.view.maybe(Vm, nic.vm) for nic in nics]
         return any(vm is not None and vm.host for vm in vms)
 
     async def succeeded(self) -> None:
         if self.order.remove:
-            network = await self.store.get(Network, self.order.network)
+            network = await self._network()
             self.change.give(network.id)
             self.change.delete(Range, f"guest:{network.id}")
             self.change.delete(Network, network.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from csnode.contracts.compute import Compute
 from csnode.model.machine import Disk, Plug
 from csnode.model.orders import StartVm
+from csnode.model.telling import domain_of
 from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
 from csnode.types import HostId, Power
@@ -23,7 +24,7 @@ class Start(MachineSaga[StartVm]):
 
     @host.undo
     async def free_host(self) -> None:
-        await self.release()
+        await self.unreserve()
 
     @step
     async def disks(self) -> tuple[Disk, ...]:
@@ -36,7 +37,7 @@ class Start(MachineSaga[StartVm]):
     @routers.undo
     async def drop_routers(self) -> None:
         for nic in await self.nics():
-            await drop_unfinished(self, nic.network)
+            await drop_unfinished(self, nic.network, self.host)
 
     @step
     async def leases(self) -> None:
@@ -48,7 +49,7 @@ class Start(MachineSaga[StartVm]):
 
     @step
     async def power(self) -> Power:
-        domain = self.domain_of(await self.vm(), self.disks, self.plugs)
+        domain = domain_of(await self.vm(), self.disks, self.plugs)
         return await self.ask(Compute, at=self.host).ensure_running(domain)
 
     @power.undo
@@ -59,4 +60,4 @@ class Start(MachineSaga[StartVm]):
         self.change.update(Vm, self.order.vm, started=True, trouble="")
 
     async def failed(self, why: str) -> None:  # noqa: ARG002 (the job says why)
-        self.change.update(Vm, self.order.vm, want=Want.STOPPED)
+        self.wants_again(await self.vm(), Want.RUNNING, Want.STOPPED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from csnode.contracts.compute import Compute
 from csnode.model.orders import StopVm
-from csnode.model.vm import Vm, Want
+from csnode.model.vm import Want
 from csnode.saga.saga import step
 from csnode.types import Power
 from roles.orchestrator.machine import MachineSaga
@@ -34,4 +34,4 @@ class Stop(MachineSaga[StopVm]):
     async def failed(self, why: str) -> None:  # noqa: ARG002 (the job says why)
         vm = await self.vm()
         if vm.power is Power.ON:
-            self.change.update(Vm, vm.id, want=Want.RUNNING)
+            self.wants_again(vm, Want.STOPPED, Want.RUNNING)

@@ -3,6 +3,7 @@
     templates/<id>.qcow2   checked, read-only, never replaced
     volumes/<id>.qcow2     a clone names its template as backing file
     tmp/                   whatever is being made; emptied at every start
+    quarantine/            what nobody knew; nothing of it is ever used or removed by us
 
 A file gets its name under templates/ or volumes/ only when it is whole and flushed.
 """
@@ -27,7 +28,7 @@ from csnode.log import logger
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
 from csnode.types import PoolId, Struct, TemplateId, VolumeId
 from csnode.uuids import new_secret
-from roles.storage.drivers import qemu_img
+from roles.storage.drivers import qemu_img, quarantine
 from roles.storage.drivers.checksum import parse_checksum
 from roles.storage.drivers.fetch import Rules, fetch
 from roles.storage.drivers.files import allocated, checked_id, in_thread, place, told_as_fault
@@ -136,11 +137,31 @@ class DirStorage(StorageDriver):
             clones.discard(volume)
 
     async def survey(self) -> Holdings:
-        volumes, templates = await in_thread(self._look)
+        volumes, templates, aside = await in_thread(self._look)
         return Holdings(
             volumes=tuple(VolumeId(id) for id in volumes),
             templates=tuple(TemplateId(id) for id in templates),
+            aside=tuple(aside),
         )
+
+    async def set_aside(self, id: VolumeId | TemplateId) -> None:
+        volume, template = VolumeId(id), TemplateId(id)
+        if self._clones.get(template):
+            raise Conflict(f"volumes of this pool are clones of template {template}")
+        self._leaving.add(template)
+        try:
+            with told_as_fault("to set a file aside"):
+                for file in (self._volume(volume), self._template(template)):
+                    await in_thread(self._quarantine, file)
+        finally:
+            self._leaving.discard(template)
+        for clones in self._clones.values():
+            clones.discard(volume)
+
+    def _quarantine(self, file: Path) -> None:
+        if file.exists():
+            name = quarantine.take_in(self._pool, file, self._image_of(file))
+            log.warning("set aside", file=str(file), as_name=name, pool=str(self._pool))
 
     # -- images --------------------------------------------------------------------------------
 
@@ -230,6 +251,7 @@ class DirStorage(StorageDriver):
         try:
             for name in ("templates", "volumes", "tmp"):
                 (self._pool / name).mkdir(mode=0o711, parents=True, exist_ok=True)
+            quarantine.prepare(self._pool)
             self._lock = os.open(self._pool / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _drop(*(self._pool / "tmp").iterdir())
@@ -245,23 +267,26 @@ class DirStorage(StorageDriver):
         self._find_clones()
 
     def _find_clones(self) -> None:
-        templates = self._pool / "templates"
         for volume in (self._pool / "volumes").glob("*.qcow2"):
-            try:
-                backing = Path(_header(volume).backing)
-            except (Refused, OSError) as error:
-                log.warning("a volume cannot be read", file=str(volume), why=str(error))
-                continue
-            if backing.parent == templates:
-                self._clones[TemplateId(backing.stem)].add(VolumeId(volume.stem))
+            if image := self._image_of(volume):
+                self._clones[TemplateId(image.stem)].add(VolumeId(volume.stem))
 
-    def _look(self) -> tuple[list[str], list[str]]:
+    def _image_of(self, file: Path) -> Path | None:
+        """The image of this pool that the file is a clone of; None also if it cannot be read."""
+        try:
+            backing = Path(_header(file).backing)
+        except (Refused, OSError) as error:
+            log.warning("a volume cannot be read", file=str(file), why=str(error))
+            return None
+        return backing if backing.parent == self._pool / "templates" else None
+
+    def _look(self) -> tuple[list[str], list[str], list[str]]:
         with told_as_fault("to list it"):
-            found = [
+            volumes, templates = (
                 sorted(file.stem for file in (self._pool / kind).iterdir() if _is_ours(file))
                 for kind in ("volumes", "templates")
-            ]
-        return found[0], found[1]
+            )
+            return volumes, templates, quarantine.names(self._pool)
 
 
 def _is_ours(file: Path) -> bool:

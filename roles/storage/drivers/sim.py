@@ -8,10 +8,12 @@ or, while it runs, on the pool itself (`outside`).
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
 import msgspec
 
+from csnode.drivers.acts import Acts
 from csnode.drivers.driver import Simulated
 from csnode.drivers.storage import Progress, StorageDriver
 from csnode.faults import Conflict, Full, Refused
@@ -20,6 +22,7 @@ from csnode.types import PoolId, Struct, TemplateId, VolumeId
 from roles.storage.drivers.checksum import parse_checksum
 from roles.storage.drivers.files import checked_id
 
+T = TypeVar("T")
 GIB = 1 << 30
 IMAGE = ImageFacts(size=2 * GIB, physical_size=64 << 20)
 CLONE_BYTES = 192 << 10  # what a fresh linked clone takes in a folder
@@ -35,6 +38,7 @@ class SimPool(msgspec.Struct):
     aside: set[str] = msgspec.field(default_factory=set[str])
     failing: set[str] = msgspec.field(default_factory=set[str])
     fetched: int = 0  # downloads so far
+    acts: Acts = msgspec.field(default_factory=Acts)
 
     @property
     def used(self) -> int:
@@ -90,28 +94,39 @@ class SimStorage(StorageDriver, Simulated):
 
     async def ensure_no_image(self, template: TemplateId) -> None:
         checked_id(template)
-        await self._act("ensure_no_image")
-        if template in self._pool.volumes.values():
-            raise Conflict(f"volumes of this pool are clones of template {template}")
-        self._pool.images.discard(template)
+
+        def act() -> None:
+            if template in self._pool.volumes.values():
+                raise Conflict(f"volumes of this pool are clones of template {template}")
+            self._pool.images.discard(template)
+
+        await self._carry_out("ensure_no_image", template, act)
 
     async def ensure_volume(self, clone: Clone, progress: Progress) -> Disk:
         checked_id(clone.volume)
-        await self._act("ensure_volume")
-        if clone.volume not in self._pool.volumes:
-            image = clone.image
-            if image is not None:
-                await self.ensure_image(image, progress)
-            if clone.size < (IMAGE.size if image else 1):
-                raise Refused(f"a volume of {clone.size} bytes is too small")
-            self._check_room(CLONE_BYTES)
-            self._pool.volumes[clone.volume] = image.template if image else None
+        if clone.image is not None and clone.volume not in self._pool.volumes:
+            self._refuse_perhaps("ensure_volume")
+            await self.ensure_image(clone.image, progress)
+        await self._carry_out("ensure_volume", clone.volume, lambda: self._make(clone))
         return Disk(volume=clone.volume, path=f"sim://{self.seat.name}/{clone.volume}")
+
+    def _make(self, clone: Clone) -> None:
+        if clone.volume in self._pool.volumes:
+            return
+        if clone.size < (IMAGE.size if clone.image else 1):
+            raise Refused(f"a volume of {clone.size} bytes is too small")
+        if clone.image and clone.image.template not in self._pool.images:
+            raise Conflict(f"the image of template {clone.image.template} was removed again")
+        self._check_room(CLONE_BYTES)
+        self._pool.volumes[clone.volume] = clone.image.template if clone.image else None
 
     async def ensure_no_volume(self, volume: VolumeId) -> None:
         checked_id(volume)
-        await self._act("ensure_no_volume")
-        self._pool.volumes.pop(volume, None)
+
+        def act() -> None:
+            self._pool.volumes.pop(volume, None)
+
+        await self._carry_out("ensure_no_volume", volume, act)
 
     async def survey(self) -> Holdings:
         await self._act("survey")
@@ -123,13 +138,16 @@ class SimStorage(StorageDriver, Simulated):
 
     async def set_aside(self, id: VolumeId | TemplateId) -> None:
         checked_id(id)
-        await self._act("set_aside")
-        if id in self._pool.volumes.values():
-            raise Conflict(f"volumes of this pool are clones of template {id}")
-        if id in self._pool.volumes or id in self._pool.images:
-            self._pool.volumes.pop(VolumeId(id), None)
-            self._pool.images.discard(TemplateId(id))
-            self._pool.aside.add(id)
+
+        def act() -> None:
+            if id in self._pool.volumes.values():
+                raise Conflict(f"volumes of this pool are clones of template {id}")
+            if id in self._pool.volumes or id in self._pool.images:
+                self._pool.volumes.pop(VolumeId(id), None)
+                self._pool.images.discard(TemplateId(id))
+                self._pool.aside.add(f"{id}.{len(self._pool.aside)}")
+
+        await self._carry_out("set_aside", id, act)
 
     @classmethod
     def forget_outside(cls) -> None:
@@ -140,8 +158,21 @@ class SimStorage(StorageDriver, Simulated):
         return outside(self.seat.id)
 
     async def _act(self, verb: str) -> None:
+        """For looking and for downloads, which end with the process that makes them."""
         if self.options.latency_s:
             await asyncio.sleep(self.options.latency_s)
+        self._refuse_perhaps(verb)
+
+    async def _carry_out(self, verb: str, id: str, act: Callable[[], T]) -> T:
+        """Ask the pool for it: it takes its time, and is done to its end."""
+
+        def happen() -> T:
+            self._refuse_perhaps(verb)
+            return act()
+
+        return await self._pool.acts.carry_out(id, self.options.latency_s, happen)
+
+    def _refuse_perhaps(self, verb: str) -> None:
         if verb in self.options.fail or verb in self._pool.failing:
             raise Refused(f"the simulated pool was told to refuse {verb}")
 

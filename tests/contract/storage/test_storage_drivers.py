@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Callable, Generator
@@ -151,6 +152,27 @@ async def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
     (tmp_path / "pool/tmp/half").write_bytes(b"half")
     async with DirStorage({}, seat(tmp_path / "pool")) as driver:
         assert files_of(driver) == set()
+
+
+async def test_what_was_set_aside_keeps_its_bytes_though_its_image_is_removed(
+    pool: DirStorage, source: Source
+) -> None:
+    image = source.image("good")
+    clone = Clone(volume=VolumeId(new_id()), size=images.SIZE, image=image)
+    before = _bytes((await pool.ensure_volume(clone, ignore)).path)
+    await pool.set_aside(clone.volume)
+    name_of_image = f"{image.template}.qcow2"
+    bytes_of_image = _bytes(pool.seat.folder, "templates", name_of_image)
+    await pool.ensure_no_image(image.template)
+    [name] = (await pool.survey()).aside
+    assert re.fullmatch(rf"{clone.volume}\.\d{{4}}-\d\d-\d\dT\d{{6}}Z\.[\w-]+\.qcow2", name)
+    aside = f"{pool.seat.folder}/quarantine"
+    assert _bytes(aside, name) == before
+    assert _bytes(aside, "images", name_of_image) == bytes_of_image
+
+
+def _bytes(*path: str) -> bytes:
+    return Path(*path).read_bytes()
 
 
 async def test_a_pool_has_one_process(pool: DirStorage) -> None:

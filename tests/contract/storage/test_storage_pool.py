@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from csnode.bus.local import LocalBus
 from csnode.config import NodeConfig
 from csnode.context import acting
-from csnode.contracts.data import Commit, Committed, Data, Feed, Row, Update
+from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row, Update
 from csnode.contracts.storage import Storage
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
@@ -56,6 +56,15 @@ class Notes(Data):
 
     async def head(self, kinds: tuple[str, ...]) -> int:
         return 0
+
+    async def heads(self, kinds: tuple[str, ...]) -> tuple[int, ...]:
+        return (0,) * len(kinds)
+
+    async def history(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
+        return ()
+
+    async def check(self) -> tuple[str, ...]:
+        return ()
 
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
         return Feed(entries=(), upto=0)

@@ -70,8 +70,10 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
-        sa.Column("row", sa.Text, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
+        sa.Column("trace", sa.Text, nullable=False),
+        sa.Column("by", sa.Text, nullable=False),
+        sa.Column("row", sa.Text, nullable=False),
     )
     op.create_table(
         "head",

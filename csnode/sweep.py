@@ -1,0 +1,54 @@
+"""What the sweeps of compute, network and storage share: when a stranger may be taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from csnode.clock import now
+from csnode.data.store import Store
+from csnode.log import logger
+from csnode.model.job import Job, JobState
+
+FEW = 3  # so many may always be taken away at once
+log = logger("sweep")
+
+
+class Strangers:
+    """Things on one host or pool that no record has there, and since when that is so.
+
+    One may be taken away once it was a stranger at every look for a while. If most of all there
+    is are strangers, the records are wrong and not the world (a restored backup, another cloud's
+    database): then nothing may be touched, and `trouble` says so.
+    """
+
+    def __init__(self, what: str, where: str, patience_seconds: float) -> None:
+        """`what` in the plural: "machines"."""
+        self.trouble = ""
+        self.many = False  # most of what there is: the records are not to be believed
+        self._what, self._where, self._patience_s = what, where, patience_seconds
+        self._since: dict[str, float] = {}
+
+    def ripe(self, found: Collection[str], held: int) -> list[str]:
+        """Which of these strangers may be taken away; `held` is how many things there are."""
+        moment = now()
+        for stranger in set(found) - set(self._since):
+            log.warning("a stranger", what=self._what, id=stranger, where=self._where)
+        self._since = {each: self._since.get(each, moment) for each in found}
+        ripe = sorted(s for s, since in self._since.items() if moment - since >= self._patience_s)
+        before, self.trouble = self.trouble, ""
+        self.many = len(found) > FEW and len(found) * 2 > held
+        if not ripe or not self.many:
+            return ripe
+        self.trouble = (
+            f"{len(found)} of {held} {self._what} on {self._where} are in no record:"
+            " is this the right database? None of them is touched"
+        )
+        if not before:
+            log.error("too many strangers", why=self.trouble)
+        return []
+
+
+async def at_work(store: Store, object_id: str) -> bool:
+    """Whether a job has the object: it is at work, or waits, or is stuck and an operator's."""
+    jobs = await store.find(Job, object_id=object_id)
+    return any(job.open or job.state is JobState.STUCK for job in jobs)

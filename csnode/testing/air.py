@@ -1,0 +1,43 @@
+"""The air of a virtual world: what UDP multicast does to beacons."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from csnode.directory.beacon import Address
+from csnode.directory.datagrams import Take
+
+if TYPE_CHECKING:
+    from csnode.testing.wire import Wire
+
+
+class AirPost:
+    """Where one process hears and says beacons: everybody in reach hears everybody."""
+
+    def __init__(self, wire: Wire, owner: str, context: Context, take: Take) -> None:
+        self.owner = owner
+        self._wire, self.context, self._take = wire, context, take
+        self.address: Address = (owner, 0)
+        wire.posts.append(self)
+
+    def send(self, datagram: bytes, to: Address) -> None:
+        wire = self._wire
+        for post in wire.posts:
+            if to[0] not in ("", post.owner) or not wire.reach(self.owner, post.owner):
+                continue
+            if wire.weather.lost and wire.chance.random() < wire.weather.lost:
+                continue
+            if not wire.loop.is_asleep(post.owner):  # a socket's buffer keeps a few; a guess: none
+                wire.loop.call_later(wire.delay(), post.arrive, datagram, self.address,
+                                     context=post.context)  # fmt: skip
+
+    def look(self) -> None: ...
+
+    def close(self) -> None:
+        if self in self._wire.posts:
+            self._wire.posts.remove(self)
+
+    def arrive(self, datagram: bytes, sender: Address) -> None:
+        if self in self._wire.posts:
+            self._take(datagram, sender)

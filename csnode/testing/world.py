@@ -1,0 +1,354 @@
+"""A virtual world: many processes of one cloud, their network, disk and hardware, in one process.
+
+Real roles, sagas, data service, bus and directory; simulated are time, the wire under the bus,
+the air that beacons travel through, the disk under the database, and the hardware. One seed
+decides everything that chance decides, so one seed is one story, whenever it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import ExitStack
+from contextvars import Context, copy_context
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from csnode import uuids
+from csnode.api.about import Rank
+from csnode.api.call import Caller
+from csnode.config import Config
+from csnode.context import acting
+from csnode.data.store import Store
+from csnode.directory.beacon import Address
+from csnode.directory.beating import BeatingDirectory
+from csnode.directory.datagrams import Datagrams
+from csnode.drivers.driver import Simulated
+from csnode.drivers.hypervisor import Hypervisor
+from csnode.drivers.network import NetworkDriver
+from csnode.drivers.storage import StorageDriver
+from csnode.faults import Fault, Unavailable
+from csnode.model.host import Host, Seen, StoragePool
+from csnode.model.identity import Account, User
+from csnode.node import Node
+from csnode.plugins import driver_type
+from csnode.testing import disk
+from csnode.testing.air import AirPost
+from csnode.testing.loop import OWNER, SimLoop
+from csnode.testing.timeline import Timeline
+from csnode.testing.wire import Wire
+from csnode.types import UserId
+
+T = TypeVar("T")
+CLUSTER = "world"
+DISK = "world"
+READY_S = 120.0
+ANSWER_S = 15.0  # a client waits no longer
+UNWIND_TURNS = 2000
+Shape = Mapping[str, tuple[str, ...]]
+"""The roles of each process, by its name."""
+
+SPLIT: Shape = {
+    "data": ("data",),
+    "api-1": ("api",),
+    "api-2": ("api",),
+    "orc-1": ("orchestrator",),
+    "orc-2": ("orchestrator",),
+    "host-1": ("compute", "network", "storage"),
+    "host-2": ("compute", "network", "storage"),
+    "watch": ("monitor", "fabric"),
+}
+HOSTING = {"compute", "network", "storage"}
+
+
+class AirDirectory(BeatingDirectory):
+    """The directory by multicast, through a virtual world's air."""
+
+    def __init__(self, wire: Wire, owner: str, context: Context) -> None:
+        super().__init__(CLUSTER, "")
+        self._air = (wire, owner, context)
+
+    async def _open(self) -> Datagrams:
+        return AirPost(*self._air, self._arrived)
+
+    def _targets(self) -> tuple[Address, ...]:
+        return (("", 0),)
+
+
+class Process:
+    """One process of the world, and its present start."""
+
+    def __init__(self, name: str, roles: tuple[str, ...]) -> None:
+        self.name, self.roles = name, roles
+        self.starts = 0
+        self.node: Node | None = None
+        self.context = Context()
+        self.running: asyncio.Task[None] | None = None
+
+    @property
+    def owner(self) -> str:
+        """What its code belongs to: a new one with each start."""
+        return f"{self.name}#{self.starts}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether all its roles are open."""
+        return self.node is not None and self.node.ready
+
+
+class World:
+    """Enter it inside `simulate`; start, crash, pause and part its processes, and look at it."""
+
+    def __init__(
+        self,
+        seed: int,
+        shape: Shape = SPLIT,
+        image: bytes | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """`image` is a database to begin with; `sections` are added to every configuration."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        self.loop, self.seed = loop, seed
+        self.timeline = Timeline(loop)
+        self.chance = random.Random(f"world {seed}")
+        self.wire = Wire(loop, random.Random(f"wire {seed}"))
+        self.processes = {name: Process(name, roles) for name, roles in shape.items()}
+        self._sections = sections or {}
+        self._image = image
+        self._stack = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._stack.enter_context(self.timeline.hearing())
+        before, uuids.source = uuids.source, random.Random(f"ids {self.seed}")
+        self._stack.callback(lambda: setattr(uuids, "source", before))
+        for kind in (Hypervisor, NetworkDriver, StorageDriver):
+            driver = driver_type(kind, "sim")
+            assert issubclass(driver, Simulated)
+            driver.forget_outside()
+        disk.forget(DISK)
+        self.disk = disk.disk_of(DISK)
+        self.disk.image = self._image
+        if self._image is not None:
+            self.loop.epoch += 86400.0  # what the image holds of leases ran out long ago
+        for name in self.processes:
+            self.start(name)
+        await self.whole()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Everything ends as if the power were cut: a tidy end is a test of its own."""
+        for name in self.processes:
+            await self.crash(name)
+        disk.forget(DISK)
+        self._stack.close()
+
+    # -- processes ---------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Start the process, if it does not run."""
+        process = self.processes[name]
+        if process.running is not None and not process.running.done():
+            return
+        process.starts += 1
+        process.context = copy_context()
+        process.context.run(OWNER.set, process.owner)
+        process.running = self.loop.create_task(self._play(process), context=process.context)
+        self.timeline.add("world", f"starts {name}")
+
+    async def _play(self, process: Process) -> None:
+        config = Config(self._config(process))
+        wiring = self.wire.wiring(process.owner, process.context)
+        directory = AirDirectory(self.wire, process.owner, process.context)
+        process.node = Node(config, directory=directory, wiring=wiring)
+        try:
+            await process.node.run()
+        except Fault as fault:
+            self.timeline.add("world", f"{process.name} cannot run: {fault.message}")
+
+    def _config(self, process: Process) -> dict[str, dict[str, Any]]:
+        values: dict[str, dict[str, Any]] = {
+            "node": {
+                "cluster": CLUSTER,
+                "host": process.name,
+                "name": process.name,
+                "roles": process.roles,
+                "state": f"/nonexistent/{process.name}",
+            },
+            "data": {"inline": True, "path": f"sim:{DISK}"},
+            "api": {"listen": ""},
+            "compute": {"driver": "sim"},
+            "network": {"driver": "sim"},
+            "storage": {"driver": "sim"},
+        }
+        for name, section in self._sections.items():
+            values[name] = {**values.get(name, {}), **section}
+        return values
+
+    async def crash(self, name: str) -> None:
+        """kill -9: its sockets and its disk are away before its code can do anything about it."""
+        process = self.processes[name]
+        if process.running is None or process.running.done():
+            return
+        self.timeline.add("world", f"kills {name}")
+        owner = process.owner
+        self.wire.end(owner)
+        if "data" in process.roles:
+            self.disk.cut()
+        await self._unwind(owner)
+        self.loop.forget(owner)
+        process.node = None
+
+    async def _unwind(self, owner: str) -> None:
+        """End its tasks; what they try on their way out leads nowhere."""
+        self.loop.wake(owner)
+        told: set[asyncio.Task[Any]] = set()
+        for turn in range(UNWIND_TURNS):
+            left = self.loop.tasks_of(owner)
+            if not left:
+                return
+            if turn % 50 == 49:  # it waits for something on its way out: in vain
+                told.clear()
+            for task in left:
+                if task not in told:
+                    told.add(task)
+                    task.cancel()
+            await asyncio.sleep(0)
+        raise RuntimeError(f"{owner} does not end: {self.loop.tasks_of(owner)}")
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP: it does nothing, and knows nothing of it."""
+        self.timeline.add("world", f"puts {name} to sleep")
+        self.loop.sleep(self.processes[name].owner)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT."""
+        self.timeline.add("world", f"wakes {name}")
+        self.loop.wake(self.processes[name].owner)
+
+    def part(self, *side: str) -> None:
+        """These processes and the others cannot reach each other."""
+        self.timeline.add("world", f"parts {', '.join(side)} from the others" if side else "heals")
+        self.wire.partition(dict.fromkeys(side, 1))
+
+    def skew(self, name: str, seconds: float) -> None:
+        """The process's wall clock is wrong by that much."""
+        self.timeline.add("world", f"sets the clock of {name} {seconds:+.1f} s")
+        process = self.processes[name]
+        for start in range(process.starts, process.starts + 8):
+            self.loop.skew[f"{name}#{start}"] = seconds
+
+    # -- looking -------------------------------------------------------------------------------
+
+    async def whole(self) -> None:
+        """Until every process is ready and every host that runs is Up."""
+        async with asyncio.timeout(READY_S):
+            while not all(p.ready for p in self.processes.values()):
+                for process in self.processes.values():
+                    if process.running is not None and process.running.done():
+                        await process.running
+                await asyncio.sleep(0.05)
+            while not await self._all_up():
+                await asyncio.sleep(0.2)
+
+    async def _all_up(self) -> bool:
+        hosting = sum("compute" in p.roles for p in self.processes.values())
+        try:
+            up = [h for h in await self.store.find(Host) if h.seen is Seen.UP]
+            pools = [p for p in await self.store.find(StoragePool) if p.up]
+        except Unavailable:
+            return False
+        return len(up) >= hosting and len(pools) >= hosting
+
+    @property
+    def bus(self) -> Any:
+        """The bus of some process that runs, the data service's first."""
+        for process in self.processes.values():
+            if process.ready:
+                assert process.node is not None
+                return process.node.bus
+        raise Unavailable("no process runs")
+
+    @property
+    def store(self) -> Store:
+        """The rows, for looking."""
+        return Store(self.bus, "test")
+
+    def role(self, process: str, role: str) -> Any:
+        """The role object, as that process plays it now."""
+        node = self.processes[process].node
+        assert node is not None
+        return node.roles[role]
+
+    def outside(self, kind: type[Any], place: str) -> Any:
+        """The simulated hardware of a host or pool, by the driver's kind and the place's id."""
+        module: Any = sys.modules[driver_type(kind, "sim").__module__]
+        return module.outside(place)
+
+    # -- asking as a client ----------------------------------------------------------------------
+
+    def apis(self) -> list[str]:
+        """Processes that serve the API just now."""
+        return [
+            p.name
+            for p in self.processes.values()
+            if "api" in p.roles and p.ready and not self.loop.is_asleep(p.owner)
+        ]
+
+    async def ask(
+        self, api: str, command: str, params: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """One request over a connection to that api: status and the body without its wrapper.
+
+        Raises Unavailable if no answer came: then nobody knows whether it was done.
+        """
+        process = self.processes[api]
+        if not process.ready:
+            raise Unavailable(f"{api} refuses the connection")
+        door = self.role(api, "api")
+
+        async def answered() -> Any:
+            with acting(trace=uuids.source.randbytes(16).hex(), caller="api"):
+                asked = {"command": command, "response": "json", **(params or {})}
+                return await door.answer(asked, caller=self._admin(door))
+
+        reply = await self.inside(api, answered, ANSWER_S)
+        return reply.status, next(iter(msgspec.json.decode(reply.body).values()))
+
+    async def inside(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, T]], within_s: float
+    ) -> T:
+        """Run it as the process's own code; Unavailable if the process ends or says nothing."""
+        process = self.processes[name]
+        task = self.loop.create_task(work(), context=process.context.copy())
+        done, _ = await asyncio.wait((task,), timeout=within_s)
+        if not done or task.cancelled():
+            raise Unavailable(f"{name} did not answer")
+        return task.result()
+
+    def _admin(self, door: Any) -> Caller:
+        user = next(u for u in door.view.all(User) if u.name == "admin")
+        account = door.view.get(Account, user.account)
+        return Caller(
+            user=UserId(user.id),
+            account=user.account,
+            domain=account.domain,
+            rank=Rank.ROOT_ADMIN,
+        )
+
+    async def until(
+        self, fact: Callable[[], Awaitable[bool]], seconds: float, every_s: float = 0.5
+    ) -> bool:
+        """Whether the fact comes true within that time."""
+        end = self.loop.time() + seconds
+        while self.loop.time() < end:
+            try:
+                if await fact():
+                    return True
+            except Unavailable:
+                pass
+            await asyncio.sleep(every_s)
+        return False

@@ -1,0 +1,36 @@
+"""The data service's own books, and who could not be asked: how far this judgement reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from csnode.verify.evidence import Evidence
+from csnode.verify.finding import Check, Finding
+
+BOOKS = Check(
+    "books", "P4", "feed",
+    cause="the database was edited by hand or damaged, or csnode has a bug",
+    remedy="stop csnode and restore a backup; readers that followed the feed must read anew",
+)  # fmt: skip
+SILENT = Check(
+    "not-asked", "P8", "host",
+    cause="its node is down, cut off, or its driver cannot reach what it drives",
+    remedy="see `csnode status` and the node's log; what it has is not judged until it answers",
+)  # fmt: skip
+PARTS = {"Compute": "machines", "Networking": "networks", "Storage": "volumes"}
+
+
+def books(ev: Evidence) -> Iterator[Finding]:
+    """What the data service says of itself: the feed has no gap, rows are as it left them."""
+    for n, wrong in enumerate(ev.books):
+        yield BOOKS.found(str(n), wrong)
+
+
+def silent(ev: Evidence) -> Iterator[Finding]:
+    """Hosts and pools that did not say what they have."""
+    for (contract, at), why in ev.silent.items():
+        what = f"{ev.host_name(at)} does not say which {PARTS[contract]} it has: {why}"
+        yield SILENT.found(f"{contract}:{at}", what, host=at)
+
+
+CHECKS = (books, silent)

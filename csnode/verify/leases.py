@@ -1,0 +1,95 @@
+"""Cards at their routers: each running machine has its lease, and nobody else has one (P2, P8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from csnode.model.machine import FoundNetwork, FoundNic
+from csnode.model.network import Network, Nic
+from csnode.model.offering import Offering
+from csnode.model.place import Zone
+from csnode.model.telling import guest_nic
+from csnode.model.vm import Vm
+from csnode.types import HostId, NicId, Power
+from csnode.verify.evidence import Evidence
+from csnode.verify.finding import Check, Finding, RemoveNic, TellNic
+
+OF_NOBODY = Check(
+    "lease-of-nobody", "P8", "lease",
+    cause="a machine went while the router did not answer",
+    remedy="have the router forget the card: its address may be another's by now",
+)  # fmt: skip
+MISSING = Check(
+    "lease-missing", "P8", "nic",
+    cause="the router was rebuilt, and was not told of the card",
+    remedy="tell the router of the card",
+)  # fmt: skip
+DIFFERS = Check(
+    "lease-differs", "P2", "nic",
+    cause="the card was changed, and its router was not told",
+    remedy="tell the router of the card",
+)  # fmt: skip
+
+
+def leases(ev: Evidence) -> Iterator[Finding]:
+    """Each router knows the cards of its network, with the address and MAC of the record."""
+    for host, networks in ev.networks.items():
+        for found in networks:
+            row = ev.get(Network, found.network)
+            if found.told is None or row is None or row.router != host or _moves(ev, row):
+                continue
+            yield from _strays(ev, row, found, HostId(host))
+            known = {nic.nic: nic for nic in found.nics}
+            for nic in ev.nics_in.get(row.id, ()):
+                lease = known.get(NicId(nic.id))
+                if nic.id not in ev.moving and not (lease and _agree(lease, nic)):
+                    yield from _lease(ev, row, nic, lease, HostId(host))
+
+
+def _moves(ev: Evidence, network: Network) -> bool:
+    """A job about the network itself is at work; jobs of its machines only move their own cards."""
+    return network.id in ev.at_work
+
+
+def _strays(ev: Evidence, network: Network, found: FoundNetwork, host: HostId) -> Iterator[Finding]:
+    for nic in found.nics:
+        row = ev.get(Nic, nic.nic)
+        if row is not None and row.network == network.id:
+            continue
+        if nic.nic not in ev.moving and nic.vm not in ev.moving:
+            cure = RemoveNic(host=host, network=found.network, nic=nic.nic)
+            what = f"the router of {network.name} leases {nic.address} to {nic.mac}, no card of it"
+            yield OF_NOBODY.found(nic.nic, what, host=host, repair=cure)
+
+
+def _agree(lease: FoundNic, nic: Nic) -> bool:
+    same = lease.mac == nic.mac or lease.mac.lower() == nic.mac.lower()
+    return same and lease.address == nic.address
+
+
+def _lease(
+    ev: Evidence, network: Network, nic: Nic, known: FoundNic | None, host: HostId
+) -> Iterator[Finding]:
+    vm = ev.get(Vm, nic.vm)
+    if vm is None:
+        return
+    if known is None:
+        if vm.host is not None and vm.power is Power.ON:
+            cure = _told(ev, vm, nic, network, host)
+            what = f"the router of {network.name} does not know card {nic.mac} of {vm.name}"
+            yield MISSING.found(nic.id, what, host=host, repair=cure)
+    else:
+        cure = _told(ev, vm, nic, network, host)
+        what = f"the router of {network.name} leases {known.address} to {known.mac} of {vm.name}; "
+        what += f"by its record it is {nic.address} and {nic.mac}"
+        yield DIFFERS.found(nic.id, what, host=host, repair=cure)
+
+
+def _told(ev: Evidence, vm: Vm, nic: Nic, network: Network, host: HostId) -> TellNic | None:
+    offering, zone = ev.get(Offering, vm.offering), ev.get(Zone, vm.zone)
+    if offering is None or zone is None:
+        return None
+    return TellNic(host=host, nic=guest_nic(vm, nic, network, offering, zone))
+
+
+CHECKS = (leases,)

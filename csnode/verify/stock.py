@@ -1,0 +1,153 @@
+"""What is taken of ranges: each value has one owner, and whoever uses one has taken it (P2)."""
+
+from __future__ import annotations
+
+import socket
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from csnode.model.entity import Entity
+from csnode.model.network import Network, Nic
+from csnode.model.stock import Range, Taken
+from csnode.model.vm import Vm
+from csnode.verify.evidence import Evidence
+from csnode.verify.finding import Check, Finding, GiveBack, TakeAgain
+
+TAKEN_BY_NOBODY = Check(
+    "taken-by-nobody", "P2", "taken",
+    cause="its owner was deleted without giving it back",
+    remedy="give it back: else the range runs dry",
+)  # fmt: skip
+ADDRESS_NOT_TAKEN = Check(
+    "address-not-taken", "P2", "nic",
+    cause="somebody gave the address back while the card uses it",
+    remedy="take it again, before somebody else gets it",
+)  # fmt: skip
+ADDRESS_TWICE = Check(
+    "address-twice", "P2", "nic",
+    cause="an address was given back while its card used it, and given out again",
+    remedy="destroy one of the machines, or give it another address",
+)  # fmt: skip
+MAC_TWICE = Check(
+    "mac-twice", "P2", "nic",
+    cause="the constraint that keeps MACs apart is gone, or a row was edited",
+    remedy="give one of the cards another MAC",
+)  # fmt: skip
+NAME_TWICE = Check(
+    "name-twice", "P2", "vm",
+    cause="the constraint that keeps names apart is gone, or a row was edited",
+    remedy="rename one of the machines (updateVirtualMachine)",
+)  # fmt: skip
+VNI_NOT_TAKEN = Check(
+    "vni-not-taken", "P2", "network",
+    cause="somebody gave the VNI back while the network uses it",
+    remedy="take it again, before another network gets it",
+)  # fmt: skip
+VNI_TWICE = Check(
+    "vni-twice", "P2", "network",
+    cause="a VNI was given back while its network used it: the two networks see each other",
+    remedy="shut one of the networks down, and give it another VNI",
+)  # fmt: skip
+PUBLIC_NOT_TAKEN = Check(
+    "public-address-not-taken", "P2", "network",
+    cause="somebody gave the public address back while the network uses it",
+    remedy="take it again, before another network gets it",
+)  # fmt: skip
+PUBLIC_TWICE = Check(
+    "public-address-twice", "P2", "network",
+    cause="a public address was given back while its network used it",
+    remedy="shut one of the networks down, and give it another address",
+)  # fmt: skip
+NUMBER_NOT_TAKEN = Check(
+    "number-not-taken", "P2", "vm",
+    cause="somebody gave the instance number back while the machine has it",
+    remedy="take it again, before another machine gets it",
+)  # fmt: skip
+NUMBER_TWICE = Check(
+    "number-twice", "P2", "vm",
+    cause="an instance number was given back while its machine had it",
+    remedy="destroy one of the machines: on one host their domains have the same name",
+)  # fmt: skip
+OWNERS: dict[str, tuple[type[Entity], ...]] = {
+    "guest": (Nic, Network),  # the gateway is its network's
+    "vni": (Network,),
+    "public": (Network,),
+    "vm": (Vm,),
+}
+
+
+def owners(ev: Evidence) -> Iterator[Finding]:
+    """Who took a value is still there."""
+    for taken in ev.all(Taken):
+        kinds = OWNERS.get(taken.range.partition(":")[0], ())
+        if not any(taken.owner in ev.rows.of(kind) for kind in kinds) and kinds:
+            cure = GiveBack(owner=taken.owner, owner_kind=kinds[0].kind, range=taken.range)
+            what = f"{taken.id} is taken by {taken.owner}, which is no {kinds[0].kind}"
+            yield TAKEN_BY_NOBODY.found(taken.id, what, repair=cure)
+
+
+def addresses(ev: Evidence) -> Iterator[Finding]:
+    """Cards have addresses, MACs and names of their own."""
+    for nic in ev.all(Nic):
+        if nic.address:
+            range = f"guest:{nic.network}"
+            yield from _taken(ev, ADDRESS_NOT_TAKEN, nic, range, _number(nic.address), nic.address)
+    nics = list(ev.all(Nic))
+    yield from _twice(ADDRESS_TWICE, ((n.network, n.address, n.id) for n in nics))
+    yield from _twice(MAC_TWICE, ((n.network, n.mac.lower(), n.id) for n in nics))
+    named = {(n.network, n.vm) for n in nics}
+    vms = ((network, ev.get(Vm, id)) for network, id in named)
+    yield from _twice(NAME_TWICE, ((at, vm.name.lower(), vm.id) for at, vm in vms if vm))
+
+
+def numbers(ev: Evidence) -> Iterator[Finding]:
+    """Networks have VNIs and public addresses of their own, machines instance numbers."""
+    for network in ev.all(Network):
+        range = f"vni:{network.zone}"
+        yield from _taken(ev, VNI_NOT_TAKEN, network, range, network.vni, network.vni)
+        if at := network.public_address:
+            range = f"public:{network.zone}"
+            yield from _taken(ev, PUBLIC_NOT_TAKEN, network, range, _number(at), at)
+    for vm in ev.all(Vm):
+        yield from _taken(ev, NUMBER_NOT_TAKEN, vm, "vm", vm.number, vm.number)
+    networks = list(ev.all(Network))
+    yield from _twice(VNI_TWICE, ((n.zone, n.vni, n.id) for n in networks))
+    yield from _twice(PUBLIC_TWICE, ((n.zone, n.public_address, n.id) for n in networks))
+    yield from _twice(NUMBER_TWICE, (("", vm.number, vm.id) for vm in ev.all(Vm)))
+
+
+def _taken(
+    ev: Evidence, check: Check, row: Entity, range: str, value: int, shown: object
+) -> Iterator[Finding]:
+    taken = ev.rows.of(Taken).get(f"{range}={value}")
+    if taken is not None and taken.owner == row.id:
+        return
+    cure = None
+    if taken is None and ev.get(Range, range) is not None:
+        cure = TakeAgain(kind=row.kind, id=row.id, revision=row.revision, range=range, value=value)
+    whose = f"{taken.owner} has taken it" if taken else "nobody has taken it"
+    yield check.found(row.id, f"it uses {shown} of {range}, and {whose}", repair=cure)
+
+
+def _twice(check: Check, uses: Iterable[tuple[str, object, str]]) -> Iterator[Finding]:
+    """A finding for each user but the first of a value; uses are (within what, value, user)."""
+    first: dict[tuple[str, object], str] = {}
+    others: defaultdict[tuple[str, object], list[str]] = defaultdict(list)
+    for within, value, user in uses:
+        if value and first.setdefault((within, value), user) != user:
+            others[within, value].append(user)
+    for which, ids in others.items():
+        one, *more = sorted((first[which], *ids))
+        for id in more:
+            yield check.found(id, f"it has {which[1]}, and so has {one}")
+
+
+def _number(address: str) -> int:
+    """An IPv4 address as its range counts it; 0 if it is none."""
+    try:
+        return int.from_bytes(socket.inet_aton(address), "big")
+    except OSError:
+        return 0
+
+
+CHECKS = (owners, addresses, numbers)

@@ -1,0 +1,126 @@
+"""Tallies: what is counted is what the rows add up to, and within its limit (P2).
+
+Rows and tallies change in the same commits, so this holds at every moment, whatever is at work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+
+from csnode.model.host import Host
+from csnode.model.identity import Account
+from csnode.model.place import Cluster
+from csnode.model.stock import Tally
+from csnode.model.vm import Vm
+from csnode.verify.evidence import Evidence
+from csnode.verify.finding import Check, Finding, Recount
+
+GIB = 1 << 30
+OF_HOST = ("cpu", "memory", "vm")
+OF_ACCOUNT = ("user_vm", "cpu", "memory", "volume", "primary_storage")
+
+HOST_HIGH = Check(
+    "host-tally-high", "P2", "host",
+    cause="a machine went and its host's capacity was not given back",
+    remedy="count anew: the host is refused machines that it has room for",
+)  # fmt: skip
+HOST_LOW = Check(
+    "host-tally-low", "P2", "host",
+    cause="a host's capacity was given back twice",
+    remedy="count anew: the host is given machines that it has no room for",
+)  # fmt: skip
+ACCOUNT_OFF = Check(
+    "account-tally-off", "P2", "account",
+    cause="a machine came or went and was not counted, or counted twice",
+    remedy="count anew: the account's limits are held against a wrong number",
+)  # fmt: skip
+OVER_LIMIT = Check(
+    "limit-passed", "P2", "account",
+    cause="the limit was lowered below what the account has, or was passed in a race",
+    remedy="raise the limit, or have the account destroy machines",
+)  # fmt: skip
+OVER_CAPACITY = Check(
+    "capacity-over", "P2", "host",
+    cause="the host has become smaller, the overcommit was lowered, or it was passed in a race",
+    remedy="stop some of its machines and start them elsewhere",
+)  # fmt: skip
+
+
+def hosts(ev: Evidence) -> Iterator[Finding]:
+    """What a host has given away is what its machines hold, and no more than it has."""
+    held: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for vm in ev.all(Vm):
+        if vm.host is not None:
+            held[vm.host].update(cpu=vm.cpus, memory=vm.memory_mib, vm=1)
+    for host in ev.all(Host):
+        used, right = _used(ev, host.id), held[host.id]
+        wrong = _wrong(used, right, OF_HOST)
+        if wrong:
+            high = any(used.get(what, 0) > right[what] for what in wrong)
+            what = f"{host.name} is counted for {_said(used, right, wrong)}"
+            cure = _recount(ev, host.id, right, OF_HOST)
+            yield (HOST_HIGH if high else HOST_LOW).found(host.id, what, host=host.id, repair=cure)
+        for what, most in _room(ev, host).items():
+            if right[what] > most:
+                told = f"machines on {host.name} hold {right[what]} {what}; it may give {most}"
+                yield OVER_CAPACITY.found(host.id, told, host=host.id)
+
+
+def accounts(ev: Evidence) -> Iterator[Finding]:
+    """What an account is counted for is what it has, and no more than it may."""
+    has: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for vm in ev.all(Vm):
+        volumes = ev.volumes_of.get(vm.id, ())
+        has[vm.account].update(
+            user_vm=1,
+            cpu=vm.cpus,
+            memory=vm.memory_mib,
+            volume=len(volumes),
+            primary_storage=sum(-(-volume.size // GIB) for volume in volumes),
+        )
+    for account in ev.all(Account):
+        owner, right = f"account:{account.id}", has[account.id]
+        used = _used(ev, owner)
+        if wrong := _wrong(used, right, OF_ACCOUNT):
+            what = f"{account.name} is counted for {_said(used, right, wrong)}"
+            cure = _recount(ev, owner, right, OF_ACCOUNT)
+            yield ACCOUNT_OFF.found(account.id, what, repair=cure)
+        for what, limit in account.limits.items():
+            if right[what] > limit >= 0:
+                yield OVER_LIMIT.found(
+                    account.id, f"{account.name} has {right[what]} {what} of {limit}"
+                )
+
+
+def _room(ev: Evidence, host: Host) -> dict[str, int]:
+    """How much of the host may be given away; nothing is known of one that never answered."""
+    if not host.cpus:
+        return {}
+    cluster = ev.get(Cluster, host.cluster)
+    cpu = cluster.cpu_overcommit if cluster else 1.0
+    memory = cluster.memory_overcommit if cluster else 1.0
+    return {"cpu": int(host.cpus * cpu), "memory": int(host.memory_mib * memory)}
+
+
+def _used(ev: Evidence, owner: str) -> dict[str, int]:
+    tally = ev.get(Tally, owner)
+    return tally.used if tally else {}
+
+
+def _wrong(used: Mapping[str, int], right: Mapping[str, int], of: tuple[str, ...]) -> list[str]:
+    return [what for what in of if used.get(what, 0) != right[what]]
+
+
+def _said(used: Mapping[str, int], right: Mapping[str, int], wrong: list[str]) -> str:
+    return ", ".join(f"{used.get(what, 0)} {what} instead of {right[what]}" for what in wrong)
+
+
+def _recount(ev: Evidence, owner: str, right: Mapping[str, int], of: tuple[str, ...]) -> Recount:
+    """What else is counted there stays as it is."""
+    tally = ev.get(Tally, owner)
+    used = {**(tally.used if tally else {}), **{what: right[what] for what in of}}
+    return Recount(owner=owner, used=used, revision=tally.revision if tally else 0)
+
+
+CHECKS = (hosts, accounts)

@@ -1,0 +1,140 @@
+"""Brings a host's networks back to what their rows say.
+
+A job writes into a row where its network or machine belongs before it asks anything of the host,
+and takes it out afterwards. So whoever reads the rows alone with the network (under its lock)
+knows what is to be there; the look that was taken before only says where reading is worth while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+from csnode.data.store import Store
+from csnode.faults import Fault
+from csnode.log import logger
+from csnode.model.machine import FoundNetwork, FoundNic
+from csnode.model.network import Network, Nic
+from csnode.model.offering import Offering
+from csnode.model.place import Zone
+from csnode.model.telling import guest_network, guest_nic
+from csnode.model.vm import Vm
+from csnode.sweep import Strangers, at_work
+from csnode.types import HostId, NetworkId, NicId
+from roles.network.host import HostNetwork
+from roles.network.records import Records, machine_networks, read, runs
+
+log = logger("network")
+
+
+class HostSweep:
+    """One host's routers, bridges and cards."""
+
+    def __init__(self, host: HostNetwork, store: Store, ghost_seconds: float) -> None:
+        self.host, self.id = host, HostId(host.driver.seat.id)
+        self._store, self._driver = store, host.driver
+        where = f"host {self.id}"
+        self._networks = Strangers("networks", where, ghost_seconds)
+        self._cards = Strangers("cards", where, ghost_seconds)
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        return [s.trouble for s in (self._networks, self._cards) if s.trouble]
+
+    async def turn(self, found: Sequence[FoundNetwork], records: Records) -> None:
+        """`found` was there when the records were read."""
+        needed = records.needed(self.id)
+        strangers = {f.network for f in found if not f.plugged and f.network[:8] not in needed}
+        ripe = self._networks.ripe(strangers, len(found))
+        if self._networks.many:
+            return  # the records are another world's: nothing of them is to be believed
+        for network in ripe:
+            await self._quietly("network not removed", network, self._drop(NetworkId(network)))
+        here = {f.network: f for f in found}
+        for row in records.routed(self.id):
+            seen = here.get(NetworkId(row.id))
+            if seen is None or seen.trouble or seen.told != records.told(row):
+                await self._quietly("router not told", row.id, self._tell(NetworkId(row.id)))
+        await self._mend_cards(here, records)
+
+    async def _mend_cards(self, here: Mapping[NetworkId, FoundNetwork], records: Records) -> None:
+        unknown: dict[str, tuple[NetworkId, FoundNic]] = {}
+        for row in records.routed(self.id):
+            seen = here.get(NetworkId(row.id))
+            for card in seen.nics if seen else ():
+                if card.nic not in records.cards(row.id):
+                    unknown[card.nic] = NetworkId(row.id), card
+        for nic in self._cards.ripe(unknown, sum(len(f.nics) for f in here.values())):
+            await self._quietly("card not removed", nic, self._drop_card(*unknown[nic]))
+        for lacking in records.lacking.get(self.id, ()):
+            await self._quietly("card not told", lacking.id, self._tell_card(lacking))
+
+    async def _quietly(self, what: str, id: str, act: Coroutine[Any, Any, None]) -> None:
+        try:
+            await act
+        except Fault as fault:  # the next turn looks again
+            log.warning(what, id=id, host=self.id, why=fault.message)
+
+    # -- each alone with its network -------------------------------------------------------
+
+    async def _drop(self, network: NetworkId) -> None:
+        async with self.host.alone(network):
+            if await self._is_needed(network):
+                return
+            log.warning("removing a network nobody has here", network=network, host=self.id)
+            await self._driver.ensure_no_router(network)
+
+    async def _is_needed(self, network: NetworkId) -> bool:
+        """Its router belongs here, or a machine of this host is plugged into it, or will be."""
+        rows = await self._store.find(Network, router=self.id)
+        here = {row.id[:8] for row in rows} | {
+            id[:8] for id in (await machine_networks(self._store, (self.id,))).get(self.id, ())
+        }
+        return network[:8] in here or await at_work(self._store, network)
+
+    async def _tell(self, network: NetworkId) -> None:
+        async with self.host.alone(network):
+            if row := await self._routed(network):
+                zone = await self._store.get(Zone, row.zone)
+                await self._driver.ensure_router(guest_network(row, zone))
+                log.warning("router told again", network=network, host=self.id)
+
+    async def _drop_card(self, network: NetworkId, card: FoundNic) -> None:
+        async with self.host.alone(network):
+            rows = await self._store.find(Nic, id=card.nic)
+            if any(row.network == network for row in rows) or await at_work(self._store, card.vm):
+                return
+            await self._driver.ensure_no_nic(network, card.nic)
+            log.warning("removed a card nobody has", nic=card.nic, network=network, host=self.id)
+
+    async def _tell_card(self, nic: Nic) -> None:
+        """Only a running machine's: the cards of others are told when they start."""
+        async with self.host.alone(nic.network):
+            row = await self._routed(nic.network)
+            for card in await self._store.find(Nic, id=nic.id):
+                vm = await self._store.get(Vm, card.vm)
+                if row is None or card.network != row.id or not runs(vm):
+                    return
+                offering = await self._store.get(Offering, vm.offering)
+                zone = await self._store.get(Zone, vm.zone)
+                await self._driver.ensure_nic(guest_nic(vm, card, row, offering, zone))
+                log.warning("card told again", nic=NicId(nic.id), vm=vm.id, host=self.id)
+
+    async def _routed(self, network: NetworkId) -> Network | None:
+        """The network's row, if its router is to serve on this host."""
+        rows = await self._store.find(Network, id=network)
+        return next((r for r in rows if r.router == self.id and r.up and not r.gone), None)
+
+
+async def sweep(sweeps: Sequence[HostSweep], store: Store) -> None:
+    """One turn for all hosts of this process; also what broke without the rows is mended."""
+    found: dict[HostId, Sequence[FoundNetwork]] = {}
+    for each in sweeps:
+        try:
+            found[each.id] = await each.host.repair()
+        except Fault as fault:
+            log.info("cannot look at the host's networks", host=each.id, why=fault.message)
+    records = await read(store, found)
+    for each in sweeps:
+        if each.id in found:
+            await each.turn(found[each.id], records)

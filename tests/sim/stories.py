@@ -1,0 +1,121 @@
+"""A story for every order: how a cloud is brought to the point, and how it is ordered there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from csnode.model.job import Job
+from csnode.model.network import Network
+from csnode.model.offering import NetworkOffering
+from csnode.model.orders import ShutdownNetwork
+from csnode.testing.cloud import SimCloud
+from csnode.types import NetworkId
+from tests.sim.world import URL, a_machine, first, prepared
+
+PERSISTENT = "11111111-1111-4111-8111-111111111111"
+
+
+class Story(NamedTuple):
+    """`ready` says on what to act, and `order` orders it; it answers the id of the job."""
+
+    verb: str
+    ready: Callable[[SimCloud], Awaitable[str]]
+    order: Callable[[SimCloud, str], Awaitable[str]]
+
+
+async def job_of(cloud: SimCloud, verb: str, id: str) -> str:
+    """The last job of that verb about the object."""
+    jobs = [j for j in await cloud.store.find(Job, object_id=id) if j.verb == verb]
+    return max(jobs, key=lambda job: (job.created, job.id)).id
+
+
+def asks(command: str, **more: str) -> Callable[[SimCloud, str], Awaitable[str]]:
+    """An asynchronous command about an object."""
+
+    async def order(cloud: SimCloud, id: str) -> str:
+        return str((await cloud.call(command, id=id, **more))["jobid"])
+
+    return order
+
+
+async def nothing(cloud: SimCloud) -> str:
+    return ""
+
+
+async def deploy(cloud: SimCloud, _: str) -> str:
+    return str((await cloud.call("deployVirtualMachine", **await prepared(cloud)))["jobid"])
+
+
+async def stopped(cloud: SimCloud) -> str:
+    id = await a_machine(cloud)
+    await cloud.settle("stopVirtualMachine", id=id)
+    return id
+
+
+async def destroyed(cloud: SimCloud) -> str:
+    id = await a_machine(cloud)
+    await cloud.settle("destroyVirtualMachine", id=id)
+    return id
+
+
+async def register(cloud: SimCloud, _: str) -> str:
+    made = await cloud.call(
+        "registerTemplate", name="other", displaytext="other", url=URL, format="QCOW2",
+        hypervisor="KVM", zoneid=(await first(cloud, "listZones"))["id"],
+        ostypeid=(await first(cloud, "listOsTypes"))["id"],
+    )  # fmt: skip
+    return await job_of(cloud, "fetch_template", made["template"][0]["id"])
+
+
+async def template(cloud: SimCloud) -> str:
+    return (await prepared(cloud))["templateid"]
+
+
+async def persistent(cloud: SimCloud) -> str:
+    change = cloud.store.change()
+    change.create(
+        NetworkOffering(id=PERSISTENT, name="kept", services=("Dhcp", "SourceNat"), persistent=True)
+    )
+    await change.commit()
+    return str((await first(cloud, "listZones"))["id"])
+
+
+async def create_network(cloud: SimCloud, zone: str) -> str:
+    made = await cloud.call(
+        "createNetwork", name="n", displaytext="n", zoneid=zone, networkofferingid=PERSISTENT
+    )
+    return await job_of(cloud, "implement_network", made["network"]["id"])
+
+
+async def idle_network(cloud: SimCloud) -> str:
+    machine = await a_machine(cloud)
+    await cloud.settle("destroyVirtualMachine", id=machine, expunge="true")
+    return str((await first(cloud, "listNetworks"))["id"])
+
+
+async def shut(cloud: SimCloud, id: str) -> str:
+    """As the sweep does: the network itself stays."""
+    network = await cloud.store.get(Network, id)
+    change = cloud.store.change()
+    job = change.order(ShutdownNetwork(network=NetworkId(id)), account=network.account)
+    await change.commit()
+    return job.id
+
+
+STORIES = {
+    "deploy": Story("deploy_vm", nothing, deploy),
+    "start": Story("start_vm", stopped, asks("startVirtualMachine")),
+    "stop": Story("stop_vm", a_machine, asks("stopVirtualMachine")),
+    "reboot": Story("reboot_vm", a_machine, asks("rebootVirtualMachine")),
+    "destroy": Story("destroy_vm", a_machine, asks("destroyVirtualMachine")),
+    "destroy-expunge": Story(
+        "destroy_vm", a_machine, asks("destroyVirtualMachine", expunge="true")
+    ),
+    "expunge": Story("expunge_vm", destroyed, asks("expungeVirtualMachine")),
+    "fetch": Story("fetch_template", nothing, register),
+    "delete": Story("delete_template", template, asks("deleteTemplate")),
+    "implement": Story("implement_network", persistent, create_network),
+    "shutdown": Story("shutdown_network", idle_network, asks("deleteNetwork")),
+    "shutdown-idle": Story("shutdown_network", idle_network, shut),
+}
