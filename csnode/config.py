@@ -131,7 +131,7 @@ class Config:
     def section(self, name: str, kind: type[S]) -> S:
         """A section as its reader declared it; Invalid names file, line, section and key."""
         values = dict(self._values.get(name, {}))
-        for field in msgspec.structs.fields(kind):
+        for field in msgspec.structs.fields(kind) if self._env else ():
             variable = f"CSNODE_{name}_{field.name}".upper().replace("-", "_")
             if variable in self._env and self.origins.get((name, field.name)) != "flag":
                 values[field.name] = _from_text(self._env[variable], field.type)

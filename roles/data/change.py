@@ -18,7 +18,7 @@ from csnode.contracts.data import (
 from csnode.faults import Denied
 from roles.data.draft import Draft
 from roles.data.kind import Kind, fields_of
-from roles.data.stock import count, give, hold, take
+from roles.data.stock import check_over, count, give, hold, take
 
 OWN = {"taken": "take and give", "tally": "count", "lease": "hold"}
 """Kinds of row that only the data service writes, and the changes that have it do so."""
@@ -48,8 +48,12 @@ def update(draft: Draft, item: Update) -> None:
 
 
 def delete(draft: Draft, item: Delete) -> None:
-    """The row goes; an owner's tally may go too."""
-    kind = draft.kind(item.kind) if item.kind == "tally" else _writable(draft, item.kind)
+    """The row goes; an owner's tally may go too, and a lease that nobody holds any more."""
+    kind = draft.kind(item.kind)
+    if item.kind == "lease":
+        check_over(draft, item.id)
+    elif item.kind != "tally":
+        _writable(draft, item.kind)
     if draft.find(kind, item.id).text:
         draft.check_revision(kind, item.id, item.revision)
         draft.remove(kind, item.id)

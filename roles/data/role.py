@@ -7,8 +7,11 @@ Publishes Changed after every batch of commits, and Heads every second.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import MetaData
 
 from csnode.bus.event import Heads
 from csnode.clock import wall
@@ -40,9 +43,7 @@ class DataRole(Role[DataConfig], Data):
 
     async def opened(self) -> Opened:
         path = self.config.path or str(Path(self.node.state) / "csnode.db")
-        types = entity_kinds()
-        tables = metadata(types)
-        kinds = {name: Kind(type, tables.tables[name]) for name, type in types.items()}
+        tables, kinds, statements = _schema()
         async with sqlite.opened(path, self.config.inline) as database:
             migrate(database, tables, kinds)
             self.stored = Stored(database, kinds)
@@ -50,7 +51,7 @@ class DataRole(Role[DataConfig], Data):
             self.writer = Writer(
                 database,
                 self.stored,
-                HistoryStatements(tables),
+                statements,
                 self.bus.publish,
                 self.config.batch_max,
             )
@@ -108,3 +109,12 @@ class DataRole(Role[DataConfig], Data):
             await self.writer.trim(self.config.feed_keep, wall() - TOKEN_KEPT_S)
         except Fault as fault:  # `troubles` says so until a batch succeeds
             log.info("cannot trim now", why=fault.message)
+
+
+@cache
+def _schema() -> tuple[MetaData, dict[str, Kind], HistoryStatements]:
+    """Tables, kinds and statements of what is installed; the same for every start in a process."""
+    types = entity_kinds()
+    tables = metadata(types)
+    kinds = {name: Kind(type, tables.tables[name]) for name, type in types.items()}
+    return tables, kinds, HistoryStatements(tables)

@@ -127,3 +127,11 @@ def hold(draft: Draft, item: Hold) -> None:
     until = draft.now + item.seconds
     draft.put(kind, Lease(id=item.name, holder=holder, fence=fence, until=until))
     draft.got.append(fence)
+
+
+def check_over(draft: Draft, name: str) -> None:
+    """Raises Conflict while somebody holds the lease."""
+    kind = draft.kind(Lease.kind)
+    row = draft.find(kind, name)
+    if row.text and cast("Lease", kind.parse(name, row.text)).until > draft.now:
+        raise Conflict(f"the lease {name} is held")

@@ -12,6 +12,7 @@ from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
 from csnode.faults import Conflict, Full, NotFound, Stale
 from csnode.model.host import Host, StoragePool
+from csnode.model.job import Job
 from csnode.model.machine import Clone, Disk, GuestNic, Plug
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
@@ -49,9 +50,16 @@ class MachineSaga(Saga[VmOrderT]):
         await self.view.fresh()
         return sorted(self.view.by(Nic, "vm", self.order.vm), key=lambda n: n.index)
 
-    def wants_again(self, vm: Vm, asked: Want, then: Want) -> None:
-        """Its owner's want, now that the order failed; unless somebody wants else since."""
-        if vm.want is asked:
+    async def wants_again(self, vm: Vm, asked: Want, then: Want) -> None:
+        """Its owner's want, now that the order failed; unless somebody wants else since.
+
+        An order that waits behind this one may want the same word for its own reasons: then its
+        end decides.
+        """
+        await self.view.fresh()
+        orders = self.view.by(Job, "object_id", vm.id)
+        followed = any(job.open and job.id != self.job.id for job in orders)
+        if vm.want is asked and not followed:
             self.change.update(Vm, vm.id, revision=vm.revision, want=then)
 
     # -- the host --------------------------------------------------------------------------

@@ -9,13 +9,15 @@ from csnode.log import logger
 from csnode.model.job import Cancel, Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.orders import ExpungeVm, Order, ShutdownNetwork, StopVm
-from csnode.model.stock import Lock
+from csnode.model.stock import Lease, Lock
 from csnode.model.vm import Vm, Want
 from csnode.types import NetworkId, Power, VmId
 from roles.orchestrator.config import OrchestratorConfig
+from roles.orchestrator.peers import PREFIX
 
 log = logger("orchestrator")
 BATCH = 200
+LEASE_KEPT_S = 3600.0  # after it ran out
 
 
 class Tidy:
@@ -31,11 +33,14 @@ class Tidy:
         for vm in self.view.all(Vm):
             if self._has_halted(vm):
                 await self.settle(vm)
+            elif self._runs_unwanted(vm):
+                await self._accept(vm)
             elif vm.want is Want.DESTROYED and self._is_due(vm, wall):
                 await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
         await self._shut_idle_networks(wall)
         await self._forget_jobs(wall)
         await self._forget_cancels()
+        await self._forget_leases(wall)
 
     def _busy(self, id: str) -> bool:
         """A job is at work on it or waits to be, or a stuck one holds it for an operator."""
@@ -46,6 +51,22 @@ class Tidy:
     def _has_halted(self, vm: Vm) -> bool:
         """It holds a host's capacity, does not run, and nobody is at work on it."""
         return vm.host is not None and vm.power is not Power.ON and not self._busy(vm.id)
+
+    def _runs_unwanted(self, vm: Vm) -> bool:
+        """It runs, its owner's last word was another, and no order is left to make it so."""
+        running = vm.host is not None and vm.power is Power.ON
+        return running and vm.want is not Want.RUNNING and not self._busy(vm.id)
+
+    async def _accept(self, vm: Vm) -> None:
+        """The order behind that word failed or was cancelled: what is, is what is wanted."""
+        change = self.store.change()
+        change.update(Vm, vm.id, revision=vm.revision, want=Want.RUNNING, destroyed=0.0)
+        try:
+            await change.commit()
+        except Fault as fault:
+            log.info("not settled now", id=vm.id, why=fault.message)
+        else:
+            log.info("machine runs on", vm=vm.id, wanted=vm.want)
 
     def _is_due(self, vm: Vm, wall: float) -> bool:
         due = vm.destroyed + self.config.expunge_seconds
@@ -98,6 +119,21 @@ class Tidy:
             if job is None or not job.open:
                 change.delete(Cancel, cancel.id)
         await change.commit()
+
+    async def _forget_leases(self, wall: float) -> None:
+        """Of orchestrators that ended long ago, and left no job open: every start has its own."""
+        for lease in self.view.all(Lease):
+            name = lease.id.removeprefix(PREFIX)
+            if name == lease.id or lease.until + LEASE_KEPT_S > wall:
+                continue
+            if any(job.open for job in self.view.by(Job, "owner", name)):
+                continue
+            change = self.store.change()
+            change.delete(Lease, lease.id, revision=lease.revision)
+            try:
+                await change.commit()
+            except Fault as fault:  # somebody holds it after all
+                log.info("a lease is kept", lease=lease.id, why=fault.message)
 
     async def _order(self, order: Order, row: Vm | Network, **columns: Want) -> None:
         """Intent and order in one commit, as the api does; somebody faster is as good."""

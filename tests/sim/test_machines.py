@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from csnode.model.vm import Vm
+from csnode.model.vm import Vm, Want
 from csnode.testing.cloud import SimCloud
+from csnode.testing.mishaps import Injector, Mishap
 from tests.sim.conftest import World
 from tests.sim.world import a_machine, first, leftovers, machines, prepared
 
@@ -151,3 +152,34 @@ def test_of_many_deploys_with_one_name_or_one_mac_just_one_gets_it(world: World)
                     await cloud.wait(answer["jobid"])
 
     world(story)
+
+
+def test_a_machine_runs_on_if_the_order_behind_its_owners_last_word_was_cancelled(
+    world: World,
+) -> None:
+    slow = {"options": {"latency_s": 2.0}}
+
+    async def story(cloud: SimCloud) -> None:
+        deploy = await cloud.call("deployVirtualMachine", **await prepared(cloud))
+        destroy = await cloud.call("destroyVirtualMachine", id=deploy["id"])
+        await cloud.call("cancelAsyncJob", jobid=destroy["jobid"])
+        assert (await cloud.wait(destroy["jobid"]))["jobstatus"] == 2
+        assert (await cloud.wait(deploy["jobid"]))["jobstatus"] == 1
+        await asyncio.sleep(60)
+        shown = await first(cloud, "listVirtualMachines", id=deploy["id"])
+        assert shown["state"] == "Running"
+
+    world(story, compute=slow)
+
+
+def test_a_failed_deploy_leaves_the_word_to_the_start_that_waits_behind_it(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        Injector(Mishap.REFUSED, "power").into(cloud.role("orchestrator").engine)
+        deploy = await cloud.call("deployVirtualMachine", **params)
+        start = await cloud.call("startVirtualMachine", id=deploy["id"])
+        assert (await cloud.wait(deploy["jobid"]))["jobstatus"] == 2
+        assert (await cloud.wait(start["jobid"]))["jobstatus"] == 1
+        assert (await cloud.store.get(Vm, deploy["id"])).want is Want.RUNNING
+
+    world(story, compute={"options": {"latency_s": 2.0}})

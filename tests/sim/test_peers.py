@@ -10,8 +10,10 @@ from msgspec.structs import replace
 
 from csnode.data.store import Store
 from csnode.model.job import Job
+from csnode.model.stock import Lease
 from csnode.testing.cloud import SimCloud
 from roles.orchestrator.config import OrchestratorConfig
+from roles.orchestrator.peers import lease_name
 from roles.orchestrator.role import OrchestratorRole
 from tests.sim.conftest import World
 from tests.sim.world import prepared
@@ -86,5 +88,21 @@ def test_the_lease_of_a_dead_predecessor_delays_no_new_job(world: World) -> None
         assert dead not in alive.peers.alive()
         job = await cloud.settle("deployVirtualMachine", **params)
         assert job["jobstatus"] == 1
+
+    world(story)
+
+
+def test_the_lease_of_an_orchestrator_that_ended_long_ago_is_forgotten(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        dead = cloud.role("orchestrator").work.me
+        await cloud.crash()
+        await cloud.start()
+        held = [lease.id for lease in await cloud.store.find(Lease)]
+        assert lease_name(dead) in held
+        await asyncio.sleep(3700)
+        await cloud.role("orchestrator").tidy_up()
+        alive = lease_name(cloud.role("orchestrator").work.me)
+        kept = [lease.id for lease in await cloud.store.find(Lease)]
+        assert [name for name in kept if name.startswith("orchestrator/")] == [alive]
 
     world(story)

@@ -75,4 +75,4 @@ class Deploy(MachineSaga[DeployVm]):
     async def failed(self, why: str) -> None:
         vm = await self.vm()
         self.change.update(Vm, vm.id, trouble=why)
-        self.wants_again(vm, Want.RUNNING, Want.STOPPED)
+        await self.wants_again(vm, Want.RUNNING, Want.STOPPED)

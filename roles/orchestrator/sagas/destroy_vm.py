@@ -49,8 +49,8 @@ class Destroy(MachineSaga[DestroyVm]):
         vm = await self.vm()
         self.change.update(Vm, vm.id, trouble=why)
         if vm.power is Power.ON:
-            self.wants_again(vm, Want.DESTROYED, Want.RUNNING)
-            self.wants_again(vm, Want.GONE, Want.RUNNING)
+            await self.wants_again(vm, Want.DESTROYED, Want.RUNNING)
+            await self.wants_again(vm, Want.GONE, Want.RUNNING)
         else:
-            self.wants_again(vm, Want.GONE, Want.DESTROYED)
+            await self.wants_again(vm, Want.GONE, Want.DESTROYED)
             self.change.update(Vm, vm.id, destroyed=vm.destroyed or wall())

@@ -36,4 +36,4 @@ class Expunge(MachineSaga[ExpungeVm]):
     async def failed(self, why: str) -> None:
         vm = await self.vm()
         self.change.update(Vm, vm.id, trouble=why)
-        self.wants_again(vm, Want.GONE, Want.DESTROYED)
+        await self.wants_again(vm, Want.GONE, Want.DESTROYED)

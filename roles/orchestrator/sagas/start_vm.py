@@ -60,4 +60,4 @@ class Start(MachineSaga[StartVm]):
         self.change.update(Vm, self.order.vm, started=True, trouble="")
 
     async def failed(self, why: str) -> None:  # noqa: ARG002 (the job says why)
-        self.wants_again(await self.vm(), Want.RUNNING, Want.STOPPED)
+        await self.wants_again(await self.vm(), Want.RUNNING, Want.STOPPED)

@@ -34,4 +34,4 @@ class Stop(MachineSaga[StopVm]):
     async def failed(self, why: str) -> None:  # noqa: ARG002 (the job says why)
         vm = await self.vm()
         if vm.power is Power.ON:
-            self.wants_again(vm, Want.STOPPED, Want.RUNNING)
+            await self.wants_again(vm, Want.STOPPED, Want.RUNNING)
