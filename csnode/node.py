@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from csnode import __version__, clock, health
+from csnode import __version__, health
 from csnode.bus.local import LocalBus
 from csnode.bus.wiring import Wiring
 from csnode.bus.zeromq import ZmqBus
@@ -21,6 +21,7 @@ from csnode.config import KERNEL, BusConfig, Config, DirectoryConfig, HealthConf
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
 from csnode.directory.directory import Directory, Health, Member, Serving
+from csnode.directory.incarnation import next_incarnation
 from csnode.directory.multicast import MulticastDirectory
 from csnode.directory.static import StaticDirectory
 from csnode.faults import Fault, Invalid, Unavailable
@@ -54,8 +55,12 @@ class Node:
         directory: Directory | None = None,
         settled: Callable[[], None] = lambda: None,
         wiring: Wiring | None = None,
+        count: Callable[[str, str], int] = next_incarnation,
     ) -> None:
-        """`settled` is called once all roles are open; a virtual world brings its own wiring."""
+        """`settled` is called once all roles are open. `count` numbers the node's starts.
+
+        A virtual world brings its own wiring and its own count.
+        """
         names = config.node.roles or tuple(found("roles"))
         config.check(known_sections())
         self.config, self.node = config, replace(config.node, roles=names)
@@ -64,7 +69,7 @@ class Node:
         self.draining = False
         self._kinds = role_types(names)
         self._bus, self._directory, self._settled = bus, directory, settled
-        self._wiring = wiring
+        self._wiring, self._count = wiring, count
         self._number = 0
         self._stopping = asyncio.Event()
         self._told: tuple[Any, ...] = ()
@@ -79,7 +84,7 @@ class Node:
         """
         async with AsyncExitStack() as opened:
             self.bus: AnyBus = await self.enter_bus(opened)
-            self.incarnation = int(clock.wall() * 1000)
+            self.incarnation = self._count(self.node.state, self.node.node_id)
             self._announce()
             try:
                 await self._play_all(opened)

@@ -99,8 +99,11 @@ def _outcomes(seeds: Sequence[int], workers: int) -> Iterator[Told]:
 
 def _one(seed: int) -> Told:
     """In a process of the pool."""
+    import gc
+
     from csnode.testing.trial import tried
 
+    gc.set_threshold(100_000, 20, 100)  # a world makes little garbage, and is soon over
     try:
         outcome = tried(seed)
     except Exception as error:  # noqa: BLE001 (a world that breaks is a finding too)

@@ -35,10 +35,15 @@ class Acts:
         # the hardware's own task: nothing that ends its asker, or is said of it, says it of this
         task = asyncio.create_task(self._alone(lock, seconds, act), context=Context())
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
     async def _alone(self, lock: asyncio.Lock, seconds: float, act: Callable[[], T]) -> T:
         async with lock:
             await asyncio.sleep(seconds)
             return act()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may be gone, and the hardware does not mind

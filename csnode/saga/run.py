@@ -254,6 +254,8 @@ class Run:
         results = self._with(step, result) if step else self.job.results
         await self.write(state=state, results=results, ended=wall())
         metrics.JOBS.labels(self.job.verb, state).inc()
+        log.info("job ended", saga=self.job.verb, job_id=self.job.id, state=state,
+                 object=self.job.object_id)  # fmt: skip
 
     async def _locks(self, state: JobState) -> tuple[str, ...]:
         """The locks it holds. One that was cancelled while it stood in line holds none."""

@@ -148,7 +148,8 @@ class Link:
             again = msgspec.msgpack.encode(calls)
             wire = self._wire
             late = wire.chance.uniform(0.01, ECHO_S if wire.chance.random() < 0.3 else 1.0)
-            wire.loop.call_later(late, _again, door, again, context=door.context)
+            again_from = b"echo-%d" % wire.next_end()
+            wire.loop.call_later(late, _again, door, again_from, again, context=door.context)
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -172,9 +173,9 @@ class Link:
             self._wire.links.remove(self)
 
 
-def _again(door: Door, frame: bytes) -> None:
+def _again(door: Door, caller: bytes, frame: bytes) -> None:
     if door.open:
-        door.got([b"nobody", frame])
+        door.got([caller, frame])
 
 
 def _counts(request: Request) -> bool:

@@ -15,6 +15,7 @@ from csnode.faults import Unavailable
 from csnode.testing.world import World
 
 TRIES = 6
+NAMES = ("web", "db", "mail")  # few, so that machines compete for them
 PATIENCE_S = 120.0  # for one job, while things go wrong
 
 
@@ -118,6 +119,8 @@ class Client:
         }  # fmt: skip
         if self.chance.random() < 0.15:
             params["startvm"] = "false"
+        if self.chance.random() < 0.3:
+            params["name"] = self.chance.choice(NAMES)
         wanted = "Stopped" if "startvm" in params else "Running"
         alone = self._begin(id)
         asked = await self._order("deployVirtualMachine", params)
@@ -199,10 +202,12 @@ class Client:
         world = self.load.world
         asked = Asked(client=self.name, command=command, params=params, began=world.loop.time())
         self.load.asked.append(asked)
+        unknown = False  # whether an earlier try may have been carried out
         for attempt in range(TRIES):
             try:
                 status, answer = await self._ask(command, params)
             except Unavailable as fault:
+                unknown = True
                 world.timeline.add(self.name, f"{command}: {fault.message}")
             else:
                 text = answer.get("errortext") or answer.get("jobid") or ""
@@ -211,10 +216,19 @@ class Client:
                 )
                 if status != 534:  # that one says: nobody can tell now
                     asked.status, asked.answer = status, answer
+                    self._check_retry(asked, unknown)
                     break
+                unknown = True
             await asyncio.sleep(self.chance.uniform(0.1, 1.0) * 2**attempt)
         asked.ended = world.loop.time()
         return asked
+
+    def _check_retry(self, asked: Asked, unknown: bool) -> None:
+        """What was asked before under the same ids must not be refused because of itself."""
+        text = str(asked.answer.get("errortext", ""))
+        id = asked.params.get("customid")
+        if unknown and asked.status != 200 and id is not None and id in text:
+            self.load.violations.append(f"P5 a retry of {asked.command} was refused: {text}")
 
     async def _ask(self, command: str, params: dict[str, str]) -> tuple[int, dict[str, Any]]:
         apis = [p.name for p in self.load.world.processes.values() if "api" in p.roles]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from csnode.drivers.hypervisor import Hypervisor
+from csnode.model.host import Host
 from csnode.model.job import Job
 from csnode.testing.load import Load
 from csnode.testing.loop import simulate
-from csnode.testing.weather import Climate, forecast
+from csnode.testing.weather import Climate, Mishap, forecast
 from csnode.testing.world import SPLIT, Shape, World
-from csnode.types import Struct
+from csnode.types import Power, Struct
 from csnode.verify.judge import verify
 
 LOAD_S = 45.0
@@ -40,25 +42,26 @@ class Outcome(Struct):
     seconds: float  # of virtual time
 
 
-def tried(seed: int, *, before: Callable[[World], None] = lambda _: None, **how: Any) -> Outcome:
-    """Run the world of that seed; `before` may meddle with it when it stands."""
-    image = _prepared()
-    return simulate(_trial(seed, image, before, **how))
+def tried(
+    seed: int, weather: Sequence[Mishap] | None = None, shape: Shape | None = None
+) -> Outcome:
+    """Run the world of that seed; weather and shape follow from the seed unless given."""
+    return simulate(_trial(seed, prepared(), weather, shape or SHAPES[seed % len(SHAPES)]))
 
 
 async def _trial(
-    seed: int, image: bytes, before: Callable[[World], None], shape: Shape | None = None,
-    sections: dict[str, dict[str, Any]] | None = None,
-) -> Outcome:  # fmt: skip
-    shape = shape or SHAPES[seed % len(SHAPES)]
-    async with World(seed, shape, image, sections or _hardware(seed)) as world:
-        before(world)
+    seed: int, image: bytes, weather: Sequence[Mishap] | None, shape: Shape
+) -> Outcome:
+    async with World(seed, shape, image, _hardware(seed)) as world:
+        mishaps = forecast(seed, list(shape)) if weather is None else weather
         load, climate = Load(world, seed), Climate(world)
-        passing = asyncio.create_task(climate.pass_over(forecast(seed, list(shape))))
+        passing = asyncio.create_task(climate.pass_over(mishaps))
+        watching = asyncio.create_task(watched(world))
         await load.work(LOAD_S)
         await passing
         await climate.clear()
         violations = await judged(world, load, climate)
+        watching.cancel()
         return Outcome(
             seed=seed,
             violations=tuple(violations),
@@ -67,6 +70,23 @@ async def _trial(
             jobs=len(load.jobs()),
             seconds=world.loop.time(),
         )
+
+
+async def watched(world: World) -> None:
+    """What may not be so for a moment, whatever comes right later: a machine on two hosts."""
+    hosts = [host.id for host in await world.store.find(Host)]
+    outsides = [world.outside(Hypervisor, host) for host in hosts]
+    told: set[str] = set()
+    while True:
+        seen: set[str] = set()
+        for outside in outsides:
+            on = {vm for vm, machine in outside.machines.items() if machine.power is Power.ON}
+            for vm in sorted((seen & on) - told):
+                told.add(vm)
+                world.broken.append(f"P2 machine {vm} runs on two hosts at once")
+                world.timeline.add("world", world.broken[-1])
+            seen |= on
+        await asyncio.sleep(0.25)
 
 
 def _hardware(seed: int) -> dict[str, dict[str, Any]]:
@@ -93,7 +113,7 @@ async def judged(world: World, load: Load, climate: Climate) -> list[str]:
     async def all_ended() -> bool:
         return not any(job.open for job in await store.find(Job))
 
-    found = list(load.violations)
+    found = [*load.violations, *(f"broken: {said}" for said in world.broken)]
     if not await world.until(all_ended, ENDS_S):
         found += [f"P1 job {j.id} ({j.verb}) never ends: {j.state}, started {j.started}"
                   for j in await store.find(Job) if j.open]  # fmt: skip
@@ -124,7 +144,7 @@ async def _states(world: World, load: Load, climate: Climate) -> list[str]:
 
 
 @cache
-def _prepared() -> bytes:
+def prepared() -> bytes:
     """The database of a cloud with a template, as every trial begins with."""
     return simulate(_prepare())
 

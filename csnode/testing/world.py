@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from csnode import uuids
+from csnode import clock, uuids
 from csnode.api.about import Rank
 from csnode.api.call import Caller
 from csnode.config import Config
@@ -84,6 +84,7 @@ class Process:
     def __init__(self, name: str, roles: tuple[str, ...]) -> None:
         self.name, self.roles = name, roles
         self.starts = 0
+        self.number = 0
         self.node: Node | None = None
         self.context = Context()
         self.running: asyncio.Task[None] | None = None
@@ -92,6 +93,12 @@ class Process:
     def owner(self) -> str:
         """What its code belongs to: a new one with each start."""
         return f"{self.name}#{self.starts}"
+
+    def count(self, state: str, node: str) -> int:
+        """The number of this start, as a disk would keep it."""
+        del state, node
+        self.number = max(self.number + 1, int(clock.wall() * 1000))
+        return self.number
 
     @property
     def ready(self) -> bool:
@@ -117,12 +124,14 @@ class World:
         self.chance = random.Random(f"world {seed}")
         self.wire = Wire(loop, random.Random(f"wire {seed}"))
         self.processes = {name: Process(name, roles) for name, roles in shape.items()}
+        self.broken: list[str] = []  # what no code of ours caught
         self._sections = sections or {}
         self._image = image
         self._stack = ExitStack()
 
     async def __aenter__(self) -> Self:
         self._stack.enter_context(self.timeline.hearing())
+        self.loop.set_exception_handler(self._broke)
         before, uuids.source = uuids.source, random.Random(f"ids {self.seed}")
         self._stack.callback(lambda: setattr(uuids, "source", before))
         for kind in (Hypervisor, NetworkDriver, StorageDriver):
@@ -146,6 +155,11 @@ class World:
         disk.forget(DISK)
         self._stack.close()
 
+    def _broke(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        said = f"{context['message']}: {context.get('exception')!r}"
+        self.broken.append(said)
+        self.timeline.add("world", f"BROKEN {said}")
+
     # -- processes ---------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
@@ -163,7 +177,7 @@ class World:
         config = Config(self._config(process))
         wiring = self.wire.wiring(process.owner, process.context)
         directory = AirDirectory(self.wire, process.owner, process.context)
-        process.node = Node(config, directory=directory, wiring=wiring)
+        process.node = Node(config, directory=directory, wiring=wiring, count=process.count)
         try:
             await process.node.run()
         except Fault as fault:

@@ -33,8 +33,8 @@ class Tidy:
         for vm in self.view.all(Vm):
             if self._has_halted(vm):
                 await self.settle(vm)
-            elif self._runs_unwanted(vm):
-                await self._accept(vm)
+            elif (want := self._word_of(vm)) is not None:
+                await self._accept(vm, want, wall)
             elif vm.want is Want.DESTROYED and self._is_due(vm, wall):
                 await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
         await self._shut_idle_networks(wall)
@@ -52,21 +52,29 @@ class Tidy:
         """It holds a host's capacity, does not run, and nobody is at work on it."""
         return vm.host is not None and vm.power is not Power.ON and not self._busy(vm.id)
 
-    def _runs_unwanted(self, vm: Vm) -> bool:
-        """It runs, its owner's last word was another, and no order is left to make it so."""
-        running = vm.host is not None and vm.power is Power.ON
-        return running and vm.want is not Want.RUNNING and not self._busy(vm.id)
+    def _word_of(self, vm: Vm) -> Want | None:
+        """What is to count as its owner's word, if no order is left that could make it so."""
+        if vm.host is not None and vm.power is Power.ON:
+            word = Want.RUNNING
+        elif vm.host is None and vm.want is Want.RUNNING:
+            word = Want.STOPPED
+        elif vm.host is None and vm.want is Want.GONE:
+            word = Want.DESTROYED
+        else:
+            return None
+        return None if word is vm.want or self._busy(vm.id) else word
 
-    async def _accept(self, vm: Vm) -> None:
-        """The order behind that word failed or was cancelled: what is, is what is wanted."""
+    async def _accept(self, vm: Vm, word: Want, wall: float) -> None:
+        """The order behind its owner's word failed or was cancelled: what is, is wanted."""
+        destroyed = (vm.destroyed or wall) if word is Want.DESTROYED else 0.0
         change = self.store.change()
-        change.update(Vm, vm.id, revision=vm.revision, want=Want.RUNNING, destroyed=0.0)
+        change.update(Vm, vm.id, revision=vm.revision, want=word, destroyed=destroyed)
         try:
             await change.commit()
         except Fault as fault:
             log.info("not settled now", id=vm.id, why=fault.message)
         else:
-            log.info("machine runs on", vm=vm.id, wanted=vm.want)
+            log.info("machine is left as it is", vm=vm.id, wanted=vm.want, now=word)
 
     def _is_due(self, vm: Vm, wall: float) -> bool:
         due = vm.destroyed + self.config.expunge_seconds

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from csnode import metrics
 from csnode.clock import wall
+from csnode.context import acting
 from csnode.contracts.data import Commit, Hold
 from csnode.data.store import Store
 from csnode.data.view import View
@@ -110,9 +111,10 @@ class Work:
 
     async def _carry(self, job: Job, way: Way) -> None:
         try:
-            claimed = await way(job)
-            if claimed is not None:
-                await self.engine.run(*claimed)
+            with acting(trace=job.trace):
+                claimed = await way(job)
+                if claimed is not None:
+                    await self.engine.run(*claimed)
         except Fault as fault:  # the next look tries again
             log.warning("job waits", job_id=job.id, why=fault.message, detail=fault.detail)
         except Exception:

@@ -15,7 +15,7 @@ from csnode.testing.cloud import SimCloud
 from csnode.testing.mishaps import HARMLESS, WHY, Injector, Mishap, every_step, has_undo, mishaps_at
 from tests.sim.stage import Stage
 from tests.sim.stories import STORIES
-from tests.sim.world import agrees, gone, tear_down
+from tests.sim.world import agrees, gone, held, tear_down
 
 SAGAS = sagas()
 BUILDING = (
@@ -24,6 +24,9 @@ BUILDING = (
     "Storage.ensure_image",
     "Storage.ensure_volume",
 )
+BACK = {"deploy", "start", "fetch", "implement"}
+"""Orders that leave the world as it was when they fail; the others go on from where they were."""
+
 MATRIX = [
     pytest.param(name, step, mishap, id=f"{name}-{step}-{mishap.name}")
     for name, told in STORIES.items()
@@ -53,6 +56,7 @@ def test_the_job_ends_and_the_world_is_whole(
         on = await told.ready(cloud)
         injector = Injector(mishap, step, saga)
         injector.into(cloud.role("orchestrator").engine)
+        before = await held(cloud)
         job_id = await told.order(cloud, on)
         ended = await cloud.wait(job_id)
         assert injector.done
@@ -65,6 +69,8 @@ def test_the_job_ends_and_the_world_is_whole(
             assert job.fault == why
         if mishap is Mishap.LATE:
             await arrives_late(injector, has_undo(saga, step))
+        if ended["jobstatus"] == 2 and name in BACK:
+            assert await held(cloud) == before
         assert await agrees(cloud)
         await tear_down(cloud)
         assert await gone(cloud) == []

@@ -93,6 +93,19 @@ async def leases(cloud: SimCloud) -> list[str]:
     return sorted(nic for seen in held for nics in seen.values() for nic in nics)
 
 
+async def held(cloud: SimCloud) -> dict[str, Any]:
+    """What hosts, pools and routers hold: machines, bytes and leases. Routers may come and go."""
+    pools = [
+        await cloud.node.bus.ask(Storage, at=pool.id).survey()
+        for pool in await cloud.store.find(StoragePool)
+    ]
+    return {
+        "machines": await machines(cloud),
+        "volumes": sorted(volume for pool in pools for volume in pool.volumes),
+        "leases": await leases(cloud),
+    }
+
+
 async def leftovers(cloud: SimCloud) -> list[str]:
     """What is there although no machine is: outside, and in the records."""
     left = [f"machine {vm}" for vm in await machines(cloud)]
