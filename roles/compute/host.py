@@ -34,6 +34,7 @@ class HostCompute(Compute):
         self.trouble = ""  # why the last survey failed
         self._hypervisor, self._store = hypervisor, store
         self._ghosts = Strangers("machines", f"host {id}", ghost_seconds)
+        self._foreign: set[VmId] = set()  # never of this cloud: left alone, and told of
         self._watching = hypervisor.watch()
         self._fences = Fences()
         self._locks: WeakValueDictionary[VmId, asyncio.Lock] = WeakValueDictionary()
@@ -118,6 +119,7 @@ class HostCompute(Compute):
         Such a ghost may write to a disk, or answer at an address, that is another's by now.
         """
         ghosts = set(seen) - {VmId(row.id) for row in rows}
+        self._foreign &= ghosts
         for vm in self._ghosts.ripe(ghosts, len(seen)):
             try:
                 await self._ordered(VmId(vm), partial(self._expel, VmId(vm)))
@@ -127,7 +129,13 @@ class HostCompute(Compute):
     @property
     def troubles(self) -> Sequence[str]:
         """What keeps this host from being as its records say."""
-        return [trouble for trouble in (self.trouble, self._ghosts.trouble) if trouble]
+        foreign = ""
+        if self._foreign:
+            foreign = (
+                f"machines on host {self.id} that this cloud never knew: "
+                f"{', '.join(sorted(self._foreign))}; `csnode verify --repair` removes them"
+            )
+        return [trouble for trouble in (self.trouble, self._ghosts.trouble, foreign) if trouble]
 
     async def finish(self) -> None:
         """Wait for everything that is under way."""
@@ -152,10 +160,16 @@ class HostCompute(Compute):
         return await asyncio.shield(self._begin(alone()))
 
     async def _expel(self, vm: VmId) -> None:
-        """Alone on the machine: whoever wants it here wrote that into its row before he called."""
+        """Alone on the machine: whoever wants it here wrote that into its row before he called.
+
+        One that the data service never heard of is another database's, and perhaps somebody's.
+        """
         try:
             row = await self._store.get(Vm, vm)
         except NotFound:
+            if not await self._store.data.history(vm, "", 1):
+                self._foreign.add(vm)
+                return
             why = "there is no such machine"
         else:
             if row.host == self.id:
