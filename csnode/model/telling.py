@@ -87,4 +87,5 @@ def domain_of(vm: Vm, disks: Sequence[Disk], plugs: Sequence[Plug]) -> Domain:
         memory_mib=vm.memory_mib,
         disks=tuple(disks),
         plugs=tuple(plugs),
+        limit_cpu=vm.limit_cpu,
     )

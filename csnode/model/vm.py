@@ -50,6 +50,7 @@ class Vm(Entity):
     cpus: int
     cpu_mhz: int = 1000
     memory_mib: int
+    limit_cpu: bool = False  # cpu_mhz is a limit too
     group: str = ""
     user_data: str = ""  # base64, as the caller sent it
     keypair: str = ""

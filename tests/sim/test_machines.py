@@ -23,6 +23,27 @@ def test_a_deployed_machine_runs(world: World) -> None:
     world(story)
 
 
+def test_a_host_is_told_of_the_offerings_cpu_limit(world: World) -> None:
+    from roles.compute.drivers import sim
+
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        made = await cloud.call(
+            "createServiceOffering", name="capped", displaytext="capped", cpunumber="1",
+            cpuspeed="500", memory="256", limitcpuuse="true",
+        )  # fmt: skip
+        for offering, limited in ((params["serviceofferingid"], False),
+                                  (made["serviceoffering"]["id"], True)):  # fmt: skip
+            job = await cloud.settle(
+                "deployVirtualMachine", **{**params, "serviceofferingid": offering}
+            )
+            vm = await cloud.store.get(Vm, job["jobresult"]["virtualmachine"]["id"])
+            machine = sim.outside(str(vm.host)).machines[vm.id]  # type: ignore[index]
+            assert machine.domain.limit_cpu is limited
+
+    world(story)
+
+
 def test_a_machine_goes_through_its_whole_life(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
         id = await a_machine(cloud)

@@ -88,6 +88,7 @@ class Deployment:
                 cpus=size.cpus,
                 cpu_mhz=size.cpu_mhz,
                 memory_mib=size.memory_mib,
+                limit_cpu=size.limit_cpu,
                 group=asked.group or "",
                 user_data=user_data(asked.user_data) if asked.user_data else "",
                 want=Want.RUNNING if asked.start_vm else Want.STOPPED,
