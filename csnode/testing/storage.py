@@ -14,7 +14,7 @@ from csnode.model.machine import Clone, Image
 from csnode.types import TemplateId, VolumeId
 from csnode.uuids import new_id
 
-SECRETS = ("../../etc/passwd", "..", "", "a" * 36, "x\n", f"/{new_id()}"[:36])
+SECRETS = ("../../etc/passwd", "..", "", "a" * 36, "x\n", "/e2d395f1-ca3e-4481-9a34-16e2e7793ca")
 
 
 def ignore(percent: int) -> None:

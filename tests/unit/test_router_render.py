@@ -51,7 +51,9 @@ def test_a_rebuilt_router_keeps_its_addresses_and_two_routers_share_none() -> No
     assert again.bridge_mac != NAMES.bridge_mac
 
 
-@pytest.mark.parametrize("network", ["", "n1", "../../etc", NETWORK.network + "\n", "A" * 36])
+@pytest.mark.parametrize(
+    "network", ["", "n1", "../../etc", "e2d395f1-ca3e-4481-9a34-16e2e7793ca0\n", "A" * 36]
+)
 def test_an_id_that_is_no_uuid_names_nothing(network: str) -> None:
     with pytest.raises(Invalid):
         render.names_of("cs", NetworkId(network), "h1")
