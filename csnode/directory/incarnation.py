@@ -22,11 +22,18 @@ def next_incarnation(state: str, node: str) -> int:
     number = int(clock.wall() * 1000)
     try:
         file.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        if file.exists():
-            number = max(number, int(file.read_text()) + 1)
+        number = max(number, _last(file) + 1)
         new = file.with_name(f".{file.name}")
         new.write_text(str(number))
         os.replace(new, file)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         log.warning("the number of this start cannot be kept", file=str(file), why=str(error))
     return number
+
+
+def _last(file: Path) -> int:
+    """The number kept there; 0 if none can be read."""
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
