@@ -13,7 +13,7 @@ run: guest ## a whole cloud on this machine and one real guest in it; Ctrl-C end
 	@$(BIN)/csnode demo $(ARGS)
 
 test: guest ## all tests, those on real machines and networks included (root; ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(BIN)/python -m tests $(ARGS)
 
 check: setup ## linters, types, import contracts
 	@$(BIN)/ruff check .
@@ -26,7 +26,7 @@ ifdef SEED
 	@$(BIN)/csnode sim --seed $(SEED)
 else
 	@$(BIN)/csnode sim --seeds $(SEEDS) $(ARGS)
-	@$(BIN)/python -m pytest -n auto tests/sim/test_matrix.py
+	@$(BIN)/python -m pytest tests/sim/test_matrix.py
 endif
 
 nightly: setup ## 10,000 virtual worlds: about an hour on two cores

@@ -1,4 +1,4 @@
-"""Tests side by side (`make test` gives each core a worker), and which must not be."""
+"""Which tests need the machine for themselves: `make test` runs the others beside them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-ALONE = ("sim", "api")  # each of their tests is a world of its own
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the machine (guests, namespaces, processes) goes one after the other, in one
-    worker; of the rest, the tests of one file stay together unless they are worlds of their own.
-    """
+    """Guests, namespaces and processes of ours stand in each other's way, and in nobody else's."""
     for item in items:
         place = item.path.relative_to(ROOT)
         if item.get_closest_marker("real") or place.parts[0] == "system":
-            item.add_marker(pytest.mark.xdist_group("machine"))
-        elif place.parts[0] not in ALONE:
-            item.add_marker(pytest.mark.xdist_group(str(place)))
+            item.add_marker(pytest.mark.machine)
