@@ -92,6 +92,7 @@ class Commit(Message):
 
     changes: tuple[ChangeItem, ...]
     token: str = ""
+    by: str = ""  # in whose name, "orchestrator@node"; empty: the caller's
 
 
 class Committed(Message):

@@ -128,4 +128,7 @@ class Change:
         """Durable when this returns. An empty change commits nothing."""
         if not self.items:
             return Committed(number=0)
-        return await self._store.commit(Commit(changes=tuple(self.items), token=self._token))
+        store = self._store
+        return await store.commit(
+            Commit(changes=tuple(self.items), token=self._token, by=store.name)
+        )

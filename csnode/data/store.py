@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from csnode.bus.bus import Bus
-from csnode.context import Context, current, enter
 from csnode.contracts.data import Commit, Committed, Data
 from csnode.data.change import Change
 from csnode.data.lease import Held, holding
@@ -36,16 +35,9 @@ class Store:
 
     async def commit(self, commit: Commit) -> Committed:
         """Send a built commit, in this store's name; see Data.commit for what it raises."""
-        before = current()
-        if before.caller == self.name:
-            return await self.data.commit(commit)
-        ours = Context(trace=before.trace, caller=self.name, fence=before.fence)
-        enter(ours)  # `acting` does the same in four times the time
-        try:
-            return await self.data.commit(commit)
-        finally:
-            if current() is ours:
-                enter(before)
+        if not commit.by:
+            commit = Commit(changes=commit.changes, token=commit.token, by=self.name)
+        return await self.data.commit(commit)
 
     async def get(self, kind: type[E], id: str) -> E:
         """Raises NotFound."""

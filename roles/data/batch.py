@@ -49,20 +49,19 @@ class Batch:
             apply(draft, item)
         for (kind, id), row in draft.rows.items():
             if row.text or self.layer.find(kind, id).text:  # not: made and removed again
-                self._enter(kind, id, row, context)
+                self._enter(kind, id, row, context.trace, commit.by or context.caller)
         self.layer.absorb(draft)
         answer = Committed(number=self.number, got=tuple(draft.got))
         if commit.token:
             self._tokens[commit.token] = answer
         return answer
 
-    def _enter(self, kind: Kind, id: str, row: Row, context: Context) -> None:
+    def _enter(self, kind: Kind, id: str, row: Row, trace: str, by: str) -> None:
         self.number = number = self.number + 1
         name = kind.name
         self.heads[name] = number
         revision, text = row.revision, row.text
         self._entries[name].append(Entry(number=number, id=id, revision=revision, row=text))
-        trace, by = context.trace, context.caller
         self._feed.append((number, name, id, revision, self._now, trace, by, text.decode()))
 
     def trim(self, upto: int, tokens_before: float, limit: int) -> None:
