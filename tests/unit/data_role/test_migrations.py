@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -130,3 +131,30 @@ def test_only_texts_and_numbers_can_be_keys() -> None:
 
     with pytest.raises(Invalid, match=r"bag\.things"):
         metadata({"bag": Bag})
+
+
+async def test_a_database_of_the_first_version_keeps_its_rows_and_its_feed(tmp_path: Path) -> None:
+    path = tmp_path / "d.db"
+    network = '{"id":"n","revision":3,"name":"n","router":"host-1"}'
+    async with sqlite.opened(str(path), inline=True) as database:
+        database.plain_text(True)
+        with database.engine().connect() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(SCRIPTS))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            connection.commit()
+        database.plain_text(False)
+        await database.transact(
+            [
+                ("INSERT INTO network(id, revision, row, account) VALUES(?, ?, ?, ?)",
+                 [("n", 3, network, "a")]),
+                ("INSERT INTO feed(number, kind, id, revision, row, at) VALUES(?, ?, ?, ?, ?, ?)",
+                 [(7, "network", "n", 3, network, 1.5)]),
+            ]
+        )  # fmt: skip
+    async with opened(path) as database:
+        assert database.rows("SELECT id, router FROM network") == [(b"n", b"host-1")]
+        feed = database.rows('SELECT number, id, revision, at, trace, "by", row FROM feed')
+        assert feed == [(7, b"n", 3, 1.5, b"", b"", network.encode())]
+        assert database.rows("SELECT count(*) FROM cancel") == [(0,)]

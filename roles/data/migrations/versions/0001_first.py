@@ -15,7 +15,6 @@ down_revision = None
 
 KEYS: dict[str, Sequence[str]] = {
     "account": ("name", "domain"),
-    "cancel": (),
     "cluster": ("zone",),
     "disk_offering": (),
     "domain": ("path", "parent"),
@@ -24,7 +23,7 @@ KEYS: dict[str, Sequence[str]] = {
     "job": ("state", "object_id", "account"),
     "lease": (),
     "lock": ("job",),
-    "network": ("account", "router"),
+    "network": ("account",),
     "network_offering": (),
     "nic": ("vm", "network", "named", "carded"),
     "offering": (),
@@ -70,10 +69,8 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
-        sa.Column("at", sa.Float, nullable=False),
-        sa.Column("trace", sa.Text, nullable=False),
-        sa.Column("by", sa.Text, nullable=False),
         sa.Column("row", sa.Text, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
     )
     op.create_table(
         "head",
