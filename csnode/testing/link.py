@@ -21,6 +21,25 @@ STEP_S = 1e-7  # between two frames that would arrive together: order is kept
 ECHO_S = 30.0
 
 
+class Still:
+    """A Line of which most is nothing: it keeps no bytes, and is attached to nobody."""
+
+    def write(self, data: Sequence[bytes]) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def forget(self) -> None: ...
+
+    def subscribe(self, value: bytes) -> None: ...
+
+    def attach(self, endpoint: str) -> None: ...
+
+    def detach(self, endpoint: str) -> None: ...
+
+    def drain(self) -> None: ...
+
+
 class Flow:
     """One direction of a connection: in order; it waits while the ends cannot reach each other."""
 
@@ -51,7 +70,7 @@ class Flow:
             self._got(parts)
 
 
-class Link:
+class Link(Still):
     """A DEALER with its connection to a ROUTER; it connects again when that is lost."""
 
     def __init__(
@@ -150,19 +169,6 @@ class Link:
             late = wire.chance.uniform(0.01, ECHO_S if wire.chance.random() < 0.3 else 1.0)
             again_from = b"echo-%d" % wire.next_end()
             wire.loop.call_later(late, _again, door, again_from, again, context=door.context)
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def forget(self) -> None: ...
-
-    def subscribe(self, value: bytes) -> None: ...
-
-    def attach(self, endpoint: str) -> None: ...
-
-    def detach(self, endpoint: str) -> None: ...
-
-    def drain(self) -> None: ...
 
     def abort(self, linger_ms: int = 0) -> None:
         del linger_ms

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from typing import Any
 
 import msgspec
@@ -262,6 +263,4 @@ class Client:
             await asyncio.sleep(0.5)
 
     def _uuid(self) -> str:
-        import uuid
-
         return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))

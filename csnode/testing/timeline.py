@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -77,6 +78,4 @@ class Timeline:
 
 
 def _handled() -> BaseException | None:
-    import sys
-
     return sys.exc_info()[1]

@@ -18,7 +18,7 @@ import msgspec
 
 from csnode.bus.wiring import Got, Line
 from csnode.testing.air import AirPost
-from csnode.testing.link import CONNECT_S, Link
+from csnode.testing.link import CONNECT_S, Link, Still
 from csnode.testing.loop import SimLoop
 
 
@@ -87,7 +87,7 @@ class Wire:
         return self._ends
 
 
-class Door:
+class Door(Still):
     """A bound socket: a ROUTER with the connections made to it, or a PUB."""
 
     def __init__(self, wire: Wire, owner: str, context: Context, got: Got) -> None:
@@ -99,19 +99,6 @@ class Door:
         caller = self.callers.get(bytes(data[0]))
         if caller is not None:  # else it left; nobody is there to tell
             caller.back.send([bytes(part) for part in data[1:]])
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def forget(self) -> None: ...
-
-    def subscribe(self, value: bytes) -> None: ...
-
-    def attach(self, endpoint: str) -> None: ...
-
-    def detach(self, endpoint: str) -> None: ...
-
-    def drain(self) -> None: ...
 
     def abort(self, linger_ms: int = 0) -> None:
         del linger_ms
@@ -137,10 +124,10 @@ class Mouth(Door):
             elif weather.doubled and chance.random() < weather.doubled:
                 times = 2
             for _ in range(times):
-                ear.take(self, parts)
+                ear.take(parts)
 
 
-class Ear:
+class Ear(Still):
     """A SUB."""
 
     def __init__(self, wire: Wire, owner: str, context: Context, got: Got) -> None:
@@ -148,7 +135,6 @@ class Ear:
         self._open = True
         self._prefixes: list[bytes] = []
         self._since: dict[str, float] = {}  # endpoint -> when the subscription stands there
-        self._last = 0.0
         wire.ears.append(self)
 
     def hears(self, mouth: Door, channel: bytes) -> bool:
@@ -158,23 +144,15 @@ class Ear:
                 return since <= now and any(channel.startswith(p) for p in self._prefixes)
         return False
 
-    def take(self, mouth: Door, parts: list[bytes]) -> None:
+    def take(self, parts: list[bytes]) -> None:
         """Late ones may be overtaken: a reader that missed some asks, and one connection would
         keep their order, but an event is a hint and nobody may lean on more than that."""
-        del mouth
         loop = self.wire.loop
         loop.call_later(self.wire.delay(), self._arrive, parts, context=self.context)
 
     def _arrive(self, parts: list[bytes]) -> None:
         if self._open:
             self._got(parts)
-
-    def write(self, data: Sequence[bytes]) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def forget(self) -> None: ...
 
     def subscribe(self, value: bytes) -> None:
         self._prefixes.append(value)
@@ -184,8 +162,6 @@ class Ear:
 
     def detach(self, endpoint: str) -> None:
         self._since.pop(endpoint, None)
-
-    def drain(self) -> None: ...
 
     def abort(self, linger_ms: int = 0) -> None:
         del linger_ms
