@@ -1,5 +1,5 @@
 # csnode: `make run` shows it, `make test` proves it. Both set up what they need first.
-.PHONY: help run test check sim nightly chaos bench setup guest clean
+.PHONY: help run test check sim nightly chaos bench setup guest servers clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS ?=
@@ -12,7 +12,7 @@ help: ## this list
 run: guest ## a whole cloud on this machine and one real guest in it; Ctrl-C ends it (root; ARGS=--once: by itself)
 	@$(BIN)/csnode demo $(ARGS)
 
-test: guest ## all tests, those on real machines and networks included (root; ARGS=... goes to pytest)
+test: servers ## all tests, those on real machines and networks included (root; ARGS=... goes to pytest)
 	@$(BIN)/python -m tests $(ARGS)
 
 check: setup ## linters, types, import contracts
@@ -32,10 +32,10 @@ endif
 nightly: setup ## 10,000 virtual worlds: about an hour on two cores
 	@$(BIN)/csnode sim --seeds 0-9999 $(ARGS)
 
-chaos: setup ## kill -9 of every role under load, with a recorder and a judge (SECONDS=300 ARGS="--seed 7")
+chaos: servers ## kill -9 of every role under load, with a recorder and a judge (SECONDS=300 ARGS="--seed 7")
 	@$(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)
 
-bench: guest ## every figure, with a calibration loop beside it (ARGS=deploys: that one)
+bench: servers ## every figure, with a calibration loop beside it (ARGS=deploys: that one)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 setup: ## Debian packages and .venv
@@ -43,6 +43,9 @@ setup: ## Debian packages and .venv
 
 guest: ## and the guest image
 	@config/setup.sh guest
+
+servers: ## and what the tests run against
+	@config/setup.sh guest test
 
 clean: ## removes what was built: .venv, .cache, var
 	rm -rf .venv .cache var build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

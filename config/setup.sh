@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes this machine ready: Debian packages, virtual environment and, asked for `guest`, the guest image.
-# Usage: setup.sh [guest]      quick when there is nothing to do; says what it does otherwise
+# Usage: setup.sh [guest] [test]      `test` brings the servers that tests run against; quick when there is nothing to do; says what it does otherwise
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 export PATH=$PATH:/usr/sbin:/sbin
@@ -10,7 +10,7 @@ fail() { say "$1" && exit "${2:-69}"; }
 
 missing_packages() {
     local wanted
-    mapfile -t wanted < <(sed 's/#.*//; /^\s*$/d' config/packages.txt)
+    mapfile -t wanted < <(sed 's/#.*//; /^\s*$/d' "${lists[@]}")
     # dpkg-query fails if it does not know one of them
     { dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null || true; } |
         awk '$1 == "installed" {print $2}' | sort -u >"$scratch/installed"
@@ -57,7 +57,7 @@ environment() {
         "$chosen" -m venv --clear .venv
     fi
     say "installing csnode and its libraries into .venv"
-    PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q -e '.[libvirt,test]' >&2
+    PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q -e '.[libvirt,postgresql,zookeeper,redis,fence,test]' >&2
     echo "$stamp" >.venv/setup-stamp
 }
 
@@ -71,12 +71,16 @@ guest() {
     echo "$stamp" >.cache/guest/stamp
 }
 
+lists=(config/packages.txt) image=
+for what in "$@"; do
+    case $what in
+    guest) image=wanted ;;
+    test) lists+=(config/packages-test.txt) ;;
+    *) fail "usage: setup.sh [guest] [test]" 64 ;;
+    esac
+done
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 install_packages
 environment
-case ${1:-} in
-guest) guest ;;
-'') ;;
-*) fail "usage: setup.sh [guest]" 64 ;;
-esac
+[ -z "$image" ] || guest

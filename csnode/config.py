@@ -66,16 +66,44 @@ class BusConfig(Section):
     calls_port: int = 0
     events_port: int = 0
     secret: str = ""  # shared by the cluster; needed to listen beyond loopback
+    events: str = "zeromq"  # or redis: events by its streams
 
 
 class DirectoryConfig(Section):
     """[directory]: how nodes find each other."""
 
-    kind: str = "multicast"  # or static, alone
-    group: str = "239.192.77.9"
+    kind: str = "multicast"  # or static, zookeeper, redis, alone
+    group: str = "239.192.77.9"  # or an IPv6 group, "ff02::4d09"
     port: int = 17670
     interface: str = "lo"
     seeds: tuple[str, ...] = ()  # static: "192.0.2.1:17670"
+
+
+class TrustConfig(Section):
+    """[trust]: this machine's key and credential, and the cluster's keys."""
+
+    folder: str = ""  # empty: trust/ in [node] state; without credential only loopback is heard
+
+
+class LeaseConfig(Section):
+    """[lease]: who decides which of several processes acts."""
+
+    kind: str = "data"  # the data service; or zookeeper, redis
+
+
+class ZooKeeperConfig(Section):
+    """[zookeeper]: for [directory] and [lease] of that kind."""
+
+    hosts: tuple[str, ...] = ()  # "192.0.2.1:2181"
+    root: str = "/csnode"  # the cluster's name is added
+    session_seconds: float = 4.0
+
+
+class RedisConfig(Section):
+    """[redis]: for [directory], [lease] and [bus] events of that kind."""
+
+    url: str = ""  # "redis://192.0.2.1:6379/0", with user and password if it wants them
+    prefix: str = "csnode"  # begins every key; the cluster's name is added
 
 
 class LogConfig(Section):
@@ -95,6 +123,10 @@ KERNEL: dict[str, type[Struct]] = {
     "node": NodeConfig,
     "bus": BusConfig,
     "directory": DirectoryConfig,
+    "trust": TrustConfig,
+    "lease": LeaseConfig,
+    "zookeeper": ZooKeeperConfig,
+    "redis": RedisConfig,
     "log": LogConfig,
     "health": HealthConfig,
 }

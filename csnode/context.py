@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from msgspec.structs import replace
 
 from csnode.faults import Outdated
-from csnode.types import Message
+from csnode.types import Message, Struct
 
 
 class Context(Message):
@@ -18,6 +18,31 @@ class Context(Message):
     trace: str = ""  # W3C trace id, 32 hex digits
     caller: str = ""  # "role@node"
     fence: int = 0  # of the lease or job it is made under; 0: none
+
+
+class Principal(Struct):
+    """Who proved to be the caller, by the key of the connection (csnode.trust); not what it says.
+
+    A machine has one credential for all csnode processes on it. `places` are the ids of the hosts
+    and pools it may speak for. Somebody who is only about to join has the role "newcomer".
+    """
+
+    name: str  # of the machine
+    roles: frozenset[str]
+    places: frozenset[str] = frozenset()
+
+
+_proved: ContextVar[Principal | None] = ContextVar("proved", default=None)
+
+
+def proved() -> Principal | None:
+    """The caller of the running task; None: this process itself, or a cluster without keys."""
+    return _proved.get()
+
+
+def prove(principal: Principal | None) -> None:
+    """The rest of this task is a call of that principal's. Only the bus may say so."""
+    _proved.set(principal)
 
 
 _current: ContextVar[Context] = ContextVar("context", default=Context())  # noqa: B039 (it is frozen)

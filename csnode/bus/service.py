@@ -31,6 +31,19 @@ def within(seconds: float) -> Callable[[F], F]:
     return mark
 
 
+def callers(*roles: str) -> Callable[[F], F]:
+    """Who may call: machines whose credential has one of these roles; everybody if none is named.
+
+    It marks a method, or a contract for all its methods that are not marked themselves.
+    """
+
+    def mark(marked: F) -> F:
+        setattr(marked, "callers", frozenset(roles))  # noqa: B010
+        return marked
+
+    return mark
+
+
 class Method(msgspec.Struct, frozen=True):
     """One call of a contract: its name on the wire, its types and its time."""
 
@@ -40,6 +53,7 @@ class Method(msgspec.Struct, frozen=True):
     arguments: tuple[Any, ...]  # the types, in order
     answer: Any
     answer_within_s: float
+    callers: frozenset[str] = frozenset()  # roles; none: everybody
 
 
 def contracts_of(served: type) -> list[type]:
@@ -63,5 +77,6 @@ def methods_of(contract: type) -> dict[str, Method]:
             arguments=tuple(hints.values()),
             answer=answer,
             answer_within_s=getattr(function, "answer_within_s", ANSWER_WITHIN_S),
+            callers=getattr(function, "callers", getattr(contract, "callers", frozenset())),
         )
     return found

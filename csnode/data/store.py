@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from csnode.bus.bus import Bus
 from csnode.contracts.data import Commit, Committed, Data
 from csnode.data.change import Change
-from csnode.data.lease import Held, holding
 from csnode.data.rows import decoded
+from csnode.lease.stored import Held, holding
 from csnode.model.entity import Entity
 
 E = TypeVar("E", bound=Entity)

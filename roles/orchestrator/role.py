@@ -10,9 +10,9 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 
 from csnode.clock import wall
-from csnode.data.lease import Held, holding
 from csnode.data.view import View
 from csnode.faults import Fault
+from csnode.lease.stored import Held, holding
 from csnode.log import logger
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account

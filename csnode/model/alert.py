@@ -1,0 +1,25 @@
+"""Alerts: what operators must hear of, as listAlerts shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from csnode.model.entity import Entity, Key
+from csnode.types import ClusterId, HostId, PodId, ZoneId
+
+
+class Alert(Entity):
+    """One thing that went wrong; id: AlertId. The same thing again raises `count`."""
+
+    kind: ClassVar[str] = "alert"
+
+    type: int  # CloudStack's AlertType, for example 7 ALERT_TYPE_HOST
+    name: str  # its word: ALERT.HOST
+    text: str
+    zone: Annotated[ZoneId | None, Key()] = None
+    pod: PodId | None = None
+    cluster: ClusterId | None = None
+    host: HostId | None = None
+    sent: float = 0.0
+    count: int = 1
+    archived: bool = False
