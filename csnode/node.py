@@ -20,6 +20,7 @@ from csnode.bus.zeromq import ZmqBus
 from csnode.config import KERNEL, BusConfig, Config, DirectoryConfig, HealthConfig
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
+from csnode.directory.beacon import Seal
 from csnode.directory.directory import Directory, Health, Member, Serving
 from csnode.directory.incarnation import next_incarnation
 from csnode.directory.multicast import MulticastDirectory
@@ -159,13 +160,14 @@ class Node:
 
     def _make_directory(self, bus_config: BusConfig) -> Directory:
         config = self.config.section("directory", DirectoryConfig)
+        seal = Seal(self.node.cluster, bus_config.secret)
         match config.kind:
             case "alone":
                 return AloneDirectory()
             case "multicast":
-                return MulticastDirectory(config, self.node.cluster, bus_config.secret)
+                return MulticastDirectory(config, seal)
             case "static":
-                return StaticDirectory(config, self.node.cluster, bus_config.secret)
+                return StaticDirectory(config, seal)
             case other:
                 raise Invalid(f"[directory] kind {other!r}: there are multicast, static, alone")
 

@@ -45,6 +45,7 @@ class Seal:
     """Packs beacons of one cluster, and tells them from everything else."""
 
     def __init__(self, cluster: str, secret: str) -> None:
+        self.cluster, self.keyed = cluster, bool(secret)
         self._key = hashlib.blake2b(
             secret.encode(), key=hashlib.sha256(cluster.encode()).digest(), person=b"csnode beacon"
         ).digest()

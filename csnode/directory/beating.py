@@ -31,9 +31,8 @@ REPLY_MAX_S = 0.2
 class BeatingDirectory(ABC):
     """Sends beacons wherever `_targets` says, and keeps a roster of those it hears."""
 
-    def __init__(self, cluster: str, secret: str) -> None:
-        self._cluster, self._secret = cluster, secret
-        self._seal = Seal(cluster, secret)
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
         self._roster = Roster()
         self._beat = 0
         self._post: Datagrams | None = None
@@ -137,7 +136,7 @@ class BeatingDirectory(ABC):
             self._learn(beacon)
             self._reply(address)
             return
-        if member.cluster != self._cluster:
+        if member.cluster != self._seal.cluster:
             return
         if own is not None and member.node == own.node:
             self._meet_namesake(member, own, address)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from csnode.config import DirectoryConfig
-from csnode.directory.beacon import Address
+from csnode.directory.beacon import Address, Seal
 from csnode.directory.beating import BeatingDirectory
 from csnode.directory.datagrams import Datagrams, Udp
 from csnode.faults import Invalid
@@ -23,8 +23,8 @@ class MulticastDirectory(BeatingDirectory):
     of the processes there.
     """
 
-    def __init__(self, config: DirectoryConfig, cluster: str, secret: str) -> None:
-        super().__init__(cluster, secret)
+    def __init__(self, config: DirectoryConfig, seal: Seal) -> None:
+        super().__init__(seal)
         self._config = config
 
     def _targets(self) -> Iterable[Address]:
@@ -32,7 +32,7 @@ class MulticastDirectory(BeatingDirectory):
 
     async def _open(self) -> Datagrams:
         group, port = _group(self._config), self._config.port
-        index = interface_of(self._config, self._secret)
+        index = interface_of(self._config, self._seal.keyed)
         own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         shared = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -55,12 +55,12 @@ class MulticastDirectory(BeatingDirectory):
         return Udp([own, shared], self._arrived)
 
 
-def interface_of(config: DirectoryConfig, secret: str) -> int:
+def interface_of(config: DirectoryConfig, keyed: bool) -> int:
     """The index of the interface named. Raises Invalid if there is none, or it needs a secret.
 
     Whoever can forge a beacon has calls sent to himself, so only loopback does without.
     """
-    if config.interface != "lo" and not secret:
+    if config.interface != "lo" and not keyed:
         raise Invalid(f"[bus] secret: needed for a directory on {config.interface}")
     try:
         return socket.if_nametoindex(config.interface)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from csnode import uuids
 from csnode.clock import now
 from csnode.config import DirectoryConfig
-from csnode.directory.beacon import Address, Beacon, Says
+from csnode.directory.beacon import Address, Beacon, Says, Seal
 from csnode.directory.beating import BeatingDirectory
 from csnode.directory.datagrams import Datagrams, Udp
 from csnode.directory.multicast import interface_of
@@ -27,8 +27,8 @@ TELL_MAX = 32  # addresses in one beacon
 class StaticDirectory(BeatingDirectory):
     """Listens on loopback if that is its interface, else on all addresses."""
 
-    def __init__(self, config: DirectoryConfig, cluster: str, secret: str) -> None:
-        super().__init__(cluster, secret)
+    def __init__(self, config: DirectoryConfig, seal: Seal) -> None:
+        super().__init__(seal)
         self._config = config
         self._seeds: set[Address] = set()
         self._told: dict[Address, float] = {}  # when somebody told us of it
@@ -50,7 +50,7 @@ class StaticDirectory(BeatingDirectory):
             self._say(Says.HERE, new)
 
     async def _open(self) -> Datagrams:
-        interface_of(self._config, self._secret)
+        interface_of(self._config, self._seal.keyed)
         self._seeds = {await _resolved(seed) for seed in self._config.seeds}
         address = "127.0.0.1" if self._config.interface == "lo" else ""
         own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -23,7 +23,7 @@ from csnode.api.call import Caller
 from csnode.config import Config
 from csnode.context import acting
 from csnode.data.store import Store
-from csnode.directory.beacon import Address
+from csnode.directory.beacon import Address, Seal
 from csnode.directory.beating import BeatingDirectory
 from csnode.directory.datagrams import Datagrams
 from csnode.drivers.driver import Simulated
@@ -68,7 +68,7 @@ class AirDirectory(BeatingDirectory):
     """The directory by multicast, through a virtual world's air."""
 
     def __init__(self, wire: Wire, owner: str, context: Context) -> None:
-        super().__init__(CLUSTER, "")
+        super().__init__(Seal(CLUSTER, ""))
         self._air = (wire, owner, context)
 
     async def _open(self) -> Datagrams:

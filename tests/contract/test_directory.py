@@ -11,6 +11,7 @@ import pytest
 
 from csnode.config import DirectoryConfig
 from csnode.directory.alone import AloneDirectory, Meeting
+from csnode.directory.beacon import Seal
 from csnode.directory.beating import BeatingDirectory
 from csnode.directory.datagrams import Udp
 from csnode.directory.directory import Directory, Member, Serving
@@ -81,7 +82,7 @@ def own_port(directory: BeatingDirectory) -> int:
 class TestMulticast(Datagrams):
     def make(self, cluster: str = "one") -> Directory:
         config = DirectoryConfig(group="239.192.77.10", port=self.port)
-        return MulticastDirectory(config, cluster, self.secret)
+        return MulticastDirectory(config, Seal(cluster, self.secret))
 
 
 class TestMulticastWithoutSecret(TestMulticast):
@@ -91,15 +92,15 @@ class TestMulticastWithoutSecret(TestMulticast):
 class TestStatic(Datagrams):
     def make(self, cluster: str = "one") -> Directory:
         config = DirectoryConfig(port=self.port, seeds=(f"127.0.0.1:{self.port}",))
-        return StaticDirectory(config, cluster, self.secret)
+        return StaticDirectory(config, Seal(cluster, self.secret))
 
 
 async def test_other_secrets_keep_clusters_apart_too() -> None:
     config = DirectoryConfig(group="239.192.77.10", port=free_port())
     async with (
-        MulticastDirectory(config, "one", "a secret") as ours,
-        MulticastDirectory(config, "one", "another") as theirs,
-        MulticastDirectory(config, "one", "a secret") as witness,
+        MulticastDirectory(config, Seal("one", "a secret")) as ours,
+        MulticastDirectory(config, Seal("one", "another")) as theirs,
+        MulticastDirectory(config, Seal("one", "a secret")) as witness,
     ):
         theirs.announce(member("b"))
         ours.announce(member("a"))
@@ -110,8 +111,8 @@ async def test_other_secrets_keep_clusters_apart_too() -> None:
 async def test_a_probe_saves_a_suspect_whose_beacons_got_lost() -> None:
     config = DirectoryConfig(group="239.192.77.10", port=free_port())
     async with (
-        MulticastDirectory(config, "one", "") as first,
-        MulticastDirectory(config, "one", "") as second,
+        MulticastDirectory(config, Seal("one", "")) as first,
+        MulticastDirectory(config, Seal("one", "")) as second,
     ):
         first.announce(member("a"))
         second.announce(member("b"))
@@ -125,8 +126,8 @@ async def test_a_probe_saves_a_suspect_whose_beacons_got_lost() -> None:
 async def test_a_namesake_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     config = DirectoryConfig(group="239.192.77.10", port=free_port())
     async with (
-        MulticastDirectory(config, "one", "") as first,
-        MulticastDirectory(config, "one", "") as second,
+        MulticastDirectory(config, Seal("one", "")) as first,
+        MulticastDirectory(config, Seal("one", "")) as second,
     ):
         first.announce(member("a", incarnation=1))
         second.announce(member("a", incarnation=2))
@@ -145,14 +146,14 @@ async def test_a_namesake_is_told_of(capsys: pytest.CaptureFixture[str]) -> None
 )
 async def test_a_bad_multicast_is_refused(config: DirectoryConfig, secret: str, why: str) -> None:
     with pytest.raises(Invalid, match=why):
-        async with MulticastDirectory(config, "one", secret):
+        async with MulticastDirectory(config, Seal("one", secret)):
             pass
 
 
 @pytest.mark.parametrize("seed", ["127.0.0.1", ":17670", "127.0.0.1:x", "no-such.invalid:1"])
 async def test_a_bad_seed_is_refused(seed: str) -> None:
     with pytest.raises(Invalid, match=r"\[directory\] seeds: "):
-        async with StaticDirectory(DirectoryConfig(port=0, seeds=(seed,)), "one", ""):
+        async with StaticDirectory(DirectoryConfig(port=0, seeds=(seed,)), Seal("one", "")):
             pass
 
 
@@ -160,7 +161,7 @@ async def test_a_record_too_large_for_a_datagram_is_refused() -> None:
     everything = Serving(contract="Compute", at=tuple(f"host-{n:032}" for n in range(2000)))
     large: Member = member("a", serves=(everything,))
     config: Any = DirectoryConfig(group="239.192.77.10", port=free_port())
-    async with MulticastDirectory(config, "one", "") as directory:
+    async with MulticastDirectory(config, Seal("one", "")) as directory:
         with pytest.raises(Invalid, match="too many hosts and pools"):
             directory.announce(large)
         assert names(directory) == []
