@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from csnode.bus.bus import Bus
 from csnode.contracts.data import Commit, Committed, Data
 from csnode.data.change import Change
 from csnode.data.rows import decoded
-from csnode.lease.stored import Held, holding
+from csnode.lease.lease import Held, Leases
+from csnode.lease.stored import StoredLeases
 from csnode.model.entity import Entity
 
 E = TypeVar("E", bound=Entity)
@@ -20,14 +20,18 @@ PAGE = 500
 class Store:
     """Reads rows, and writes them through changes, in the name of one role."""
 
-    def __init__(self, bus: Bus, role: str = "", node: str = "") -> None:
+    def __init__(
+        self, bus: Bus, role: str = "", node: str = "", leases: Leases | None = None
+    ) -> None:
+        """`leases` are the node's ([lease] kind); the data service's own if none are given."""
         self.bus, self.role, self.node = bus, role, node
         self.name = f"{role}@{node}" if role and node else role or node  # as the feed has it
         self.data = bus.ask(Data)
+        self.leases = leases or StoredLeases(self.data)
 
     def acting_as(self, role: str) -> Store:
         """The same store, for a role that may write its own facts."""
-        return Store(self.bus, role, self.node)
+        return Store(self.bus, role, self.node, self.leases)
 
     def change(self, token: str = "") -> Change:
         """A new transaction; the same token twice happens once, and answers the same."""
@@ -60,11 +64,9 @@ class Store:
         change.update(kind, id, **facts)
         await change.commit()
 
-    @asynccontextmanager
-    async def hold(self, name: str, seconds: float) -> AsyncGenerator[Held]:
+    def hold(self, name: str, seconds: float) -> AbstractAsyncContextManager[Held]:
         """Hold a lease while the block runs; Conflict if somebody else has it.
 
         It is renewed in the background; `Held.lost` is set as soon as it may not be ours.
         """
-        async with holding(self.data, name, self.node or self.role, seconds) as held:
-            yield held
+        return self.leases.hold(name, self.node or self.role, seconds)

@@ -1,67 +1,52 @@
-"""Leases kept by the data service: held by one at a time, with a fence that only grows."""
+"""Leases kept by the data service: rows of the kind `lease`, and a part of any commit."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from csnode.clock import now
 from csnode.context import acting
 from csnode.contracts.data import Commit, Data, Hold
-from csnode.faults import Conflict, Fault
+from csnode.lease.lease import Held, holding
 
 
-class Held:
-    """A lease in hand. Give `fence` to whatever is done under it."""
+class StoredLeases:
+    """The default: no server of its own, and `ended` is proved by the commit itself."""
 
-    def __init__(self, name: str, fence: int) -> None:
-        self.name, self.fence = name, fence
-        self.lost = asyncio.Event()
+    def __init__(self, data: Data) -> None:
+        self._data = data
 
+    def hold(self, name: str, holder: str, seconds: float) -> AbstractAsyncContextManager[Held]:
+        return holding(name, _Row(self._data, name, holder, seconds), seconds)
 
-async def _hold(data: Data, name: str, holder: str, seconds: float, fence: int) -> int:
-    hold = Hold(name=name, holder=holder, seconds=seconds, fence=fence)
-    with acting(trace="", caller=holder):
-        return (await data.commit(Commit(changes=(hold,)))).got[0]
+    @asynccontextmanager
+    async def ended(self, name: str, by: str) -> AsyncGenerator[tuple[Hold, ...]]:
+        """Holding it for no time at all proves that it ran out, and makes its renewal fail."""
+        yield (Hold(name=name, holder=by, seconds=0.0),)
 
-
-@asynccontextmanager
-async def holding(data: Data, name: str, holder: str, seconds: float) -> AsyncGenerator[Held]:
-    """Take the lease, renew it at a third of its time, give it back at the end.
-
-    Our own deadline counts from before the request was sent, so we stop believing in the lease
-    before the data service can give it to somebody else.
-    """
-    asked = now()
-    held = Held(name, await _hold(data, name, holder, seconds, 0))
-    renewing = asyncio.create_task(_renew(data, held, holder, seconds, asked))
-    try:
-        yield held
-    finally:
-        renewing.cancel()
-        with suppress(asyncio.CancelledError):
-            await renewing
-        if not held.lost.is_set():
-            with suppress(Fault):
-                await _hold(data, name, holder, 0.0, held.fence)
+    async def held(self, prefix: str) -> Collection[str]:
+        del prefix
+        return ()
 
 
-async def _renew(data: Data, held: Held, holder: str, seconds: float, since: float) -> None:
-    """Every third of its time; after a failure sooner, until there is but a sixth of it left."""
-    pause = seconds / 3
-    while True:
-        await asyncio.sleep(pause)
-        asked, end = now(), since + seconds * 5 / 6
-        if asked >= end:
-            break
-        try:
-            async with asyncio.timeout(min(seconds / 6, end - asked)):
-                await _hold(data, held.name, holder, seconds, held.fence)
-        except Conflict:
-            break
-        except (Fault, TimeoutError):
-            pause = seconds / 24
-        else:
-            since, pause = asked, seconds / 3
-    held.lost.set()
+class _Row:
+    """One hold, by commits."""
+
+    def __init__(self, data: Data, name: str, holder: str, seconds: float) -> None:
+        self._data, self._name, self._holder, self._seconds = data, name, holder, seconds
+        self._fence = 0
+
+    async def take(self) -> int:
+        self._fence = await self._hold(self._seconds)
+        return self._fence
+
+    async def renew(self) -> None:
+        await self._hold(self._seconds)
+
+    async def give(self) -> None:
+        await self._hold(0.0)
+
+    async def _hold(self, seconds: float) -> int:
+        hold = Hold(name=self._name, holder=self._holder, seconds=seconds, fence=self._fence)
+        with acting(trace="", caller=self._holder):
+            return (await self._data.commit(Commit(changes=(hold,)))).got[0]

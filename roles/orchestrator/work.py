@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from csnode import metrics
 from csnode.clock import wall
 from csnode.context import acting
-from csnode.contracts.data import Commit, Hold
+from csnode.contracts.data import Commit
 from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Conflict, Fault, NotFound
@@ -176,13 +176,14 @@ class Work:
     async def _take_over(self, job: Job) -> Claimed:
         """Take the job of an orchestrator whose lease has run out; Conflict while it lives.
 
-        Holding its lease for no time at all proves that it ran out, and makes its renewal fail.
+        With leases in the data service the commit itself proves that it ran out; otherwise we
+        hold it ourselves meanwhile (csnode.lease.lease.Endings says why that is enough).
         """
         change = self.store.change()
         change.update(Job, job.id, revision=job.revision, owner=self.me)
-        hold = Hold(name=lease_name(job.owner or ""), holder=self.me, seconds=0.0)
         try:
-            taken = await self.store.commit(Commit(changes=(hold, *change.items)))
+            async with self.store.leases.ended(lease_name(job.owner or ""), self.me) as proof:
+                taken = await self.store.commit(Commit(changes=(*proof, *change.items)))
         except (Conflict, NotFound):
             return None
         log.info("took over a job", job_id=job.id, was=job.owner, verb=job.verb)
