@@ -38,6 +38,11 @@ class Acts:
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
+    def stop(self) -> None:
+        """The hardware has no power any more: what is under way never happens."""
+        for task in tuple(self._under_way):
+            task.cancel()
+
     async def _alone(self, lock: asyncio.Lock, seconds: float, act: Callable[[], T]) -> T:
         async with lock:
             await asyncio.sleep(seconds)

@@ -18,8 +18,9 @@ class Seat(Struct):
 
     id: str  # HostId or PoolId
     name: str
-    address: str  # of the host
+    address: str  # of the host; of a pool: the id of its host, empty if several machines serve it
     folder: str
+    machine: str = ""  # that it is on, by name; where an id may have several seats
 
 
 class NoOptions(Struct, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator
 
 from csnode.drivers.driver import Driver
-from csnode.model.machine import Domain, FoundDomain, HostFacts
+from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.types import Message, Power, VmId
 
 
@@ -46,6 +46,36 @@ class Hypervisor(Driver):
     @abstractmethod
     async def reboot(self, vm: VmId, forced: bool) -> Power:
         """Reboot a running machine; Refused if it does not run."""
+
+    @abstractmethod
+    async def ensure_expected(self, vm: VmId) -> Landing:
+        """Have a place for a machine that is to be moved to this host, and say what it is like."""
+
+    @abstractmethod
+    async def ensure_moved(self, move: Move) -> Power:
+        """Move a running machine to another host, as it runs; it stays on here if that fails.
+
+        Answers ABSENT once nothing of it is here (what is there, that host says), OFF if it is
+        here and does not run. It may take hours. A move that is under way already is joined; it
+        goes on if whoever asked dies. Raises Conflict if it was cancelled.
+        """
+
+    @abstractmethod
+    async def cancel_move(self, vm: VmId, stays: bool) -> Power:
+        """End a move away from here that is under way; the machine's power here after that.
+
+        ABSENT: the cancel came too late, or it was never here. A move that broke at its very end
+        may leave the machine halted in mid-air here, and running there; one that `stays` is known
+        not to run there, and is made to go on.
+        """
+
+    @abstractmethod
+    async def ensure_arrived(self, vm: VmId) -> Power:
+        """The machine's power here, once no move to this host is under way.
+
+        A host that receives a machine may survey it as ON before it has all of it; here one that
+        does not go on by itself is ABSENT.
+        """
 
     @abstractmethod
     async def survey(self) -> dict[VmId, Power]:

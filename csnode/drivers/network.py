@@ -7,6 +7,7 @@ rebuilds whatever is missing.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from csnode.drivers.driver import Driver
 from csnode.model.machine import FoundNetwork, GuestNetwork, GuestNic, Plug
@@ -35,6 +36,14 @@ class NetworkDriver(Driver):
     @abstractmethod
     async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
         """The network's bridge stands on this host; answers what to plug the card into."""
+
+    @abstractmethod
+    async def reach(self, peers: Sequence[str]) -> None:
+        """Every network of this host has a way to the same networks on these hosts, by address.
+
+        Those made later have it too; hosts not named are led to no more. Nothing else changes,
+        and what leads there outlives the process. An address of a loopback leads nowhere.
+        """
 
     @abstractmethod
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:

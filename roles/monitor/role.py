@@ -1,6 +1,7 @@
 """The monitor role: watches hosts and pools; any number of it may run, one acts.
 
-Serves nothing. Writes the facts host.seen and its capacity, pool.up and its room. Owns nothing.
+Serves nothing. Writes the facts host.seen, why, and its capacity, pool.up and its room. Orders
+that a host which is Down is fenced, and that one that comes back is taken back. Owns nothing.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from csnode.clock import now, wall
+from csnode.clock import now
 from csnode.contracts.compute import Compute
 from csnode.contracts.storage import Storage
 from csnode.data.view import View
+from csnode.drivers.driver import Seat
+from csnode.drivers.prober import Prober
 from csnode.faults import Conflict, Fault, NotFound
 from csnode.log import logger
 from csnode.model.host import Host, Seen, StoragePool
+from csnode.plugins import driver_type
 from csnode.role import Opened, Role, every
 from roles.monitor.config import MonitorConfig
-from roles.monitor.verdict import present, verdict
+from roles.monitor.watch import Watch
+from roles.monitor.witnesses import Witnesses
 
 LEASE = "monitor"
 AT_ONCE = 32
@@ -34,23 +39,32 @@ class MonitorRole(Role[MonitorConfig]):
         self.view = View(self.store, (Host, StoragePool))
         await self.view.open()
         self._acting = False
-        self._heard: dict[str, float] = {}
         self._asked: dict[str, float] = {}
-        self._wake = asyncio.Event()
-        self.bus.directory.watch(lambda _, __: self._wake.set())
-        self.view.listen(Host, self._enrolled)
-        leading = asyncio.create_task(self._lead())
-        try:
-            yield
-        finally:
-            leading.cancel()
-            await asyncio.gather(leading, return_exceptions=True)
-            self.view.close()
+        seat = Seat(id=self.node.host_id, name=self.node.host_name, address="", folder="")
+        kind: type[Prober] = driver_type(Prober, self.config.prober)
+        async with kind({}, seat) as prober:
+            directory = self.bus.directory
+            witnesses = Witnesses(self.bus, prober)
+            self.watch = Watch(
+                self.store, self.view, directory, witnesses, self.config.silence_seconds
+            )
+            directory.watch(lambda _, __: self.watch.wake.set())
+            self.view.listen(Host, self._enrolled)
+            leading = asyncio.create_task(self._lead())
+            try:
+                yield
+            finally:
+                leading.cancel()
+                witnesses.close()
+                await asyncio.gather(leading, return_exceptions=True)
+                self.view.close()
 
     def _enrolled(self, old: Host | None, new: Host | None) -> None:
-        """A new host is judged at once."""
-        if old is None and new is not None:
-            self._wake.set()
+        """A new host is judged at once, and one that was taken back; some are to be measured."""
+        if new is not None and (old is None or old.fenced != new.fenced):
+            self.watch.wake.set()
+        if old is not None and new is not None and old.reconnect != new.reconnect:
+            self._asked.pop(new.id, None)
 
     async def _lead(self) -> None:
         while True:
@@ -78,31 +92,18 @@ class MonitorRole(Role[MonitorConfig]):
             await asyncio.gather(task, return_exceptions=True)
 
     async def _watch(self) -> None:
+        watch = self.watch
         while True:
+            watch.wake.clear()
             try:
-                await self._judge()
+                await watch.judge(self._measure_host)
             except Fault as fault:
                 log.info("cannot write what was seen", why=fault.message)
             try:
-                async with asyncio.timeout(1.0):
-                    await self._wake.wait()
+                async with asyncio.timeout(watch.next_s):
+                    await watch.wake.wait()
             except TimeoutError:
                 pass
-            self._wake.clear()
-
-    async def _judge(self) -> None:
-        here = present(self.bus.directory.members())
-        for host in self.view.all(Host):
-            if host.id in here:
-                self._heard[host.id] = now()
-            silent = now() - self._heard.setdefault(host.id, now())
-            seen = verdict(host, here, silent, self.config.silence_seconds)
-            if seen is None:
-                continue
-            if seen is Seen.UP:
-                await self._measure_host(host)
-            log.info("host", host=host.name, seen=seen, was=host.seen)
-            await self._observe_host(host, seen=seen, seen_since=wall())
 
     @every(seconds=5)
     async def measure(self) -> None:
@@ -155,4 +156,4 @@ class MonitorRole(Role[MonitorConfig]):
         try:
             await self.store.observe(Host, host.id, **facts)
         except NotFound:
-            self._heard.pop(host.id, None)
+            log.info("host left meanwhile", host=host.name)

@@ -18,12 +18,23 @@ from csnode.types import HostId, NetworkId
 
 
 async def is_there(saga: Saga[Any], kind: type[Host | StoragePool], id: str) -> bool:
-    """Whether a host or pool is part of the cloud; what was removed from it took all it held."""
+    """Whether a host or pool has anything, and can be asked about it.
+
+    What left the cloud took all it held. A host that is proven off runs nothing; what its own pool
+    holds stays there until it is taken back, and is nobody's by then.
+    """
     try:
-        await saga.store.get(kind, id)
+        row = await saga.store.get(kind, id)
+        if isinstance(row, StoragePool):
+            return row.host is None or await is_there(saga, Host, row.host)
     except NotFound:
         return False
-    return True
+    return not row.fenced
+
+
+async def can_be_asked(saga: Saga[Any], host: str) -> bool:
+    """Whether a host may have something of ours: it is of the cloud, and not proven off."""
+    return await is_there(saga, Host, host)
 
 
 async def ensure_network(saga: Saga[Any], id: NetworkId, host: HostId) -> None:
@@ -39,14 +50,21 @@ async def ensure_network(saga: Saga[Any], id: NetworkId, host: HostId) -> None:
         if network.gone:
             raise Conflict(f"network {network.name} is being deleted")
         told = guest_network(network, saga.view.get(Zone, network.zone))
-        if network.up and network.router is not None:
-            await saga.ask(Networking, at=network.router).ensure_router(told)
+        stands = None if _is_off(saga, network.router) else network.router
+        if network.up and stands is not None:
+            await saga.ask(Networking, at=stands).ensure_router(told)
             return
         try:
-            await _build(saga, network, told, network.router or host)
+            await _build(saga, network, told, stands or host)
         except Stale:
             continue
         return
+
+
+def _is_off(saga: Saga[Any], host: HostId | None) -> bool:
+    """Whether the host is proven off; then the network gets a router elsewhere."""
+    row = saga.view.maybe(Host, host)
+    return row is not None and bool(row.fenced)
 
 
 async def _build(saga: Saga[Any], network: Network, told: GuestNetwork, host: HostId) -> None:

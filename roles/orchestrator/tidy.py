@@ -6,13 +6,22 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
-from csnode.model.job import Cancel, Job, JobState
+from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
-from csnode.model.orders import ExpungeVm, Order, ShutdownNetwork, StopVm
+from csnode.model.orders import (
+    ExpungeVm,
+    ImplementNetwork,
+    Order,
+    ReleaseVm,
+    ShutdownNetwork,
+    StartVm,
+    StopVm,
+)
 from csnode.model.stock import Lease, Lock
 from csnode.model.vm import Vm, Want
 from csnode.types import NetworkId, Power, VmId
 from roles.orchestrator.config import OrchestratorConfig
+from roles.orchestrator.lost import due_again, is_busy, is_kept, is_lost, needs_router
 from roles.orchestrator.peers import PREFIX
 
 log = logger("orchestrator")
@@ -31,22 +40,35 @@ class Tidy:
     async def turn(self, wall: float) -> None:
         """`wall` is the date, in seconds since 1970."""
         for vm in self.view.all(Vm):
-            if self._has_halted(vm):
+            if is_lost(self.view, vm):
+                if not self._busy(vm.id):
+                    await self._order(ReleaseVm(vm=VmId(vm.id)), vm)
+            elif self._has_halted(vm):
                 await self.settle(vm)
             elif (want := self._word_of(vm)) is not None:
                 await self._accept(vm, want, wall)
             elif vm.want is Want.DESTROYED and self._is_due(vm, wall):
                 await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
         await self._shut_idle_networks(wall)
+        await self._rebuild_routers()
         await self._forget_jobs(wall)
         await self._forget_cancels()
         await self._forget_leases(wall)
 
+    async def keep_running(self, wall: float) -> None:
+        """Start again what is to be kept running and does not run, after a growing pause."""
+        for vm in self.view.by(Vm, "host", None):
+            if not self._is_to_run(vm) or self._busy(vm.id):
+                continue
+            if due_again(self.view, vm) <= wall:
+                await self._order(StartVm(vm=VmId(vm.id), ha=True), vm, want=Want.RUNNING)
+
+    def _is_to_run(self, vm: Vm) -> bool:
+        """It ran, its owner wants it to run, and it is to be kept running."""
+        return vm.want is Want.RUNNING and vm.started and is_kept(self.view, vm)
+
     def _busy(self, id: str) -> bool:
-        """A job is at work on it or waits to be, or a stuck one holds it for an operator."""
-        return any(
-            job.open or job.state is JobState.STUCK for job in self.view.by(Job, "object_id", id)
-        )
+        return is_busy(self.view, id)
 
     def _has_halted(self, vm: Vm) -> bool:
         """It holds a host's capacity, does not run, and nobody is at work on it."""
@@ -56,7 +78,7 @@ class Tidy:
         """What is to count as its owner's word, if no order is left that could make it so."""
         if vm.host is not None and vm.power is Power.ON:
             word = Want.RUNNING
-        elif vm.host is None and vm.want is Want.RUNNING:
+        elif vm.host is None and vm.want is Want.RUNNING and not self._is_to_run(vm):
             word = Want.STOPPED
         elif vm.host is None and vm.want is Want.GONE:
             word = Want.DESTROYED
@@ -81,9 +103,11 @@ class Tidy:
         return bool(vm.destroyed) and due < wall and not self._busy(vm.id)
 
     async def settle(self, vm: Vm) -> None:
-        """The machine halted by itself: what it held is given back, and it is Stopped."""
-        if self._has_halted(vm):
-            want = Want.STOPPED if vm.want is Want.RUNNING else vm.want
+        """The machine halted by itself: what it held is given back, and it is Stopped; or starts
+        again, if it is to be kept running."""
+        if self._has_halted(vm) and not is_lost(self.view, vm):
+            kept = vm.started and is_kept(self.view, vm)
+            want = Want.STOPPED if vm.want is Want.RUNNING and not kept else vm.want
             await self._order(StopVm(vm=VmId(vm.id)), vm, want=want)
 
     async def _shut_idle_networks(self, wall: float) -> None:
@@ -94,6 +118,14 @@ class Tidy:
                 self._idle_since.pop(network.id, None)
             elif wall - self._idle_since.setdefault(network.id, wall) > self._gc_s:
                 await self._order(ShutdownNetwork(network=NetworkId(network.id)), network)
+
+    async def _rebuild_routers(self) -> None:
+        """A network whose router's host failed, while machines run in it elsewhere."""
+        for network in self.view.all(Network):
+            if network.router is not None or self._busy(network.id):
+                continue
+            if needs_router(self.view, network):
+                await self._order(ImplementNetwork(network=NetworkId(network.id)), network)
 
     @property
     def _gc_s(self) -> float:

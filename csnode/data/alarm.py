@@ -1,0 +1,59 @@
+"""Alerts: told once each; the same thing again raises the count of the first."""
+
+from __future__ import annotations
+
+from csnode.clock import wall
+from csnode.data.store import Store
+from csnode.faults import Conflict, Fault, NotFound
+from csnode.log import logger
+from csnode.model.alert import Alert
+from csnode.model.host import Host
+from csnode.types import HostId
+from csnode.uuids import id_of
+
+HOST = (7, "ALERT.COMPUTE.HOST")  # CloudStack's AlertType: number and word
+HA = (30, "ALERT.HA.ACTION")
+log = logger("alarm")
+
+
+async def alarm(store: Store, type: tuple[int, str], host: Host, subject: str, text: str) -> None:
+    """Raise an alert about a host; `subject` says which thing it is, over and over.
+
+    One that was archived is shown again. That it could not be raised is logged, and no more: it
+    must not keep anybody from what the alert is about.
+    """
+    id = id_of("alert", type[1], host.id, subject)
+    log.warning("alert", host=host.name, text=text)
+    try:
+        await _raised(store, id, type, host, text)
+    except Fault as fault:
+        log.warning("an alert could not be kept", text=text, why=fault.message)
+
+
+async def _raised(store: Store, id: str, type: tuple[int, str], host: Host, text: str) -> None:
+    change = store.change()
+    try:
+        row = await store.get(Alert, id)
+    except NotFound:
+        change.create(
+            Alert(
+                id=id,
+                type=type[0],
+                name=type[1],
+                text=text,
+                zone=host.zone,
+                pod=host.pod,
+                cluster=host.cluster,
+                host=HostId(host.id),
+                sent=wall(),
+            )
+        )
+    else:
+        change.update(
+            Alert, id, revision=row.revision, text=text, sent=wall(), count=row.count + 1,
+            archived=False,
+        )  # fmt: skip
+    try:
+        await change.commit()
+    except Conflict:
+        return  # somebody has just raised it

@@ -1,0 +1,73 @@
+"""The power of a virtual world's machines, their switches, and who answers an echo request."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from csnode.drivers.fencer import Fencer
+from csnode.drivers.hypervisor import Hypervisor
+from csnode.drivers.network import NetworkDriver
+from csnode.drivers.prober import Prober
+from csnode.uuids import id_of
+
+if TYPE_CHECKING:
+    from csnode.testing.world import World
+
+
+class Power:
+    """Every machine has some. A switch (the sim fencer's) does what these methods do."""
+
+    def __init__(self, world: World, cluster: str) -> None:
+        self._world, self._cluster = world, cluster
+        self._off: set[str] = set()
+        world.outside(Prober, "").reaches = self.answers
+        for machine in sorted({p.machine for p in world.processes.values()}):
+            switch = self.switch(machine)
+            switch.cut = partial(self._lost, machine)
+            switch.restored = partial(self._restored, machine)
+
+    def host(self, machine: str) -> str:
+        """The id of the host that the machine is."""
+        return id_of(self._cluster, "host", machine)
+
+    def switch(self, machine: str) -> Any:
+        """Its management board: `on`, `answers` and `seconds` can be looked at and set."""
+        return self._world.outside(Fencer, self.host(machine))
+
+    def answers(self, asker: str, address: str) -> bool:
+        """Whether the machine of that address has power, and can be reached from the asker."""
+        if self._off & {asker, address}:
+            return False
+        processes = self._world.processes.values()
+        ours = [p.name for p in processes if p.machine == asker]
+        theirs = [p.name for p in processes if p.machine == address]
+        return any(self._world.wire.reach(a, b) for a in ours for b in theirs)
+
+    async def cut(self, machine: str) -> None:
+        """The machine loses its power: processes, guests and routers, between two instructions."""
+        await self.switch(machine).turn(False)
+
+    async def restore(self, machine: str) -> None:
+        """It boots; its guests do not, and csnode does."""
+        await self.switch(machine).turn(True)
+
+    async def _lost(self, machine: str) -> None:
+        world, host = self._world, self.host(machine)
+        world.timeline.add("world", f"{machine} loses power")
+        self._off.add(machine)
+        for kind in (Hypervisor, NetworkDriver):
+            outside = world.outside(kind, host)
+            outside.acts.stop()
+            outside.lose_power()
+        for process in self._of(machine):
+            await world.crash(process)
+
+    async def _restored(self, machine: str) -> None:
+        self._world.timeline.add("world", f"{machine} has power")
+        self._off.discard(machine)
+        for process in self._of(machine):
+            self._world.start(process)
+
+    def _of(self, machine: str) -> list[str]:
+        return [p.name for p in self._world.processes.values() if p.machine == machine]

@@ -1,0 +1,60 @@
+"""Power over hosts: asks each host's fencer, which its row names, or else the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from csnode.contracts.fabric import Fabric
+from csnode.data.store import Store
+from csnode.drivers.driver import Seat
+from csnode.drivers.fencer import Fencer
+from csnode.faults import Fault, Refused
+from csnode.log import logger
+from csnode.model.host import Host
+from csnode.plugins import driver_type
+from csnode.types import HostId
+from roles.fabric.config import FabricConfig
+
+T = TypeVar("T")
+MANUAL = "manual"
+log = logger("fabric")
+
+
+class HostPower(Fabric):
+    """Any number of them may be asked: fencing twice is fencing once."""
+
+    def __init__(self, config: FabricConfig, store: Store) -> None:
+        self._config, self._store = config, store
+
+    async def fence(self, host: HostId) -> str:
+        proof = await self._asked(host, lambda fencer: fencer.fence())
+        log.warning("host fenced", host=host, proof=proof)
+        return proof
+
+    async def power(self, host: HostId) -> str:
+        return await self._asked(host, lambda fencer: fencer.power())
+
+    async def restore(self, host: HostId) -> None:
+        await self._asked(host, lambda fencer: fencer.restore())
+
+    async def _asked(self, id: HostId, ask: Callable[[Fencer], Coroutine[Any, Any, T]]) -> T:
+        host = await self._store.get(Host, id)
+        try:
+            async with self._fencer(host) as fencer:
+                return await ask(fencer)
+        except Fault as fault:
+            log.warning("fencer failed", host=host.name, why=fault.message, detail=fault.detail)
+            raise
+
+    def _fencer(self, host: Host) -> Fencer:
+        """The host's own options go over the configured ones, if they are of the same fencer."""
+        config = self._config
+        name = host.ha_provider or config.fence or MANUAL
+        options: dict[str, Any] = dict(config.fence_options) if name == config.fence else {}
+        kind: type[Fencer] = driver_type(Fencer, name)
+        seat = Seat(id=host.id, name=host.name, address=host.address, folder="")
+        try:
+            return kind(options | host.fence_options, seat)
+        except Fault as fault:
+            raise Refused(f"host {host.name} has no usable fencer: {fault.message}") from fault

@@ -1,0 +1,144 @@
+"""The fencer by a host's management board: Redfish over HTTPS, or IPMI 2.0.
+
+pyghmi speaks both; it blocks, so each question has a thread of its own that nobody waits for
+longer than it is worth. Only a board that says "off" after it was told so is proof.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import pyghmi.exceptions as failures
+from pyghmi.ipmi.command import Command as IpmiCommand
+from pyghmi.redfish.command import Command as RedfishCommand
+
+from csnode.drivers.fencer import Fencer
+from csnode.faults import Fault, Refused, Unavailable
+from csnode.types import Struct
+
+OFF_WITHIN_S = 20.0
+LOOK_S = 0.5
+ANSWER_S = 15.0
+_ipmi_turn = threading.Lock()  # pyghmi's IPMI sessions share sockets and state
+
+
+class BmcOptions(Struct, forbid_unknown_fields=True):
+    """Where the board is and who may use it. Texts, as the API gives them."""
+
+    address: str
+    user: str
+    password: str
+    protocol: Literal["redfish", "ipmi"] = "redfish"
+    port: int | str = 0  # 0: 443 or 623
+    fingerprint: str = ""  # SHA-256 of the board's certificate, in hex; redfish wants it
+    insecure: bool | str = False  # redfish: believe any certificate
+
+
+class BmcFencer(Fencer):
+    """Each verb is a session of its own: boards have few, and forget them badly."""
+
+    options_type = BmcOptions
+    options: BmcOptions
+    secrets: ClassVar[frozenset[str]] = frozenset({"password"})
+
+    async def fence(self) -> str:
+        await self._asked(lambda board: board.set_power("off"))
+        if not await self._becomes("off"):
+            raise Unavailable(f"the board of {self.seat.name} was told, and does not say off")
+        return f"the board at {self.options.address} says that it is off"
+
+    async def power(self) -> str:
+        state = str((await self._asked(lambda board: board.get_power())).get("powerstate", ""))
+        return state if state in ("on", "off") else ""
+
+    async def restore(self) -> None:
+        await self._asked(lambda board: board.set_power("on"))
+
+    async def _becomes(self, wanted: str) -> bool:
+        for _ in range(int(OFF_WITHIN_S / LOOK_S)):
+            if await self.power() == wanted:
+                return True
+            await asyncio.sleep(LOOK_S)
+        return False
+
+    async def _asked(self, question: Callable[[Any], Any]) -> Any:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await _in_thread(lambda: self._session(question))
+        except TimeoutError:
+            raise Unavailable(f"the board of {self.seat.name} does not answer") from None
+
+    def _session(self, question: Callable[[Any], Any]) -> Any:
+        try:
+            if self.options.protocol == "redfish":
+                return question(self._redfish())
+            with _ipmi_turn:
+                board: Any = self._ipmi()
+                try:
+                    return question(board)
+                finally:
+                    board.ipmi_session.logout()
+        except Fault:
+            raise
+        except (failures.PyghmiException, OSError, ValueError, KeyError) as error:
+            raise Unavailable(
+                f"the board of {self.seat.name} cannot be used: {type(error).__name__}",
+                detail=str(error),
+            ) from error
+
+    def _redfish(self) -> Any:
+        options = self.options
+        return RedfishCommand(
+            options.address, options.user, options.password,
+            verifycallback=self._trusted, port=int(options.port) or 443,
+        )  # fmt: skip
+
+    def _ipmi(self) -> Any:
+        options = self.options
+        return IpmiCommand(
+            bmc=options.address, userid=options.user, password=options.password,
+            port=int(options.port) or 623, keepalive=False,
+        )  # fmt: skip
+
+    def _trusted(self, certificate: bytes) -> bool:
+        """Whoever impersonates a board could say "off" of a host that runs."""
+        options = self.options
+        if options.insecure in (True, "true"):
+            return True
+        found = hashlib.sha256(certificate).hexdigest()
+        if found != options.fingerprint.replace(":", "").lower():
+            raise Refused(
+                f"the board of {self.seat.name} shows a certificate with the fingerprint {found}, "
+                "which is not the one in its options"
+            )
+        return True
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    """As asyncio.to_thread, but a thread that hangs holds up nobody's end."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+
+    def tell(result: Any, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except Exception as caught:  # noqa: BLE001 (it is raised again where it is awaited)
+            error = caught
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=run, daemon=True, name="bmc").start()
+    return await answer

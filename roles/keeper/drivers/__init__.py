@@ -1,0 +1,1 @@
+"""How a keeper asks other machines whether they are there."""

@@ -1,0 +1,81 @@
+"""What a host that is proven off leaves behind, and what is to be ordered about it."""
+
+from __future__ import annotations
+
+from csnode.data.change import Change
+from csnode.data.view import View
+from csnode.model.host import Host
+from csnode.model.job import Job, JobState
+from csnode.model.network import Network, Nic
+from csnode.model.offering import Offering
+from csnode.model.orders import ImplementNetwork, Order, ReleaseVm, StartVm
+from csnode.model.vm import Vm
+from csnode.types import NetworkId, VmId
+
+AGAIN_S, AGAIN_MAX_S = 5.0, 60.0
+
+
+def is_busy(view: View, id: str) -> bool:
+    """A job is at work on it or waits to be, or a stuck one holds it for an operator."""
+    return any(job.open or job.state is JobState.STUCK for job in view.by(Job, "object_id", id))
+
+
+def is_ordered(view: View, id: str, kind: type[Order]) -> bool:
+    """Whether an order of that kind about the object has not ended."""
+    return any(job.open and job.verb == kind.verb() for job in view.by(Job, "object_id", id))
+
+
+def is_lost(view: View, vm: Vm) -> bool:
+    """Whether the machine holds on to a host that is proven off, or may, and to no other."""
+    if vm.host is not None:
+        return _is_off(view, vm.host)
+    return any(_is_off(view, host) for host in vm.maybe_on)
+
+
+def needs_router(view: View, network: Network, off: str = "") -> bool:
+    """Whether machines run in the network on hosts other than the one that is off.
+
+    One that a job is at work on is that job's business.
+    """
+    if network.gone:
+        return False
+    vms = (view.maybe(Vm, nic.vm) for nic in view.by(Nic, "network", network.id))
+    hosts = {vm.host for vm in vms if vm is not None and vm.host and not is_busy(view, vm.id)}
+    return any(host != off and not _is_off(view, host) for host in hosts)
+
+
+def order_router(view: View, change: Change, network: Network) -> None:
+    """The network gets its router again, on a host that is up."""
+    if not is_ordered(view, network.id, ImplementNetwork):
+        change.order(ImplementNetwork(network=NetworkId(network.id)), account=network.account)
+
+
+def order_release(view: View, change: Change, vm: Vm) -> None:
+    """The machine lets go of hosts that are off; after whatever is at work on it now."""
+    if not is_ordered(view, vm.id, ReleaseVm):
+        change.update(Vm, vm.id, revision=vm.revision)  # no column: it holds on as it was seen to
+        change.order(ReleaseVm(vm=VmId(vm.id)), account=vm.account)
+
+
+def is_kept(view: View, vm: Vm) -> bool:
+    """Whether the machine is to be kept running, its host may fail or not."""
+    offering = view.maybe(Offering, vm.offering)
+    return vm.ha or (offering is not None and offering.offer_ha)
+
+
+def due_again(view: View, vm: Vm) -> float:
+    """When a machine to be kept running may be started again: later after each failure."""
+    starts = [j for j in view.by(Job, "object_id", vm.id) if j.verb == StartVm.verb() and j.ended]
+    failures, last = 0, 0.0
+    for job in sorted(starts, key=lambda j: (j.ended, j.id), reverse=True):
+        if job.state is JobState.DONE:
+            break
+        failures, last = failures + 1, max(last, job.ended)
+    if not failures:
+        return 0.0
+    return last + min(AGAIN_S * 2.0 ** min(failures - 1, 8), AGAIN_MAX_S)
+
+
+def _is_off(view: View, host: str) -> bool:
+    row = view.maybe(Host, host)
+    return row is not None and bool(row.fenced)

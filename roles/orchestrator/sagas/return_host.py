@@ -1,0 +1,81 @@
+"""Return: a fenced host that is heard again is used once nothing is left there of others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from csnode.contracts.compute import Compute
+from csnode.contracts.networking import Networking
+from csnode.data.alarm import HA, alarm
+from csnode.faults import NotFound, Unavailable
+from csnode.model.host import Host
+from csnode.model.network import Network
+from csnode.model.orders import ReturnHost
+from csnode.model.vm import Vm
+from csnode.saga.saga import Saga, step
+from csnode.types import VmId
+from roles.orchestrator.lost import order_release
+
+RELEASED_S = 60
+
+
+class Return(Saga[ReturnHost]):
+    """Ends with the host in use again, or fenced as it was. A domain goes at once: where the proof
+    was an operator's word it may run, and write to a disk that another host has opened."""
+
+    event = "HOST.RECONNECT"
+
+    @step
+    async def released(self) -> None:
+        """Every machine that its row still has here lets go first: then whatever is on the host
+        belongs elsewhere, and no network of it is in use."""
+        for _ in range(RELEASED_S):
+            await self.view.fresh()
+            left = self.view.by(Vm, "host", self.order.host)
+            if not left:
+                return
+            change = self.store.change()
+            for vm in left:
+                order_release(self.view, change, vm)
+            if change.items:
+                await self.commit(change)
+            await asyncio.sleep(1.0)
+        raise Unavailable("machines of the host have not let go of it yet")
+
+    @step
+    async def domains(self) -> tuple[str, ...]:
+        host = self.order.host
+        removed: list[str] = []
+        for vm in sorted(await self.ask(Compute, at=host).survey()):
+            if await self._belongs_elsewhere(vm):
+                await self.ask(Compute, at=host).ensure_absent(vm)
+                removed.append(vm)
+        return tuple(removed)
+
+    async def _belongs_elsewhere(self, vm: VmId) -> bool:
+        """What this cloud never knew is somebody's, and the host's own sweep tells of it."""
+        try:
+            row = await self.store.get(Vm, vm)
+        except NotFound:
+            return bool(await self.store.data.history(vm, "", 1))
+        return row.host != self.order.host
+
+    @step
+    async def networks(self) -> tuple[str, ...]:
+        """Two routers of one network would answer for one address."""
+        host = self.order.host
+        removed: list[str] = []
+        for network in sorted(await self.ask(Networking, at=host).survey()):
+            rows = await self.store.find(Network, id=network)
+            if rows and all(row.router != host for row in rows):
+                await self.ask(Networking, at=host).ensure_no_router(network)
+                removed.append(network)
+        return tuple(removed)
+
+    async def succeeded(self) -> None:
+        host = await self.store.get(Host, self.order.host)
+        self.change.update(Host, host.id, fenced=0.0, fence_proof="")
+        await alarm(
+            self.store, HA, host, f"back {host.fenced}", f"Host {host.name} is back: "
+            f"{len(self.domains)} machines that belong elsewhere were removed from it",
+        )  # fmt: skip
