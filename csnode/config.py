@@ -11,14 +11,14 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from csnode.faults import Invalid
-from csnode.types import HostId, NodeId, Struct
+from csnode.types import HostId, NodeId, PoolId, Struct
 from csnode.uuids import id_of
 
 S = TypeVar("S", bound=Struct)
@@ -34,6 +34,7 @@ class NodeConfig(Section):
 
     cluster: str = "csnode"
     host: str = ""  # the machine's name; empty: what the system says
+    address: str = ""  # of the machine, as others reach it; empty: [bus] listen
     name: str = ""  # of this process, unique in the cluster; empty: host/role+role
     roles: tuple[str, ...] = ()  # empty: all that are installed
     state: str = "/var/lib/csnode"  # where roles keep their files
@@ -53,6 +54,24 @@ class NodeConfig(Section):
         names = [self.host_name, *(f"{self.host_name}-{n:04d}" for n in range(2, count + 1))]
         return [(HostId(id_of(self.cluster, "host", name)), name) for name in names]
 
+    def local_pool(self, host: str, pool: str = "") -> tuple[PoolId, str]:
+        """Id and name of a host's own pool; `pool` is what [storage] calls that of this host."""
+        name = f"{host}-local"
+        if pool:
+            name = pool if host == self.host_name else f"{pool}-{host.rpartition('-')[2]}"
+        return PoolId(id_of(self.cluster, "pool", host, name)), name
+
+    def shared_pool(self, name: str) -> PoolId:
+        """The id of a pool that several hosts reach: the same whoever serves it."""
+        return PoolId(id_of(self.cluster, "pool", "shared", name))
+
+    def places(self, count: int = 1, pool: str = "", shared: Sequence[str] = ()) -> tuple[str, ...]:
+        """Hosts and pools that this machine may speak for, if it plays that many hosts."""
+        found: list[str] = []
+        for id, host in self.hosts(count):
+            found += (id, self.local_pool(host, pool)[0])
+        return (*found, *(self.shared_pool(name) for name in shared))
+
     @property
     def node_id(self) -> NodeId:
         return NodeId(self.name or f"{self.host_name}/{'+'.join(self.roles) or 'all'}")
@@ -65,7 +84,6 @@ class BusConfig(Section):
     listen: str = "127.0.0.1"  # address to bind; ports are chosen by the system unless given
     calls_port: int = 0
     events_port: int = 0
-    secret: str = ""  # shared by the cluster; needed to listen beyond loopback
     events: str = "zeromq"  # or redis: events by its streams
 
 
@@ -104,6 +122,7 @@ class RedisConfig(Section):
 
     url: str = ""  # "redis://192.0.2.1:6379/0", with user and password if it wants them
     prefix: str = "csnode"  # begins every key; the cluster's name is added
+    stream_keep: int = 100_000  # about so many entries stay in the stream of events
 
 
 class LogConfig(Section):
@@ -158,7 +177,9 @@ class Config:
 
     @property
     def node(self) -> NodeConfig:
-        return self.section("node", NodeConfig)
+        node = self.section("node", NodeConfig)
+        listen = self.section("bus", BusConfig).listen
+        return node if node.address else msgspec.structs.replace(node, address=listen)
 
     def section(self, name: str, kind: type[S]) -> S:
         """A section as its reader declared it; Invalid names file, line, section and key."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from csnode.api.about import Rank
@@ -10,11 +10,14 @@ from csnode.api.once import Once
 from csnode.api.parse import no_such
 from csnode.api.reach import may_see
 from csnode.api.shelf import Shelves
+from csnode.clock import wall
+from csnode.context import current
 from csnode.data.change import Change
 from csnode.data.view import View
+from csnode.directory.directory import Member
 from csnode.model.entity import Entity
 from csnode.model.identity import Account
-from csnode.model.job import Job
+from csnode.model.job import Job, JobState
 from csnode.model.orders import Order
 from csnode.types import AccountId, DomainId, Struct, UserId
 from csnode.uuids import new_id
@@ -40,6 +43,7 @@ class Options(Struct):
     page_size_max: int = 500
     users_may_expunge: bool = False  # allow.user.expunge.recover.vm
     users_see_destroyed: bool = False  # allow.user.view.destroyed.vm
+    patience_seconds: float = 8.0  # how long a request waits for a data service that is away
     session_seconds: int = 1800
     sessions_max: int = 50  # of one user; a login beyond that ends his oldest session
     login_attempts: int = 5  # wrong passwords in a row until the user is disabled; 0: no limit
@@ -67,6 +71,7 @@ class Call:
         self.headers: list[tuple[str, str]] = []  # of the answer
         self.owner: Account | None = None  # whose history this belongs to, if not the caller's
         self.about: Entity | None = None  # what that line is about, if `run` does not return it
+        self.nodes: Sequence[Member] = ()  # that the directory knows now
         self._once = once
 
     def seen(self, kind: type[E], id: str, parameter: str = "id") -> E:
@@ -96,6 +101,28 @@ class Call:
             account=self.caller.account,
             user=self.caller.user,
             id=(once and (once.custom_job or once.id("job"))) or "",
+        )
+
+    def done(self, row: Entity) -> Job:
+        """The job of a command that CloudStack runs later and that is done with this commit: its
+        clients wait for a job, and this one has ended before they ask.
+        """
+        at, once = wall(), self._once
+        return self.change.create(
+            Job(
+                id=(once and (once.custom_job or once.id("job"))) or new_id(),
+                verb="record",
+                order={},
+                state=JobState.DONE,
+                command=self.asked.command,
+                object_kind=row.kind,
+                object_id=row.id,
+                account=self.caller.account,
+                user=self.caller.user,
+                trace=current().trace,
+                created=at,
+                ended=at,
+            )
         )
 
     def jobs(self, object_id: str) -> list[Job]:

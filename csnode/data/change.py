@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from csnode.clock import wall
+from csnode.clock import now, wall
 from csnode.context import current
 from csnode.contracts.data import (
     ChangeItem,
@@ -20,6 +21,7 @@ from csnode.contracts.data import (
     Update,
 )
 from csnode.data.rows import encoded
+from csnode.faults import Unavailable
 from csnode.model.entity import Entity
 from csnode.model.event import UserEvent
 from csnode.model.job import Job
@@ -30,6 +32,7 @@ from csnode.uuids import new_id
 if TYPE_CHECKING:
     from csnode.data.store import Store
 
+AGAIN_S = 0.1  # between two attempts at a commit
 E = TypeVar("E", bound=Entity)
 
 
@@ -124,11 +127,21 @@ class Change:
         """What users are to see in listEvents."""
         self.create(event)
 
-    async def commit(self) -> Committed:
-        """Durable when this returns. An empty change commits nothing."""
+    async def commit(self, within_s: float = 0.0) -> Committed:
+        """Durable when this returns. An empty change commits nothing.
+
+        If the data service is away, or leaves without an answer, it is asked again within that
+        time: the change needs a token for it, by which it happens once however often it is asked.
+        """
         if not self.items:
             return Committed(number=0)
         store = self._store
-        return await store.commit(
-            Commit(changes=tuple(self.items), token=self._token, by=store.name)
-        )
+        commit = Commit(changes=tuple(self.items), token=self._token, by=store.name)
+        deadline = now() + (within_s if self._token else 0.0)
+        while True:
+            try:
+                return await store.commit(commit)
+            except Unavailable:
+                if now() + AGAIN_S > deadline:
+                    raise
+                await asyncio.sleep(AGAIN_S)

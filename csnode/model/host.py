@@ -15,7 +15,8 @@ class Seen(StrEnum):
     CONNECTING = "Connecting"
     UP = "Up"
     DISCONNECTED = "Disconnected"  # it said goodbye
-    ALERT = "Alert"  # it fell silent
+    ALERT = "Alert"  # it fell silent, and nobody knows that it is off
+    DOWN = "Down"  # nothing of it is heard, and no witness reaches it
 
 
 class Host(Entity):
@@ -40,6 +41,16 @@ class Host(Entity):
     memory_mib: Annotated[int, Fact(by="monitor")] = 0
     version: Annotated[str, Fact(by="monitor")] = ""
 
+    ha: bool = False  # it is fenced when it is Down, and its machines run elsewhere
+    ha_provider: str = ""  # the fencer's name; empty: as [fabric] fence says
+    fence_options: dict[str, str] = {}  # the fencer's own; may hold secrets: never shown
+    degraded: bool = False  # an operator's word that it is off, and stays so
+    maintenance: str = ""  # or "preparing", "on", "failed": no machine comes here
+    reconnect: float = 0.0  # when an operator last asked for a new look at it
+    why: Annotated[str, Fact(by="monitor")] = ""  # what was seen, if it is not Up
+    fenced: Annotated[float, Fact(by="orchestrator")] = 0.0  # since when it is proven off; 0: not
+    fence_proof: Annotated[str, Fact(by="orchestrator")] = ""  # how that is known
+
 
 class StoragePool(Entity):
     """Room for volumes; id: PoolId. Reached by one host (scope HOST) or by a cluster's."""
@@ -57,7 +68,21 @@ class StoragePool(Entity):
     tags: tuple[str, ...] = ()
     enabled: bool = True
     created: float = 0.0
+    maintenance: bool = False  # nothing new comes here, and nothing that runs is on it
+    hosts: tuple[HostId, ...] = ()  # that reach it, where several do; fabric keeps it
 
     up: Annotated[bool, Fact(by="monitor")] = True
     total_bytes: Annotated[int, Fact(by="monitor")] = 0
     used_bytes: Annotated[int, Fact(by="monitor")] = 0
+
+
+class Retired(Entity):
+    """A host or pool that an operator took out of the cloud; id: its HostId or PoolId.
+
+    Fabric does not enrol it again by itself, though its machine may still be heard.
+    """
+
+    kind: ClassVar[str] = "retired"
+
+    name: str
+    since: float = 0.0

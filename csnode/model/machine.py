@@ -6,7 +6,17 @@ and asking twice is asking once.
 
 from __future__ import annotations
 
-from csnode.types import Message, NetworkId, NicId, PoolId, Power, TemplateId, VmId, VolumeId
+from csnode.types import (
+    HostId,
+    Message,
+    NetworkId,
+    NicId,
+    PoolId,
+    Power,
+    TemplateId,
+    VmId,
+    VolumeId,
+)
 
 
 class Disk(Message):
@@ -16,6 +26,7 @@ class Disk(Message):
     path: str
     format: str = "qcow2"
     device: int = 0
+    shared: bool = False  # several hosts may open it, one after the other
 
 
 class Plug(Message):
@@ -39,6 +50,22 @@ class Domain(Message):
     disks: tuple[Disk, ...]
     plugs: tuple[Plug, ...]
     limit_cpu: bool = False
+
+
+class Landing(Message):
+    """What a host that is to receive a machine says of its own place for it."""
+
+    console: str = ""  # the file that the serial console is logged in there
+
+
+class Move(Message):
+    """A running machine's way to another host."""
+
+    domain: Domain  # as that host is to have it: its disks and bridges there
+    host: HostId  # where it goes
+    address: str  # of that host
+    copied: tuple[VolumeId, ...] = ()  # disks whose bytes go along; the others, both hosts reach
+    landing: Landing = Landing()
 
 
 class HostFacts(Message):
@@ -107,7 +134,10 @@ class Clone(Message):
 
 
 class PoolFacts(Message):
-    """What a pool is; sizes in bytes. `address` is the HostId of the one host that reaches it."""
+    """What a pool is; sizes in bytes. `address` is the HostId of the one host that reaches it.
+
+    It is empty if several do.
+    """
 
     pool: PoolId
     name: str

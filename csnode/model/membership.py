@@ -27,6 +27,15 @@ class Seat(Entity):
     since: float = 0.0
     until: float = 0.0
     evicted: float = 0.0  # when; 0: it belongs
+    out: int = 0  # credentials up to this serial are refused
+    before_serial: int = 0  # and up to this one, once the time of `before` is over
+    trusts: tuple[str, ...] = ()  # the cluster's keys that it said to trust, hex
+    statement: str = ""  # the cluster's keys as this machine proclaims them, signed; Base64
+
+    def out_at(self, moment: float) -> int:
+        """Credentials of the machine up to this serial are refused then."""
+        late = bool(self.before) and moment > self.before_until
+        return max(self.out, self.before_serial if late else 0)
 
 
 class Invite(Entity):

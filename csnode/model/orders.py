@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from csnode.types import NetworkId, Struct, TemplateId, VmId
+from csnode.types import HostId, NetworkId, PoolId, Struct, TemplateId, VmId
 
 
 class Order(Struct):
@@ -46,7 +46,9 @@ class DeployVm(VmOrder):
 
 
 class StartVm(VmOrder):
-    """Start a stopped machine."""
+    """Start a stopped machine; with ha, because its host failed: it is tried until it runs."""
+
+    ha: bool = False
 
 
 class StopVm(VmOrder):
@@ -59,6 +61,13 @@ class RebootVm(VmOrder):
     """Reboot a running machine."""
 
     forced: bool = False
+
+
+class MigrateVm(VmOrder):
+    """Move a running machine to another host, as it runs."""
+
+    host: HostId | None = None  # None: one is chosen
+    pools: dict[str, PoolId] = {}  # where volumes are to go, by id; the others as they must
 
 
 class DestroyVm(VmOrder):
@@ -114,3 +123,35 @@ class ShutdownNetwork(Order):
     @property
     def object_id(self) -> str:
         return self.network
+
+
+class HostOrder(Order):
+    """Base of the orders about one host."""
+
+    object_kind: ClassVar[str] = "host"
+    host: HostId
+
+    @property
+    def object_id(self) -> str:
+        return self.host
+
+
+class FenceHost(HostOrder):
+    """Make sure that a host is off, and let go of what was on it.
+
+    `word` is an operator's, who knows that it is off; empty: the host's fencer must prove it.
+    """
+
+    word: str = ""
+
+
+class ReturnHost(HostOrder):
+    """Take a fenced host back: whatever belongs elsewhere by now goes from it first."""
+
+
+class ReleaseVm(VmOrder):
+    """Let go of a machine whose host is proven off; one that is to be kept running starts anew."""
+
+
+class EvacuateHost(HostOrder):
+    """Move every machine and router away from a host that is to be maintained."""

@@ -17,6 +17,8 @@ class Zone(Entity):
     dns1: str = ""
     dns2: str = ""
     internal_dns1: str = ""
+    internal_dns2: str = ""
+    network_domain: str = ""  # DNS suffix of its machines; "": what their network says
     guest_cidr: str = "10.1.1.0/24"
     public_cidr: str = ""  # of the addresses that routers take; "": no way out
     public_gateway: str = ""

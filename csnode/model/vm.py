@@ -64,9 +64,11 @@ class Vm(Entity):
     host: Annotated[HostId | None, Key(), Fact(by="orchestrator")] = None
     last_host: Annotated[HostId | None, Fact(by="orchestrator")] = None
     maybe_on: Annotated[tuple[HostId, ...], Fact(by="orchestrator")] = ()
+    moving_to: Annotated[HostId | None, Fact(by="orchestrator")] = None  # `host` until it is there
     started: Annotated[bool, Fact(by="orchestrator")] = False  # has run at least once
     trouble: Annotated[str, Fact(by="orchestrator")] = ""  # why the first start failed for good
     power: Annotated[Power, Fact(by="compute")] = Power.ABSENT
+    ha: bool = False  # restarted elsewhere if its host fails, whatever its offering says
 
     @property
     def instance_name(self) -> str:
@@ -79,13 +81,13 @@ def state_of(vm: Vm, verb: str = "") -> str:
 
     `verb` is the order at work on the machine ("deploy", "start", "stop", ...; "" if none).
     """
-    if verb in ("deploy", "start", "stop", "destroy", "expunge"):
+    if verb in ("deploy", "start", "stop", "destroy", "expunge", "migrate"):
         return _under(verb, vm)
     if vm.want is Want.GONE:
         return "Expunging"
     if vm.want is Want.DESTROYED:
         return "Destroyed"
-    if vm.power is Power.ON:
+    if vm.power is Power.ON and vm.host is not None:  # one whose host was fenced is off
         return "Running"
     if vm.trouble and not vm.started:
         return "Error"
@@ -100,5 +102,7 @@ def _under(verb: str, vm: Vm) -> str:
             return "Stopping"
         case "destroy":
             return "Stopping" if vm.power is Power.ON else "Destroyed"
+        case "migrate":
+            return "Migrating"
         case _:
             return "Expunging"

@@ -107,6 +107,7 @@ class Saga(Generic[OrderT]):
         taken over or has turned since; Stale if another row of the change has moved on.
         """
         change.update(Job, self.job.id, revision=self.job.revision)  # no column: only a proof
+        change.items.insert(0, change.items.pop())  # first, so that it is what is refused
         try:
             return (await change.commit()).number
         except (Stale, NotFound) as fault:

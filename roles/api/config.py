@@ -11,6 +11,7 @@ class ApiConfig(Options, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8080"  # "[::1]:8080" for IPv6; empty: no HTTP
     body_max: int = 2 * 1024 * 1024  # bytes of a POST; user data is 1 MiB, in Base64 and escapes
     idle_seconds: float = 75.0  # a connection that sends nothing for so long is closed
+    linger_seconds: float = 0.0  # draining: requests are still taken, until a balancer noticed
     body_seconds: float = 30.0  # how long a client may take to send its body
     event_keep_days: float = 90.0  # what listEvents reaches back; 0: for ever (event.purge.delay)
     events_max: int = 250_000  # the newest that are kept in any case: 1 KiB each, in every api

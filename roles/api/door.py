@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from csnode import metrics
@@ -16,13 +17,16 @@ from csnode.api.refers import check_references
 from csnode.api.shelf import Listing, Shelves
 from csnode.api.view import Shown, encoded, for_rank
 from csnode.clock import now, wall
+from csnode.data.change import AGAIN_S
 from csnode.data.store import Store
 from csnode.data.view import View
+from csnode.directory.directory import Member
 from csnode.faults import Broken, Conflict, Denied, Fault, Full, Invalid, Stale, Unavailable
 from csnode.log import logger
 from csnode.model.entity import Entity
 from csnode.model.identity import Account, AccountType, Standing, User
 from csnode.types import Struct
+from csnode.uuids import new_id
 from roles.api import envelope, session, sign
 from roles.api.envelope import Away, Reply
 from roles.api.history import once_of, record
@@ -76,6 +80,7 @@ class Door:
     ) -> None:
         self.store, self.view, self.commands, self.options = store, view, commands, options
         self.shelves = Shelves(view)
+        self.nodes: Callable[[], Sequence[Member]] = tuple  # who is there, for those who ask
         self._counters: dict[tuple[str, int], Any] = {}
 
     async def answer(
@@ -186,8 +191,9 @@ class Door:
         once = once_of(caller, asked, declared)
         patience = Patience()
         while True:
-            change = self.store.change()
+            change = self.store.change(new_id())  # by which it may be asked twice
             call = Call(caller, asked, self.view, change, self.shelves, self.options, once)
+            call.nodes = self.nodes()
             committing = False
             try:
                 if once is not None and (first := once.first(self.view)) is not None:
@@ -207,10 +213,15 @@ class Door:
                     raise
 
     async def _fresh(self) -> None:
-        try:
-            await self.view.fresh()
-        except Unavailable as fault:
-            raise Away(CANNOT_ASK, detail=fault.message) from fault
+        """A data service that is started again is away for a second: so wait for it."""
+        deadline = now() + self.options.patience_seconds
+        while True:
+            try:
+                return await self.view.fresh()
+            except Unavailable as fault:
+                if now() + AGAIN_S > deadline:
+                    raise Away(CANNOT_ASK, detail=fault.message) from fault
+            await asyncio.sleep(AGAIN_S)
 
     async def _commit(
         self, call: Call, declared: Declaration, result: Any, once: Once | None
@@ -219,11 +230,17 @@ class Door:
         if call.change.items:
             record(call, declared, result, once)
             try:
-                await call.change.commit()
-                if not declared.is_async:
-                    await self.view.fresh()
+                await call.change.commit(self.options.patience_seconds)
             except Unavailable as fault:
                 raise Away(WHO_KNOWS, detail=fault.message) from fault
+            if not declared.is_async:
+                await self._shown()
+
+    async def _shown(self) -> None:
+        try:
+            await self._fresh()
+        except Away as away:
+            raise Away(WHO_KNOWS, detail=away.detail) from away
 
     def _reply(self, call: Call, declared: Declaration, body: bytes) -> Reply:
         reply = envelope.reply(call.asked.params, declared, body)

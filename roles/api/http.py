@@ -42,6 +42,20 @@ class Http:
 
     def __init__(self, door: Door, config: ApiConfig) -> None:
         self.door, self.config = door, config
+        self.draining = False
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drain(self) -> None:
+        """Take requests for a while yet, then finish those under way.
+
+        A balancer learns from /readyz that others should have them; clients that keep their
+        connection are told with each answer that it ends.
+        """
+        self.draining = True
+        await asyncio.sleep(self.config.linger_seconds)
+        await self._idle.wait()
 
     def application(self, more: Routes) -> web.Application:
         """The routes, and what the node adds (health)."""
@@ -60,6 +74,16 @@ class Http:
 
     async def api(self, request: web.Request) -> web.Response:
         """One API request."""
+        self._busy += 1
+        self._idle.clear()
+        try:
+            return await self._answered(request)
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._idle.set()
+
+    async def _answered(self, request: web.Request) -> web.Response:
         trace = _trace(request.headers.get("traceparent", ""))
         with acting(trace=trace, caller="api"):
             try:
@@ -76,7 +100,10 @@ class Http:
                 )
             except Fault as fault:
                 reply = envelope.refusal({"response": "json"}, "errorresponse", fault)
-        return _response(reply, trace)
+        response = _response(reply, trace)
+        if self.draining:
+            response.force_close()
+        return response
 
     async def to_client(self, request: web.Request) -> web.Response:
         """CloudStack's own redirect."""
@@ -121,12 +148,13 @@ def decoded(query: str, *, last: bool = True) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(door: Door, config: ApiConfig, more: Routes) -> AsyncGenerator[int]:
+async def serving(http: Http, more: Routes) -> AsyncGenerator[int]:
     """Serve while the block runs; yields the port. Invalid if the address cannot be had."""
+    config = http.config
     host, port = address(config.listen)
     logging.getLogger("aiohttp.server").addFilter(_terse)
     runner = web.AppRunner(
-        Http(door, config).application(more),
+        http.application(more),
         access_log=None,
         keepalive_timeout=config.idle_seconds,
         lingering_time=LINGER_S,

@@ -15,7 +15,7 @@ from csnode.clock import wall
 from csnode.data.view import View
 from csnode.health import health_routes
 from csnode.model.event import UserEvent
-from csnode.model.host import Host, StoragePool
+from csnode.model.host import Host, Retired, StoragePool
 from csnode.model.identity import Account, Domain, Session, User
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
@@ -30,13 +30,13 @@ from roles.api import session
 from roles.api.config import ApiConfig
 from roles.api.door import Door
 from roles.api.envelope import Reply
-from roles.api.http import Routes, serving
+from roles.api.http import Http, Routes, serving
 from roles.api.retention import sweep_events
 
 KINDS = (
     Zone, Pod, Cluster, Host, StoragePool, Offering, DiskOffering, NetworkOffering, OsType,
     Template, Network, Nic, Volume, Vm, Job, Cancel, UserEvent, User, Account, Domain, Session,
-    Tally, Range,
+    Tally, Range, Retired,
 )  # fmt: skip
 
 
@@ -52,11 +52,13 @@ class ApiRole(Role[ApiConfig]):
         self.view = View(self.store, (*KINDS, *more))
         await self.view.open()
         self.door = Door(self.store, self.view, commands, self.config)
+        self.door.nodes = self.bus.directory.members
+        self.http = Http(self.door, self.config)
         async with AsyncExitStack() as stack:
             stack.callback(self.view.close)
             if self.config.listen:
                 self.port = await stack.enter_async_context(
-                    serving(self.door, self.config, self._health_routes())
+                    serving(self.http, self._health_routes())
                 )
             yield
 
@@ -87,6 +89,10 @@ class ApiRole(Role[ApiConfig]):
         config = self.config
         days, most = config.event_keep_days, config.events_max
         await sweep_events(self.store, self.view, days, most, wall())
+
+    async def drain(self) -> None:
+        if self.config.listen:
+            await self.http.drain()
 
     def troubles(self) -> Sequence[str]:
         if not hasattr(self, "view") or not self.view.opened:

@@ -29,6 +29,8 @@ from csnode.model.identity import User
 from csnode.model.job import Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
+from csnode.model.physical import PhysicalNetwork
+from csnode.model.place import Pod, Zone
 from csnode.model.stock import Taken, Tally
 from csnode.model.template import Template
 from csnode.model.vm import Vm
@@ -53,12 +55,20 @@ NETWORK: dict[str, Any] = {
     "networkofferingid": seeds.NET_OFFERING,
 }
 SIZE: dict[str, Any] = {"name": "big", "cpunumber": "4", "memory": "4096"}
+PLACE: dict[str, str] = {"name": "east", "networktype": "Advanced", "dns1": "9.9.9.9"}
 CREATE: list[tuple[str, dict[str, str], type[Any]]] = [
     ("deployVirtualMachine", SMALL, Vm),
     ("registerTemplate", TEMPLATE, Template),
     ("createNetwork", NETWORK, Network),
     ("createServiceOffering", SIZE, Offering),
 ]
+PLACES: list[tuple[str, dict[str, str], type[Any]]] = [
+    ("createZone", PLACE | {"internaldns1": "10.0.0.2"}, Zone),
+    ("createPod", {"name": "rack", "zoneid": seeds.ZONE}, Pod),
+    ("createPhysicalNetwork", {"name": "core", "zoneid": seeds.ZONE}, PhysicalNetwork),
+]
+ELSEWHERE = {"registerUserKeys", "addCluster", "addTrafficType", "createVlanIpRange",
+             "addHost", "createStoragePool"}  # fmt: skip
 
 
 async def sent(desk: Desk, command: str, key: str, by: Caller = ALICE, /, **params: str) -> Any:
@@ -80,7 +90,7 @@ def ids(body: dict[str, Any]) -> list[str]:
 # -- the header -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("command", "params", "kind"), CREATE, ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize(("command", "params", "kind"), CREATE + PLACES, ids=lambda v: str(v)[:20])
 async def test_a_create_with_the_same_key_is_once(
     desk: Desk, command: str, params: dict[str, str], kind: type[Any]
 ) -> None:
@@ -96,7 +106,7 @@ async def test_a_create_with_the_same_key_is_once(
 async def test_every_command_that_makes_something_is_tried_above() -> None:
     makes = {d.name for d in load_commands().values() if d.changes and d.name.lower().startswith(
         ("create", "deploy", "register", "add", "copy", "upload"))}  # fmt: skip
-    assert makes == {command for command, _, _ in CREATE} | {"registerUserKeys"}
+    assert makes == {command for command, _, _ in CREATE + PLACES} | ELSEWHERE
 
 
 async def test_new_keys_are_made_once(desk: Desk) -> None:

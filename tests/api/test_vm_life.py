@@ -32,8 +32,8 @@ FALLEN = {"want": Want.RUNNING, "power": Power.OFF}
 @pytest.mark.parametrize(
     ("command", "before", "params", "want", "verb", "order"),
     [
-        ("startVirtualMachine", STOPPED, {}, Want.RUNNING, "start_vm", {}),
-        ("startVirtualMachine", FALLEN, {}, Want.RUNNING, "start_vm", {}),
+        ("startVirtualMachine", STOPPED, {}, Want.RUNNING, "start_vm", {"ha": False}),
+        ("startVirtualMachine", FALLEN, {}, Want.RUNNING, "start_vm", {"ha": False}),
         ("stopVirtualMachine", RUNNING, {}, Want.STOPPED, "stop_vm", {"forced": False}),
         ("stopVirtualMachine", STOPPED, {}, Want.STOPPED, "stop_vm", {"forced": False}),
         ("stopVirtualMachine", RUNNING, {"forced": "true"}, Want.STOPPED, "stop_vm",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from csnode.data.store import Store
+from csnode.model.host import Host
 from csnode.model.job import Job
 from csnode.model.network import Network
 from csnode.model.offering import NetworkOffering
-from csnode.model.orders import ShutdownNetwork
+from csnode.model.orders import FenceHost, Order, ReleaseVm, ReturnHost, ShutdownNetwork
+from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
-from csnode.types import NetworkId
+from csnode.types import HostId, NetworkId, VmId
 from tests.sim.world import URL, a_machine, first, prepared
 
 PERSISTENT = "11111111-1111-4111-8111-111111111111"
@@ -45,6 +48,10 @@ async def nothing(cloud: SimCloud) -> str:
 
 async def deploy(cloud: SimCloud, _: str) -> str:
     return str((await cloud.call("deployVirtualMachine", **await prepared(cloud)))["jobid"])
+
+
+async def migrate(cloud: SimCloud, id: str) -> str:
+    return str((await cloud.call("migrateVirtualMachine", virtualmachineid=id))["jobid"])
 
 
 async def stopped(cloud: SimCloud) -> str:
@@ -103,11 +110,46 @@ async def shut(cloud: SimCloud, id: str) -> str:
     return job.id
 
 
+async def host_of_a_machine(cloud: SimCloud) -> str:
+    return str((await cloud.store.get(Vm, await a_machine(cloud))).host)
+
+
+def about_host(order: Callable[[HostId], Order]) -> Callable[[SimCloud, str], Awaitable[str]]:
+    """As the monitor orders it; before the monitor can."""
+
+    async def ask(cloud: SimCloud, id: str) -> str:
+        change = cloud.store.change()
+        job = change.order(order(HostId(id)))
+        await change.commit()
+        return job.id
+
+    return ask
+
+
+async def take_back(cloud: SimCloud, id: str) -> str:
+    """A machine that ran there runs elsewhere by now, or so its row says."""
+    change = Store(cloud.node.bus, "orchestrator").change()
+    change.update(Host, id, fenced=1.0, fence_proof="a test says so")
+    job = change.order(ReturnHost(host=HostId(id)))
+    await change.commit()
+    return job.id
+
+
+async def release(cloud: SimCloud, id: str) -> str:
+    change = Store(cloud.node.bus, "orchestrator").change()
+    vm = await cloud.store.get(Vm, id)
+    change.update(Host, str(vm.host), fenced=1.0, fence_proof="a test says so")
+    job = change.order(ReleaseVm(vm=VmId(id)), account=vm.account)
+    await change.commit()
+    return job.id
+
+
 STORIES = {
     "deploy": Story("deploy_vm", nothing, deploy),
     "start": Story("start_vm", stopped, asks("startVirtualMachine")),
     "stop": Story("stop_vm", a_machine, asks("stopVirtualMachine")),
     "reboot": Story("reboot_vm", a_machine, asks("rebootVirtualMachine")),
+    "migrate": Story("migrate_vm", a_machine, migrate),
     "destroy": Story("destroy_vm", a_machine, asks("destroyVirtualMachine")),
     "destroy-expunge": Story(
         "destroy_vm", a_machine, asks("destroyVirtualMachine", expunge="true")
@@ -118,4 +160,10 @@ STORIES = {
     "implement": Story("implement_network", persistent, create_network),
     "shutdown": Story("shutdown_network", idle_network, asks("deleteNetwork")),
     "shutdown-idle": Story("shutdown_network", idle_network, shut),
+    "fence": Story(
+        "fence_host", host_of_a_machine, about_host(lambda host: FenceHost(host=host, word="off"))
+    ),
+    "evacuate": Story("evacuate_host", host_of_a_machine, asks("prepareHostForMaintenance")),
+    "return": Story("return_host", host_of_a_machine, take_back),
+    "release": Story("release_vm", a_machine, release),
 }

@@ -11,8 +11,7 @@ from csnode.api.lists import ListCommand, Test
 from csnode.api.view import Shown
 from csnode.model.vm import Vm
 from csnode.types import ClusterId, HostId, PodId, PoolId, VmId, ZoneId
-from roles.api.views.host import HostView, StoragePoolView
-from roles.api.views.place import allocation
+from roles.api.views.host import HostView, StoragePoolView, resource_state
 
 
 @command(
@@ -50,7 +49,7 @@ class ListHosts(ListCommand):
             tests.append(lambda host: host.seen.lower() == state)
         if self.resource_state:
             resource = self.resource_state.lower()
-            tests.append(lambda host: allocation(host.enabled).lower() == resource)
+            tests.append(lambda host: resource_state(host).lower() == resource)
         if self.virtual_machine_id:
             vm = call.view.get(Vm, self.virtual_machine_id)
             tests.append(lambda host: host.id == vm.host)

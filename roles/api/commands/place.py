@@ -13,7 +13,8 @@ from csnode.api.lists import ListCommand, Test
 from csnode.api.shelf import Shelf
 from csnode.api.view import Shown, for_rank
 from csnode.types import ClusterId, DomainId, PodId, ZoneId
-from roles.api.views.place import ClusterView, PodView, ZoneView, allocation, capacity_of
+from roles.api.views.capacity import capacity_of
+from roles.api.views.place import ClusterView, PodView, ZoneView, allocation
 
 
 class PlaceList(ListCommand):

@@ -17,6 +17,11 @@ from csnode.model.volume import Volume
 from roles.api.views.place import allocation
 
 MIB = 1024 * 1024
+MAINTENANCE = {
+    "preparing": "PrepareForMaintenance",
+    "on": "Maintenance",
+    "failed": "ErrorInPrepareForMaintenance",
+}
 
 
 class HostView(Shown):
@@ -78,7 +83,7 @@ class HostView(Shown):
             name=row.name,
             type="Routing",
             state=row.seen,
-            resource_state=allocation(row.enabled),
+            resource_state=resource_state(row),
             ip_address=row.address,
             zone_id=row.zone,
             zone_name=zone.name if zone else None,
@@ -147,7 +152,7 @@ class StoragePoolView(Shown):
     def made(cls, row: StoragePool, view: View) -> StoragePoolView:
         zone, pod = view.maybe(Zone, row.zone), view.maybe(Pod, row.pod)
         cluster = view.maybe(Cluster, row.cluster)
-        state = "Up" if row.up else "Maintenance"
+        state = "Maintenance" if row.maintenance or not row.up else "Up"
         return cls(
             id=row.id,
             name=row.name,
@@ -159,7 +164,7 @@ class StoragePoolView(Shown):
             cluster_name=cluster.name if cluster else None,
             hypervisor=cluster.hypervisor if cluster else None,
             scope="HOST" if row.host else "CLUSTER" if row.cluster else "ZONE",
-            state=state if row.enabled else "Disabled",
+            state=state if row.enabled or row.maintenance else "Disabled",
             type=row.type,
             path=row.path,
             ip_address=row.address,
@@ -171,6 +176,62 @@ class StoragePoolView(Shown):
             created=date(row.created),
             suitable_for_migration=False,
         )
+
+
+def resource_state(row: Host) -> str:
+    """CloudStack's word for what an operator made of the host."""
+    if row.maintenance:
+        return MAINTENANCE[row.maintenance]
+    return "Degraded" if row.degraded else allocation(row.enabled)
+
+
+def ha_state(row: Host) -> str:
+    """CloudStack's word for where a failing host is between suspicion and proof."""
+    if not row.ha:
+        return "Disabled"
+    if row.fenced:
+        return "Fenced"
+    words = {Seen.UP: "Available", Seen.ALERT: "Suspect", Seen.DOWN: "Fencing"}
+    return words.get(row.seen, "Ineligible")
+
+
+class HostHaView(Shown):
+    """Whether a host is fenced when it fails, and where that stands."""
+
+    key: ClassVar[str] = "hostha"
+    of: ClassVar[type[Entity]] = Host
+
+    host_id: Annotated[str, About("the id of the host")]
+    ha_enable: Annotated[bool, About("whether it is fenced when it fails")]
+    ha_state: Annotated[
+        str, About("Disabled, Available, Suspect, Fencing, Fenced or Ineligible"), Word("hastate")
+    ]
+    ha_provider: Annotated[str | None, About("what it is fenced with; none: as configured")] = None
+    status: Annotated[bool, About("true")] = True
+
+    @classmethod
+    def made(cls, row: Host, view: View) -> HostHaView:
+        del view
+        return cls(
+            host_id=row.id,
+            ha_enable=row.ha,
+            ha_state=ha_state(row),
+            ha_provider=row.ha_provider or None,
+        )
+
+
+class HaProviderView(HostHaView):
+    """The same, under the key that configureHAForHost and disableHAForHost answer."""
+
+    key: ClassVar[str] = "haprovider"
+
+
+class FencerView(Shown):
+    """Something that hosts can be fenced with."""
+
+    key: ClassVar[str] = "haprovider"
+
+    ha_provider: Annotated[str, About("its name")]
 
 
 def _percent(part: int, whole: int) -> str:

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.api.about import About, Long, Word
+from csnode.api.about import About, Word
 from csnode.api.view import Part, Shown, shows
 from csnode.data.view import View
 from csnode.model.entity import Entity
-from csnode.model.host import Host, StoragePool
 from csnode.model.place import Cluster, Pod, Zone
-from csnode.model.vm import Vm
-from csnode.model.volume import Volume
-
-MEMORY, CPU, STORAGE = 0, 1, 3  # CloudStack's capacity types: bytes, MHz, bytes
-
-
-class CapacityView(Part):
-    """How much of one thing there is, and how much is spoken for."""
-
-    type: Annotated[int, About("0 memory, 1 CPU, 3 primary storage")]
-    name: Annotated[str, About("what it is")]
-    capacity_total: Annotated[Long, About("bytes, or MHz")]
-    capacity_used: Annotated[Long, About("of that, spoken for")]
-    capacity_allocated: Annotated[Long, About("of that, spoken for")]
-    percent_used: Annotated[str, About("the same in percent")]
-    zone_id: Annotated[str, About("the zone")]
-    zone_name: Annotated[str | None, About("the name of the zone")] = None
+from roles.api.views.capacity import CapacityView
 
 
 class ZoneView(Shown):
@@ -41,6 +24,8 @@ class ZoneView(Shown):
     dns1: Annotated[str | None, About("the name server that machines use")] = None
     dns2: Annotated[str | None, About("the second name server")] = None
     internal_dns1: Annotated[str | None, About("the name server of the cloud itself")] = None
+    internal_dns2: Annotated[str | None, About("the second of the cloud itself")] = None
+    domain: Annotated[str | None, About("the DNS suffix of its machines")] = None
     guest_cidr_address: Annotated[str, About("the addresses of a network unless it says")]
     network_type: Annotated[str, About("Advanced")]
     allocation_state: Annotated[str, About("Enabled or Disabled")]
@@ -64,6 +49,8 @@ class ZoneView(Shown):
             dns1=row.dns1 or None,
             dns2=row.dns2 or None,
             internal_dns1=row.internal_dns1 or None,
+            internal_dns2=row.internal_dns2 or None,
+            domain=row.network_domain or None,
             guest_cidr_address=row.guest_cidr,
             network_type="Advanced",
             allocation_state=allocation(row.enabled),
@@ -168,38 +155,6 @@ class ClusterView(Shown):
 def allocation(enabled: bool) -> str:
     """The word for whether new work is put there."""
     return "Enabled" if enabled else "Disabled"
-
-
-def capacity_of(row: Zone | Pod | Cluster, view: View) -> tuple[CapacityView, ...]:
-    """The room of a zone, pod or cluster, from its hosts and pools and what lies on them."""
-    column = row.kind
-    hosts = [h for h in view.all(Host) if getattr(h, column) == row.id]
-    pools = [p for p in view.all(StoragePool) if getattr(p, column) == row.id]
-    machines = [vm for host in hosts for vm in view.by(Vm, "host", host.id)]
-    volumes = [v for pool in pools for v in view.by(Volume, "pool", pool.id)]
-    zone = view.maybe(Zone, row.id if isinstance(row, Zone) else row.zone)
-
-    def part(type: int, name: str, total: int, used: int) -> CapacityView:
-        return CapacityView(
-            type=type,
-            name=name,
-            capacity_total=total,
-            capacity_used=used,
-            capacity_allocated=used,
-            percent_used=f"{100 * used / total if total else 0:.2f}",
-            zone_id=zone.id if zone else "",
-            zone_name=zone.name if zone else None,
-        )
-
-    mib = 1024 * 1024
-    return (
-        part(MEMORY, "MEMORY", mib * sum(h.memory_mib for h in hosts),
-             mib * sum(vm.memory_mib for vm in machines)),
-        part(CPU, "CPU", sum(h.cpus * h.cpu_mhz for h in hosts),
-             sum(vm.cpus * vm.cpu_mhz for vm in machines)),
-        part(STORAGE, "STORAGE_ALLOCATED", sum(p.total_bytes for p in pools),
-             sum(v.size for v in volumes)),
-    )  # fmt: skip
 
 
 PodView.depends = (shows(Zone, Pod, "zone", "name"),)

@@ -61,7 +61,7 @@ class VmView(Shown):
     created: Annotated[Date | None, About("when it was deployed")] = None
     state: Annotated[
         str,
-        About("Starting, Running, Stopping, Stopped, Destroyed, Expunging or Error"),
+        About("Starting, Running, Stopping, Stopped, Migrating, Destroyed, Expunging or Error"),
     ]
     ha_enable: Annotated[bool, About("whether it is restarted elsewhere if its host fails")]
     group: Annotated[str | None, About("its group")] = None

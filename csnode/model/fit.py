@@ -1,0 +1,107 @@
+"""Which host can take a machine, and why not. Pure: rows in, a reason out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from csnode.model.host import Host, Seen, StoragePool
+from csnode.model.offering import Offering
+from csnode.model.place import Cluster
+from csnode.model.vm import Vm
+from csnode.types import Struct, ZoneId
+
+
+class Need(Struct):
+    """What a machine needs of a host."""
+
+    zone: ZoneId
+    cpus: int
+    memory_mib: int
+    cpu_mhz: int = 0
+    tags: tuple[str, ...] = ()
+    hypervisor: str = ""  # empty: any
+    only: frozenset[str] | None = None  # hosts that reach its disks; None: any
+    avoid: frozenset[str] = frozenset()  # hosts that were full a moment ago
+    leaves: str = ""  # the host that it is to be moved away from
+
+
+def need_of(
+    vm: Vm,
+    offering: Offering,
+    only: frozenset[str] | None,
+    full: frozenset[str] = frozenset(),
+    leaves: str = "",
+    hypervisor: str = "",
+) -> Need:
+    """What the machine needs of a host; `only` reach its disks, `full` were full a moment ago."""
+    return Need(
+        zone=vm.zone,
+        cpus=vm.cpus,
+        memory_mib=vm.memory_mib,
+        cpu_mhz=vm.cpu_mhz,
+        tags=offering.host_tags,
+        only=only,
+        avoid=full,
+        leaves=leaves,
+        hypervisor=hypervisor,
+    )
+
+
+def limits(host: Host, cluster: Cluster | None) -> dict[str, int]:
+    """How much of a host may be given away."""
+    cpu = cluster.cpu_overcommit if cluster else 1.0
+    memory = cluster.memory_overcommit if cluster else 1.0
+    return {"cpu": int(host.cpus * cpu), "memory": int(host.memory_mib * memory)}
+
+
+def why_not(
+    need: Need,
+    host: Host,
+    clusters: Mapping[str, Cluster],
+    used: Mapping[str, Mapping[str, int]],
+) -> str:
+    """Why the host cannot take the machine; "" if it can."""
+    if reason := _unfit(need, host):
+        return reason
+    have, taken = limits(host, clusters.get(host.cluster)), used.get(host.id, {})
+    for what, wanted, unit in (("cpu", need.cpus, "CPUs"), ("memory", need.memory_mib, "MiB")):
+        free = have[what] - taken.get(what, 0)
+        if wanted > free:
+            return f"needs {wanted} {unit}, {max(free, 0)} of {have[what]} are free"
+    return ""
+
+
+def _unfit(need: Need, host: Host) -> str:
+    missing = set(need.tags) - set(host.tags)
+    strange = need.hypervisor and host.hypervisor != need.hypervisor
+    checks: Iterable[tuple[bool, str]] = (
+        (host.id == need.leaves, "is where the machine is"),
+        (host.zone != need.zone, "is in another zone"),
+        (bool(strange), f"runs {host.hypervisor}, not {need.hypervisor}"),
+        (not host.enabled, "is disabled"),
+        (host.degraded, "is declared degraded"),
+        (bool(host.fenced), "was fenced, and is not taken back yet"),
+        (bool(host.maintenance), "is in maintenance"),
+        (host.seen is not Seen.UP, f"is not Up but {host.seen}"),
+        (bool(missing), f"lacks the tag {', '.join(sorted(missing))}"),
+        (need.only is not None and host.id not in need.only, "does not reach the machine's disks"),
+        (host.id in need.avoid, "was filled by others meanwhile"),
+        (host.cpu_mhz < need.cpu_mhz, f"has CPUs of {host.cpu_mhz} MHz, needs {need.cpu_mhz}"),
+    )
+    return next((reason for wrong, reason in checks if wrong), "")
+
+
+def reaches(pool: StoragePool, host: str) -> bool:
+    """Whether disks in the pool can be opened on the host."""
+    return host == pool.host if pool.host is not None else host in pool.hosts
+
+
+def reach_of(pools: Sequence[StoragePool], wanted: Iterable[str]) -> frozenset[str]:
+    """Hosts that reach every wanted pool, by id; or some pool, if none is wanted.
+
+    A pool that is disabled is reached by nobody.
+    """
+    reach = {p.id: frozenset[str]((p.host,) if p.host else p.hosts) for p in pools if p.enabled}
+    anybody = frozenset[str]().union(*reach.values())
+    every = [reach.get(id, frozenset[str]()) for id in wanted]
+    return anybody.intersection(*every)

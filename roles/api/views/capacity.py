@@ -1,0 +1,146 @@
+"""How much there is of everything, and how much is spoken for: reckoned from the rows, each time.
+
+Nothing is recounted in the background: a machine names its host in the commit that reserves its
+room there, so the sums are exact at every moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from csnode.api.about import About, Long, Word
+from csnode.api.view import Part, Shown
+from csnode.data.view import View
+from csnode.model.host import Host, StoragePool
+from csnode.model.network import Network
+from csnode.model.place import Cluster, Pod, Zone
+from csnode.model.stock import Range
+from csnode.model.vm import Vm
+from csnode.model.volume import Volume
+
+MIB = 1024 * 1024
+MEMORY, CPU, STORAGE_USED, STORAGE, PUBLIC_IP, VLAN, LOCAL, CORES = 0, 1, 2, 3, 4, 7, 9, 90
+Place = Zone | Pod | Cluster
+
+
+class CapacityView(Shown):
+    """How much of one thing there is, and how much is spoken for."""
+
+    key: ClassVar[str] = "capacity"
+
+    type: Annotated[int, About("CloudStack's number: 0 memory, 1 CPU, 3 storage"), Word("short")]
+    name: Annotated[str, About("what it is")]
+    capacity_total: Annotated[Long, About("bytes, MHz, or how many")]
+    capacity_used: Annotated[Long, About("of that, spoken for")]
+    capacity_allocated: Annotated[Long, About("of that, spoken for")]
+    percent_used: Annotated[str, About("the same in percent")]
+    zone_id: Annotated[str, About("the zone")]
+    zone_name: Annotated[str | None, About("the name of the zone")] = None
+    pod_id: Annotated[str | None, About("the pod")] = None
+    pod_name: Annotated[str | None, About("the name of the pod")] = None
+    cluster_id: Annotated[str | None, About("the cluster")] = None
+    cluster_name: Annotated[str | None, About("the name of the cluster")] = None
+
+
+class Sum(Part):
+    """One line before it is said of which place."""
+
+    type: int
+    name: str
+    total: int
+    used: int
+
+
+def capacity_of(row: Place, view: View) -> tuple[CapacityView, ...]:
+    """The room of a zone, pod or cluster for machines and their disks."""
+    wanted = (MEMORY, CPU, STORAGE)
+    return tuple(_shown(row, each, view) for each in _sums(row, view) if each.type in wanted)
+
+
+def all_of(row: Place, view: View) -> list[CapacityView]:
+    """All that is counted there; addresses and network numbers belong to zones."""
+    sums = _sums(row, view)
+    if isinstance(row, Zone):
+        sums += _numbers(row, view)
+    return [_shown(row, each, view) for each in sums]
+
+
+def _sums(row: Place, view: View) -> list[Sum]:
+    column = row.kind
+    hosts = [h for h in view.by(Host, column, row.id) if not h.fenced]
+    pools = view.by(StoragePool, column, row.id)
+    local = [p for p in pools if p.host is not None]
+    machines = [vm for host in hosts for vm in view.by(Vm, "host", host.id)]
+    cores = sum(int(h.cpus * _over(h, view).cpu_overcommit) for h in hosts)
+    mhz = sum(int(h.cpus * _over(h, view).cpu_overcommit) * h.cpu_mhz for h in hosts)
+    used_mhz = sum(vm.cpus * vm.cpu_mhz for vm in machines)
+    used_mib = sum(vm.memory_mib for vm in machines)
+    memory = sum(int(h.memory_mib * _over(h, view).memory_overcommit) for h in hosts)
+    return [
+        Sum(type=MEMORY, name="MEMORY", total=memory * MIB, used=used_mib * MIB),
+        Sum(type=CPU, name="CPU", total=mhz, used=used_mhz),
+        _disk(STORAGE_USED, "STORAGE", pools, sum(p.used_bytes for p in pools)),
+        _disk(STORAGE, "STORAGE_ALLOCATED", pools, _allotted(pools, view)),
+        _disk(LOCAL, "LOCAL_STORAGE", local, _allotted(local, view)),
+        Sum(type=CORES, name="CPU_CORE", total=cores, used=sum(vm.cpus for vm in machines)),
+    ]
+
+
+def _numbers(zone: Zone, view: View) -> list[Sum]:
+    networks = view.by(Network, "zone", zone.id)
+    return [
+        Sum(
+            type=PUBLIC_IP,
+            name="VIRTUAL_NETWORK_PUBLIC_IP",
+            total=_width(view.maybe(Range, f"public:{zone.id}")),
+            used=sum(bool(network.public_address) for network in networks),
+        ),
+        Sum(
+            type=VLAN,
+            name="VLAN",
+            total=_width(view.maybe(Range, f"vni:{zone.id}")),
+            used=sum(bool(network.vni) for network in networks),
+        ),
+    ]
+
+
+def _disk(type: int, name: str, pools: Sequence[StoragePool], used: int) -> Sum:
+    return Sum(type=type, name=name, total=sum(p.total_bytes for p in pools), used=used)
+
+
+def _allotted(pools: Sequence[StoragePool], view: View) -> int:
+    """What the volumes there may grow to."""
+    return sum(v.size for pool in pools for v in view.by(Volume, "pool", pool.id))
+
+
+def _width(range: Range | None) -> int:
+    return range.high - range.low + 1 if range else 0
+
+
+def _over(host: Host, view: View) -> Cluster:
+    """The cluster whose overcommit applies; one without any if it is gone."""
+    nothing = Cluster(id="", zone=host.zone, pod=host.pod, name="")
+    return view.maybe(Cluster, host.cluster) or nothing
+
+
+def _shown(row: Place, sum: Sum, view: View) -> CapacityView:
+    zone = row if isinstance(row, Zone) else view.maybe(Zone, row.zone)
+    pod = row if isinstance(row, Pod) else None
+    if isinstance(row, Cluster):
+        pod = view.maybe(Pod, row.pod)
+    cluster = row if isinstance(row, Cluster) else None
+    return CapacityView(
+        type=sum.type,
+        name=sum.name,
+        capacity_total=sum.total,
+        capacity_used=sum.used,
+        capacity_allocated=sum.used,
+        percent_used=f"{100 * sum.used / sum.total if sum.total else 0:.2f}",
+        zone_id=zone.id if zone else "",
+        zone_name=zone.name if zone else None,
+        pod_id=pod.id if pod else None,
+        pod_name=pod.name if pod else None,
+        cluster_id=cluster.id if cluster else None,
+        cluster_name=cluster.name if cluster else None,
+    )
