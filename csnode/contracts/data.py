@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from csnode.bus.event import Entry
-from csnode.bus.service import Service, within
+from csnode.bus.service import Service, callers, within
+from csnode.context import CONTROLLING
 from csnode.types import Message
 
 
@@ -127,7 +128,11 @@ class Past(Message):
 
 
 class Data(Service, Protocol):
-    """Every object in the cloud, and the numbered feed of their changes."""
+    """Every object in the cloud, and the numbered feed of their changes.
+
+    Every member may call; the service decides call by call what its machine may see and write
+    (Denied), for a machine that only runs guests has no business with other hosts' tenants.
+    """
 
     async def commit(self, commit: Commit) -> Committed:
         """All of it is on disk when this answers.
@@ -172,6 +177,7 @@ class Data(Service, Protocol):
         """
         ...
 
+    @callers(*CONTROLLING)
     @within(seconds=60)
     async def check(self) -> tuple[str, ...]:
         """What is wrong with the service's own books, a sentence each; nothing if all is well.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -155,6 +156,15 @@ class Served:
     @abstractmethod
     def serving(self, bus: Bus, state: Path, feed_keep: int) -> AbstractAsyncContextManager[Turn]:
         """A service over that directory; yields what makes its @every methods take a turn."""
+
+    def keep(self, state: Path) -> None:
+        """Make a backup of a service that is closed."""
+        shutil.copytree(state, state.parent / "backup")
+
+    def bring_back(self, state: Path) -> None:
+        """Put the backup in its place."""
+        shutil.rmtree(state)
+        shutil.copytree(state.parent / "backup", state)
 
     @pytest.fixture
     async def cloud(self, tmp_path: Path) -> AsyncGenerator[Cloud]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 
 import pytest
@@ -112,18 +111,16 @@ class DurableViewRules(Served):
         """Somebody put a backup in its place."""
         if way == "quiet":
             monkeypatch.setattr(views, "QUIET_S", 0.02)
-        backup = cloud.state.parent / "backup"
         await cloud.create(vm("v1"), vm("v2"), Zone(id="z", name="z"))
         await cloud.close()
-        shutil.copytree(cloud.state, backup)
+        self.keep(cloud.state)
         await cloud.restart()
         async with following(cloud) as view:
             await busy(cloud)
             await cloud.commit(updated(Vm, "v1", name="x"), Delete(kind="vm", id="v2"))
             await view.fresh()
             await cloud.close()
-            shutil.rmtree(cloud.state)
-            shutil.copytree(backup, cloud.state)
+            self.bring_back(cloud.state)
             cloud.bus.deaf = way != "heads"
             with capture_logs() as lines:
                 await cloud.restart()

@@ -14,8 +14,9 @@ from csnode.contracts.data import Commit, Committed
 from roles.data.change import apply
 from roles.data.draft import Draft
 from roles.data.kind import Kind
-from roles.data.layer import Layer, Row, Stored
+from roles.data.layer import Layer, Row
 from roles.data.schema import HistoryStatements
+from roles.data.stored import Stored
 
 _answer = msgspec.json.Decoder(Committed)
 _encode = msgspec.json.Encoder().encode

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from csnode.types import Struct
+from roles.data.books_sql import BooksSql
+from roles.data.engine import Asking, Engine
 from roles.data.gathered import COLUMN, ROW
-from roles.data.layer import Stored
-from roles.data.schema import DIALECT
-from roles.data.sqlite import Ask, Database
+from roles.data.stored import Stored
 from roles.data.writer import Trim, Writer
 
 FINDINGS_MAX = 1000
@@ -62,37 +62,37 @@ class Checker:
     """Reads the books of one service and judges them."""
 
     def __init__(
-        self, database: Database, stored: Stored, writer: Writer, kinds: Iterable[str]
+        self, database: Engine, stored: Stored, writer: Writer, kinds: Iterable[str]
     ) -> None:
         self._database, self._stored, self._writer = database, stored, writer
         self._kinds = tuple(kinds)
-        self._summary = _summary_sql(self._kinds)
+        self._sql = BooksSql(self._kinds, database.dialect)
 
     async def findings(self) -> tuple[str, ...]:
         """What is wrong, a sentence each."""
-        books = await self._database.reading(self._read)
+        books = await self._database.reading(self._read())
         gaps = (_gap(first, last) for first, last in books.missing)
         found = [*gaps, *_heads(books), *_rows(books)]
-        if books.floor > self._stored.floor:
+        if books.floor > (await self._stored.marks())[1]:
             await self._writer.put(Trim(0, 0.0))  # a trim that we saw half done is done by then
-            if books.floor > self._stored.floor:
-                found.insert(0, _gap(self._stored.floor + 1, books.floor))
+            if books.floor > (floor := (await self._stored.marks())[1]):
+                found.insert(0, _gap(floor + 1, books.floor))
         return tuple(found[:FINDINGS_MAX])
 
-    def _read(self, ask: Ask) -> Books:
-        """In the reader's thread."""
-        kept = {row[0].decode(): _kept(row) for row in _split(ask(self._summary, ()))}
-        heads = {kind.decode(): int(number) for kind, number in _split(ask(_HEADS, ()))}
+    def _read(self) -> Asking[Books]:
+        sql = self._sql
+        kept = {row[0].decode(): _kept(row) for row in _split((yield sql.summary, ()))}
+        heads = {kind.decode(): int(number) for kind, number in _split((yield sql.heads, ()))}
         entries = sum(k.entries for k in kept.values())
         low = min((k.low for k in kept.values()), default=1)
         high = max((k.high for k in kept.values()), default=0)
-        holes = _split(ask(_HOLES, (high,))) if entries != high - low + 1 else ()
+        holes = _split((yield sql.holes, (high,))) if entries != high - low + 1 else ()
         unheard: list[tuple[str, str]] = []
         if low == 1 and entries == high:  # nothing was ever trimmed: each row has its entry
             for kind in self._kinds:
-                count = int(ask(f"SELECT count(*) || '' FROM {_quoted(kind)}", ()))
+                count = int((yield sql.count(kind), ()))
                 if count > (kept[kind].alive if kind in kept else 0):
-                    ids = ask(_UNHEARD.format(_quoted(kind)), (kind,))
+                    ids = yield sql.unheard(kind), (kind,)
                     unheard += [(kind, id.decode()) for (id,) in _split(ids)]
         return Books(
             kept=kept,
@@ -141,59 +141,6 @@ def _rows(books: Books) -> Iterator[str]:
                 yield f"{what} reads otherwise than its last entry, {odd.number}"
     for kind, id in books.unheard:
         yield f"{kind} {id} has no entry in the feed"
-
-
-# -- SQL --------------------------------------------------------------------------------------
-
-_HEADS = "SELECT group_concat(kind || char(31) || number, char(30)) FROM head"
-_HOLES = """
-SELECT group_concat((number + 1) || char(31) || (next - 1), char(30)) FROM (
-    SELECT number, (SELECT min(number) FROM feed WHERE number > f.number) AS next FROM feed AS f
-    WHERE number < ? AND NOT EXISTS (SELECT 1 FROM feed WHERE number = f.number + 1)
-)"""
-_UNHEARD = """
-SELECT group_concat(id, char(30)) FROM (
-    SELECT id FROM {0} WHERE id NOT IN (SELECT id FROM feed WHERE kind = ?) LIMIT 1000
-)"""
-
-
-def _summary_sql(kinds: tuple[str, ...]) -> str:
-    """One pass over the feed: what it holds of each kind, and the rows that differ from it.
-
-    A kind that this service does not know (its plug-in went) is believed.
-    """
-    said = "f.revision || char(31) || f.row"
-    said = f"CASE f.row WHEN '' THEN '' ELSE {said} END"
-    whole = _by_kind(kinds, "revision || char(31) || row", said)
-    revision = _by_kind(kinds, "revision", "f.revision")
-    odd = "l.id || char(29) || l.high || char(29) || CASE f.row WHEN '' THEN '' ELSE f.revision END"
-    return f"""
-WITH last AS (
-    SELECT kind, id, max(number) AS high, min(number) AS low, count(*) AS entries
-    FROM feed GROUP BY id, kind
-), judged AS (
-    SELECT l.kind, l.high, l.low, l.entries, f.row <> '' AS alive,
-        CASE WHEN coalesce({whole}, '') <> {said}
-        THEN {odd} || char(29) || coalesce({revision}, '') END AS odd
-    FROM last AS l JOIN feed AS f ON f.number = l.high
-), kept AS (
-    SELECT kind || char(31) || sum(entries) || char(31) || min(low) || char(31) || max(high)
-        || char(31) || sum(alive) || char(31) || coalesce(group_concat(odd, char(28)), '') AS text
-    FROM judged GROUP BY kind
-)
-SELECT group_concat(text, char(30)) FROM kept"""
-
-
-def _by_kind(kinds: tuple[str, ...], what: str, otherwise: str) -> str:
-    """An expression over the row that an entry is of, in whatever table it is."""
-    whens = (
-        f"WHEN '{kind}' THEN (SELECT {what} FROM {_quoted(kind)} WHERE id = l.id)" for kind in kinds
-    )
-    return f"CASE l.kind {' '.join(whens)} ELSE {otherwise} END"
-
-
-def _quoted(kind: str) -> str:
-    return str(DIALECT.identifier_preparer.quote(kind))
 
 
 def _split(text: bytes) -> list[list[bytes]]:

@@ -10,7 +10,8 @@ from csnode.data.rows import encoded
 from csnode.faults import Conflict, Invalid, NotFound, Stale
 from csnode.model.entity import Entity
 from roles.data.kind import Fields, Kind, fields_of
-from roles.data.layer import Layer, Row, Rows, Stored
+from roles.data.layer import Layer, Row, Rows
+from roles.data.stored import Stored
 
 KEY_MAX = 2**63
 _control = re.compile(r"[\x00-\x1f]")

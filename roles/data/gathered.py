@@ -8,8 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Text, bindparam, func, literal_column, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ColumnClause
 
 COLUMN, ROW = b"\x1f", b"\x1e"
+
+
+class _Character(ColumnClause[str]):
+    """A character by its number."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(_Character)
+def _char(element: _Character, compiler: Any, **_: Any) -> str:
+    name = "chr" if compiler.dialect.name == "postgresql" else "char"
+    return f"{name}({element.name})"
 
 
 def gathered(query: Any) -> Any:
@@ -18,8 +33,8 @@ def gathered(query: Any) -> Any:
     rows = page.subquery()
     first, *others = rows.c
     text: Any = first
-    between = literal_column("char(31)", Text)
-    end: Any = literal_column("char(30)", Text)
+    between = _Character("31")
+    end: Any = _Character("30")
     for column in others:
         text = text.op("||")(between).op("||")(column)
     return select(func.aggregate_strings(text, end))

@@ -10,9 +10,9 @@ from sqlalchemy import MetaData, bindparam, select
 from csnode.bus.event import Entry
 from csnode.contracts.data import Past
 from csnode.faults import Invalid
+from roles.data.engine import Engine
 from roles.data.gathered import COLUMN, ROW, gathered
 from roles.data.schema import compiled
-from roles.data.sqlite import Database
 
 BYTES_MAX = 8 * 1024 * 1024  # of rows in one answer; the bus carries 16 MiB
 COLUMNS = ("number", "kind", "id", "revision", "at", "trace", "by", "row")
@@ -23,9 +23,10 @@ class History:
     entries are gone through in some 60 ms, and people ask seldom).
     """
 
-    def __init__(self, database: Database, tables: MetaData) -> None:
+    def __init__(self, database: Engine, tables: MetaData) -> None:
         self._database, self._feed = database, tables.tables["feed"]
         self._sql = cache(self._make_sql)
+        self._since = self._make_since()
 
     async def read(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
         """The last entries, oldest first; fewer than `limit` if their rows are very long."""
@@ -44,11 +45,22 @@ class History:
             found.append(_past(row))
         return tuple(reversed(found))
 
+    async def since(self, after: int, limit: int) -> tuple[Past, ...]:
+        """Entries past that number, of all kinds, oldest first; from where the feed begins."""
+        text = await self._database.text(self._since, (after, limit))
+        return tuple(_past(row) for row in text.split(ROW)) if text else ()
+
+    def _make_since(self) -> str:
+        feed = self._feed
+        query: Any = select(*(feed.c[name] for name in COLUMNS))
+        query = query.where(feed.c.number > bindparam("after")).order_by(feed.c.number)
+        return compiled(gathered(query), ("after", "limit"), self._database.dialect)
+
     def _make_sql(self, column: str) -> str:
         feed = self._feed
         query: Any = select(*(feed.c[name] for name in COLUMNS))
         query = query.where(feed.c[column] == bindparam("is")).order_by(feed.c.number.desc())
-        return compiled(gathered(query), ("is", "limit"))
+        return compiled(gathered(query), ("is", "limit"), self._database.dialect)
 
 
 def _past(row: bytes) -> Past:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +32,12 @@ def fields_of(text: bytes, what: str) -> Fields:
 class Kind:
     """One kind. Rows stay JSON; they are decoded only to check their shape."""
 
-    def __init__(self, type: type[Entity], table: Table) -> None:
+    def __init__(
+        self,
+        type: type[Entity],
+        table: Table,
+        statements: Callable[[Table], Statements] = Statements,
+    ) -> None:
         self.name = type.kind
         self.type = type
         self.keys = tuple(type.keys())
@@ -39,14 +45,14 @@ class Kind:
         self.writers = type.writers()
         self.columns = frozenset(type.__struct_fields__) - {"id", "revision"}
         self.defaults = _defaults(type)
-        self._table = table
+        self._table, self._statements = table, statements
         self._decode = decoder(type).decode
         self._writable: dict[str, frozenset[str]] = {}
 
     @cached_property
     def sql(self) -> Statements:
         """Its statements, made when first needed."""
-        return Statements(self._table)
+        return self._statements(self._table)
 
     def parse(self, id: str, row: bytes) -> Entity:
         """Raises Invalid, with the place, if the row is misshapen."""

@@ -1,29 +1,34 @@
-"""Brings a database up to the schema this code knows.
+"""Brings a database up to the schema this code knows, or back to an earlier one.
 
 Our own kinds change by Alembic migrations (migrations/versions). Kinds of plug-ins come without
 any: after the migrations, tables they lack are made, and Key columns they lack are added and
 filled from the rows. Only ever added to, so a plug-in may go and come back without loss.
 
-All of it is one transaction. Alembic is imported only if there is a migration to run.
+All of it is one transaction. Alembic is imported only if there is a migration to run. An empty
+PostgreSQL gets its tables from the entities and is at the newest revision at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, MetaData, Table, bindparam, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
-from csnode.faults import Refused
+from csnode.faults import Invalid, Refused
 from csnode.log import logger
 from roles.data.kind import Kind
-from roles.data.schema import DIALECT, HISTORY
+from roles.data.schema import HISTORY
 from roles.data.sqlite import Database
 
+if TYPE_CHECKING:
+    from roles.data.postgres import Database as Postgres
+
 SCRIPTS = Path(__file__).parent / "migrations"
+SHARED_SINCE = "0002"  # what PostgreSQL can go back to: earlier migrations are SQLite's alone
 log = logger("data")
 
 
@@ -34,13 +39,66 @@ def known() -> tuple[str, ...]:
 
 def migrate(database: Database, tables: MetaData, kinds: Mapping[str, Kind]) -> None:
     """Raises Refused if the database is newer than this code, or cannot be changed."""
+
+    def work(connection: Connection) -> None:
+        _run_migrations(connection, database.path)
+        _add_what_plugins_lack(connection, tables, kinds)
+
+    _in_one_transaction(database, work)
+
+
+async def migrate_shared(database: Postgres, tables: MetaData, kinds: Mapping[str, Kind]) -> None:
+    """The same of PostgreSQL; of several processes that start at once, one does it."""
+
+    def work(connection: Connection) -> None:
+        if inspect(connection).has_table("alembic_version"):
+            _run_migrations(connection, database.path)
+            _add_what_plugins_lack(connection, tables, kinds)
+        else:
+            tables.create_all(connection)
+            _alembic(connection, "stamp", "head")
+            log.info("made the tables", to=known()[-1])
+
+    try:
+        await database.change_schema(work)
+    except (SQLAlchemyError, OSError) as error:
+        why = getattr(error, "orig", error)
+        raise Refused(f"{database.path} cannot be brought up to date: {why}") from error
+
+
+def go_back(database: Database, to: str) -> None:
+    """Take SQLite's schema back to that revision. What only later ones can hold is lost.
+
+    Raises Invalid if there is no such revision, or the database is not past it.
+    """
+    _in_one_transaction(database, lambda connection: _go_back(connection, to, known()))
+
+
+async def go_back_shared(database: Postgres, to: str) -> None:
+    """The same of PostgreSQL; no data process may be running."""
+    kept = tuple(r for r in known() if r >= SHARED_SINCE)
+    try:
+        await database.change_schema(lambda connection: _go_back(connection, to, kept))
+    except (SQLAlchemyError, OSError) as error:
+        raise Refused(f"{database.path} cannot be taken back: {error}") from error
+
+
+def _go_back(connection: Connection, to: str, revisions: tuple[str, ...]) -> None:
+    has = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if to not in revisions or has not in revisions or to >= has:
+        names = ", ".join(r for r in revisions if has and r < has) or "none"
+        raise Invalid(f"the schema is {has}; it can be taken back to: {names}")
+    _alembic(connection, "downgrade", to)
+    log.info("took the schema back", since=has, to=to)
+
+
+def _in_one_transaction(database: Database, work: Callable[[Connection], None]) -> None:
     database.plain_text(True)
     try:
         with database.engine().connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
-                _run_migrations(connection, database.path)
-                _add_what_plugins_lack(connection, tables, kinds)
+                work(connection)
                 connection.commit()
             except BaseException:
                 connection.rollback()
@@ -69,13 +127,17 @@ def _run_migrations(connection: Connection, path: str) -> None:
 
 def upgrade(connection: Connection) -> None:
     """Run the migrations that the database lacks, within the transaction that is open."""
+    _alembic(connection, "upgrade", "head")
+
+
+def _alembic(connection: Connection, verb: str, to: str) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    getattr(command, verb)(config, to)
 
 
 def _add_what_plugins_lack(
@@ -95,9 +157,10 @@ def _add_what_plugins_lack(
 
 
 def _add_keys(connection: Connection, table: Table, kind: Kind, missing: list[str]) -> None:
-    quoted = DIALECT.identifier_preparer.format_table(table)
+    dialect = connection.dialect
+    quoted = dialect.identifier_preparer.format_table(table)
     for name in missing:
-        column = CreateColumn(table.c[name]).compile(dialect=DIALECT)
+        column = CreateColumn(table.c[name]).compile(dialect=dialect)
         connection.execute(text(f"ALTER TABLE {quoted} ADD COLUMN {column}"))
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in missing}
     fill = table.update().where(table.c.id == bindparam("at")).values(values)

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import MetaData, bindparam, or_, select
+from sqlalchemy import Column, MetaData, bindparam, or_, select
 
 from csnode.bus.event import Entry
 from csnode.contracts.data import Feed
 from csnode.contracts.data import Row as Found
 from csnode.faults import Gone, Invalid, NotFound
+from roles.data.engine import Engine
 from roles.data.gathered import COLUMN, ROW, gathered
 from roles.data.kind import Kind
-from roles.data.layer import Stored
 from roles.data.schema import compiled, plain
-from roles.data.sqlite import Database
+from roles.data.stored import Stored
 
 ANY_MAX = 10_000
+PAGE_MAX = 2**31 - 1
 
 
 class Reader:
     """Sees every commit that was acknowledged before it was asked."""
 
-    def __init__(self, database: Database, stored: Stored, tables: MetaData) -> None:
+    def __init__(self, database: Engine, stored: Stored, tables: MetaData) -> None:
         self._database, self._stored, self._tables = database, stored, tables
         self._find_sql = lru_cache(1024)(self._make_find_sql)
         self._feed_sql = lru_cache(64)(self._make_feed_sql)
 
     async def get(self, name: str, id: str) -> Found:
-        """One row; from memory, or here and now unless the writer waits for the disk."""
+        """One row."""
         kind = self._stored.kind(name)
-        row = self._stored.remembered(kind, id)
-        if row is None and not self._database.committing:
-            row = self._stored.find(kind, id)
+        row = self._stored.at_hand(kind, id)
         if row is None:
             found = await self.find(name, {"id": id}, "", 1)
             if found:
@@ -53,12 +53,13 @@ class Reader:
         values: list[Any] = [after]
         for column, value in where.items():
             wanted, null = _wanted(kind, column, value)
+            wanted = _fitting(self._tables.tables[name].c[column], wanted)
             if not wanted and not null:
                 return ()
             shape.append((column, len(wanted), null))
             values.extend(wanted)
         sql = self._find_sql(name, tuple(shape))
-        text = await self._database.text(sql, (*values, limit))
+        text = await self._database.text(sql, (*values, min(limit, PAGE_MAX)))
         if not text:
             return ()
         pairs = (row.partition(COLUMN) for row in text.split(ROW))
@@ -69,11 +70,11 @@ class Reader:
         names = tuple(sorted({self._stored.kind(name).name for name in kinds}))
         if limit < 1:
             raise Invalid(f"a page of {limit} entries cannot be read")
-        last = self._stored.last  # all up to here is on disk before we read
-        self._check_kept(after)
-        sql = self._feed_sql(len(names))
-        text = await self._database.text(sql, (after, *names, limit)) if names else b""
-        self._check_kept(after)  # it may have been trimmed before the reading began
+        sql = self._feed_sql(len(names)) if names else ""
+        asked = (after, *names, min(limit, PAGE_MAX)) if names else ()
+        last, floor, text = await self._stored.page(sql, asked)
+        if after < floor:
+            raise Gone(f"the feed begins past {floor}; read the rows again")
         entries: list[tuple[str, Entry]] = []
         for row in text.split(ROW) if text else ():
             number, kind, id, revision, json = row.split(COLUMN, 4)
@@ -82,10 +83,6 @@ class Reader:
         end = entries[-1][1].number if entries else 0
         upto = end if len(entries) == limit else max(last, end)
         return Feed(entries=tuple(entries), upto=upto)
-
-    def _check_kept(self, after: int) -> None:
-        if after < self._stored.floor:
-            raise Gone(f"the feed begins past {self._stored.floor}; read the rows again")
 
     def _make_find_sql(self, name: str, shape: tuple[tuple[str, int, bool], ...]) -> str:
         table = self._tables.tables[name]
@@ -98,7 +95,9 @@ class Reader:
             tests = [column_of.in_([bindparam(b) for b in binds])] if count > 1 else []
             tests = tests or [column_of == bindparam(b) for b in binds]
             query = query.where(or_(*tests, *([column_of.is_(None)] if null else [])))
-        return compiled(gathered(query.order_by(table.c.id)), (*names, "limit"))
+        return compiled(
+            gathered(query.order_by(table.c.id)), (*names, "limit"), self._database.dialect
+        )
 
     def _make_feed_sql(self, count: int) -> str:
         feed = self._tables.tables["feed"]
@@ -108,7 +107,23 @@ class Reader:
             .where(feed.c.number > bindparam("after"))
             .where(feed.c.kind.in_([bindparam(b) for b in binds]))
         )
-        return compiled(gathered(query.order_by(feed.c.number)), ("after", *binds, "limit"))
+        return compiled(
+            gathered(query.order_by(feed.c.number)),
+            ("after", *binds, "limit"),
+            self._database.dialect,
+        )
+
+
+def _fitting(column: Column[Any], values: list[Any]) -> list[Any]:
+    """Values of the column's own type, for those that are of another."""
+    kept: type = column.type.python_type
+    if all(type(value) is kept for value in values):
+        return values
+    fitting: list[Any] = []
+    for value in values:
+        with suppress(ValueError):
+            fitting.append(kept(value))
+    return fitting
 
 
 def _wanted(kind: Kind, column: str, value: Any) -> tuple[list[Any], bool]:

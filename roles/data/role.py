@@ -1,34 +1,28 @@
 """The data role: every object in the cloud, and the numbered feed of their changes.
 
-Serves Data. Writes taken, tally and lease rows. Owns the database: one process to a file.
-Publishes Changed after every batch of commits, and Heads every second.
+Serves Data. Writes taken, tally and lease rows. Owns the database: one process to a
+file of SQLite's, any number to PostgreSQL. Publishes Changed after every batch of commits, and
+Heads every second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
-
-from sqlalchemy import MetaData
 
 from csnode.bus.event import Heads
 from csnode.clock import wall
 from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row
 from csnode.faults import Fault
 from csnode.log import logger
-from csnode.plugins import entity_kinds
 from csnode.role import Opened, Role, every
-from roles.data import sqlite
+from roles.data import place
 from roles.data.books import Checker
 from roles.data.config import DataConfig
 from roles.data.history import History
-from roles.data.kind import Kind
-from roles.data.layer import Stored
-from roles.data.migrate import migrate
+from roles.data.permit import Permit
 from roles.data.reader import Reader
-from roles.data.schema import HistoryStatements, metadata
+from roles.data.relay import relaying
 from roles.data.writer import Writer
 
 TOKEN_KEPT_S = 86400.0
@@ -36,18 +30,17 @@ log = logger("data")
 
 
 class DataRole(Role[DataConfig], Data):
-    """One in a cloud, as long as the database is SQLite."""
+    """One in a cloud if the database is SQLite, else any number: they write by turns."""
 
     name = "data"
     needs_data = False  # it is what the others wait for
 
     async def opened(self) -> Opened:
-        path = self.config.path or str(Path(self.node.state) / "csnode.db")
-        tables, kinds, statements = _schema()
-        async with sqlite.opened(path, self.config.inline) as database:
-            migrate(database, tables, kinds)
-            self.stored = Stored(database, kinds)
+        async with place.opened(self.config, self.node.state) as (database, stored, schema):
+            tables, kinds, statements = schema
+            self.database, self.stored = database, stored
             self.reader = Reader(database, self.stored, tables)
+            self.permit = Permit(self.reader, kinds)
             self.writer = Writer(
                 database,
                 self.stored,
@@ -58,8 +51,10 @@ class DataRole(Role[DataConfig], Data):
             self.past = History(database, tables)
             self.checker = Checker(database, self.stored, self.writer, kinds)
             self.bus.serve(self)
+            streams, since = self.bus.streams, self.past.since
             try:
-                yield
+                async with relaying(self.store, streams, since, tuple(kinds)) as self.relay:
+                    yield
             finally:
                 self.bus.retire(self)
                 await self.writer.idle()
@@ -68,30 +63,40 @@ class DataRole(Role[DataConfig], Data):
         await self.writer.idle()
 
     def troubles(self) -> Sequence[str]:
-        return (self.writer.trouble,) if self.writer.trouble else ()
+        return tuple(
+            t for t in (self.writer.trouble or self.database.trouble, self.relay.trouble) if t
+        )
 
     async def commit(self, commit: Commit) -> Committed:
+        await self.permit.commit(commit)
         return await self.writer.put(commit)
 
     async def get(self, kind: str, id: str) -> Row:
-        return await self.reader.get(kind, id)
+        return await self.permit.get(kind, id)
 
     async def find(
         self, kind: str, where: dict[str, Any], after: str, limit: int
     ) -> tuple[Row, ...]:
-        return await self.reader.find(kind, where, after, limit)
+        return await self.permit.find(kind, where, after, limit)
 
     async def head(self, kinds: tuple[str, ...]) -> int:
-        return self.stored.head(kinds)
+        self.permit.numbers(kinds)
+        return max(await self._numbers(kinds), default=0)
 
     async def heads(self, kinds: tuple[str, ...]) -> tuple[int, ...]:
-        return tuple(self.stored.head((kind,)) for kind in kinds)
+        self.permit.numbers(kinds)
+        return await self._numbers(kinds)
+
+    async def _numbers(self, kinds: tuple[str, ...]) -> tuple[int, ...]:
+        names = [self.stored.kind(name).name for name in kinds]
+        heads = await self.stored.known_heads()
+        return tuple(heads.get(name, 0) for name in names)
 
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
-        return await self.reader.feed(after, kinds, limit)
+        return await self.permit.feed(after, kinds, limit)
 
     async def history(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
-        return await self.past.read(id, trace, limit)
+        return self.permit.history(trace, await self.past.read(id, trace, limit))
 
     async def check(self) -> tuple[str, ...]:
         return await self.checker.findings()
@@ -99,8 +104,11 @@ class DataRole(Role[DataConfig], Data):
     @every(seconds=1.0)
     async def show_heads(self) -> None:
         """A reader whose own numbers are lower has missed the last events."""
-        if self.stored.heads:
-            self.bus.publish(Heads(numbers=dict(self.stored.heads)))
+        try:
+            if heads := await self.stored.known_heads():
+                self.bus.publish(Heads(numbers=dict(heads)))
+        except Fault as fault:  # `troubles` says so
+            log.info("cannot read the heads now", why=fault.message)
 
     @every(seconds=60.0)
     async def forget(self) -> None:
@@ -109,12 +117,3 @@ class DataRole(Role[DataConfig], Data):
             await self.writer.trim(self.config.feed_keep, wall() - TOKEN_KEPT_S)
         except Fault as fault:  # `troubles` says so until a batch succeeds
             log.info("cannot trim now", why=fault.message)
-
-
-@cache
-def _schema() -> tuple[MetaData, dict[str, Kind], HistoryStatements]:
-    """Tables, kinds and statements of what is installed; the same for every start in a process."""
-    types = entity_kinds()
-    tables = metadata(types)
-    kinds = {name: Kind(type, tables.tables[name]) for name, type in types.items()}
-    return tables, kinds, HistoryStatements(tables)

@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
+    Dialect,
     Float,
     Index,
     Integer,
@@ -117,16 +118,23 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 
-def compiled(statement: ClauseElement, order: Sequence[str]) -> str:
+def compiled(statement: ClauseElement, order: Sequence[str], dialect: Dialect = DIALECT) -> str:
     """The statement's text, whose parameters are in that order."""
-    made: Any = statement.compile(dialect=DIALECT)
+    made: Any = statement.compile(dialect=dialect)
     if tuple(made.positiontup) != tuple(order):
         raise Broken(f"{made} takes {made.positiontup}, not {order}")
     return str(made)
 
 
 class Statements:
-    """What the writer does to a kind's table."""
+    """What is done to a kind's table, as SQLite says it (postgres_sql.py: as PostgreSQL does)."""
+
+    insert: str
+    delete: str
+    update: str
+    update_keys: str
+    select: str
+    select_by: Mapping[str, str]
 
     def __init__(self, table: Table) -> None:
         keys = [c.name for c in table.columns if c.name not in ROW]
@@ -150,6 +158,14 @@ class Statements:
 
 class HistoryStatements:
     """What is written besides the rows."""
+
+    feed: str
+    head: str
+    token: str
+    answer: str
+    old_token: str
+    trim_feed: str
+    trim_tokens: str
 
     def __init__(self, tables: MetaData) -> None:
         feed, head, token = (tables.tables[name] for name in ("feed", "head", "token"))

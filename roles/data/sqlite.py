@@ -14,20 +14,20 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import aiosqlite
 from sqlalchemy import Engine, StaticPool, create_engine
 
 from csnode.faults import Broken, Fault, Invalid, Refused, Unavailable
 from csnode.testing import disk as simdisk
+from roles.data.engine import Asking, Work
+from roles.data.schema import DIALECT
 
 T = TypeVar("T")
-Work = Iterable[tuple[str, Sequence[tuple[Any, ...]]]]
-Ask = Callable[[str, Sequence[Any]], bytes]
 MEMORY = ":memory:"
 SIM = "sim:"  # the disk of a virtual world: "sim:NAME"
 WRITER = (
@@ -56,6 +56,16 @@ class _Threaded(aiosqlite.Connection):
         return done
 
 
+def _asked(connection: sqlite3.Connection, asking: Asking[T]) -> T:
+    try:
+        sql, values = next(asking)
+        while True:
+            row = connection.execute(sql, values).fetchone()
+            sql, values = asking.send(row[0] if row and row[0] is not None else b"")
+    except StopIteration as end:
+        return cast("T", end.value)
+
+
 def _connect(path: str, pragmas: Sequence[str]) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
@@ -75,6 +85,9 @@ def _connect(path: str, pragmas: Sequence[str]) -> sqlite3.Connection:
 
 class Database:
     """One database file, opened by one process. Every method raises Fault, never sqlite3.Error."""
+
+    dialect = DIALECT
+    trouble = ""  # the writer's says everything
 
     def __init__(
         self,
@@ -111,20 +124,16 @@ class Database:
         except sqlite3.Error as error:
             raise _trouble(self.path, error) from error
 
-    async def reading(self, work: Callable[[Ask], T]) -> T:
+    async def reading(self, asking: Asking[T]) -> T:
         """Several such queries over one state of the database, whoever commits meanwhile.
 
-        `work` runs where they do; it asks with SQL and values, and gets what `text` answers.
+        `asking` runs in the thread that answers it.
         """
 
         def read(connection: sqlite3.Connection) -> T:
-            def ask(sql: str, values: Sequence[Any]) -> bytes:
-                row = connection.execute(sql, values).fetchone()
-                return row[0] if row and row[0] is not None else b""
-
             connection.execute("BEGIN")
             try:
-                return work(ask)
+                return _asked(connection, asking)
             finally:
                 connection.execute("COMMIT")
 

@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 from csnode import metrics
 from csnode.bus.event import Changed
-from csnode.clock import wall
 from csnode.context import Context, current
 from csnode.contracts.data import Commit, Committed
 from csnode.faults import Broken, Fault, Unavailable
 from csnode.log import logger
 from roles.data.batch import Batch
-from roles.data.layer import Stored
+from roles.data.engine import Engine
 from roles.data.schema import HistoryStatements
-from roles.data.sqlite import Database
+from roles.data.stored import Stored, Unread
 
 log = logger("data")
 TRIM = 1000  # entries and tokens in one go: about 2 ms
@@ -48,7 +47,7 @@ class Writer:
 
     def __init__(
         self,
-        database: Database,
+        database: Engine,
         stored: Stored,
         sql: HistoryStatements,
         news: Callable[[Changed], None],
@@ -60,6 +59,7 @@ class Writer:
         self._own = copy_context()
         self._queue: deque[Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
+        self._unread: Unread | None = None
 
     def put(self, wanted: Commit | Trim) -> asyncio.Future[Committed]:
         """The answer will be there once the commit is on disk."""
@@ -72,9 +72,9 @@ class Writer:
 
     async def trim(self, keep: int, tokens_before: float) -> None:
         """Keep that many entries of the feed, and the tokens used since."""
-        upto = self._stored.last - keep
-        while self._stored.floor < upto:
-            await self.put(Trim(min(upto, self._stored.floor + TRIM), 0.0))
+        last, floor = await self._stored.marks()
+        while floor < last - keep:
+            await self.put(Trim(floor := min(last - keep, floor + TRIM), 0.0))
         while await self._database.text(self._sql.old_token, (tokens_before,)):
             await self.put(Trim(0, tokens_before))
 
@@ -94,25 +94,41 @@ class Writer:
     async def _together(self, waiting: list[Waiting]) -> None:
         waiting = [w for w in waiting if not w.answer.done()]  # the others gave up
         try:
-            batch = Batch(self._stored, self._sql, wall())
-            answers = [self._one(batch, w) for w in waiting]
-            if not batch.empty:
-                await self._database.transact(batch.work())
+            if not waiting:
+                return
+            stored = self._stored
+            now = await stored.begin([w.wanted for w in waiting if isinstance(w.wanted, Commit)])
+            batch = Batch(stored, self._sql, now)
+            answers = [self._one(batch, w) or await self._with_more(batch, w) for w in waiting]
+            await (stored.pass_on() if batch.empty else stored.write(batch))
         except Unavailable as fault:
-            self._failed(waiting, fault)
+            await self._failed(waiting, fault)
         except Exception as error:  # noqa: BLE001 (nobody may be left waiting)
             await self._apart(waiting, error)
         else:
             self._succeeded(waiting, answers, batch.done())
 
-    def _one(self, batch: Batch, waiting: Waiting) -> Committed | Fault:
+    async def _with_more(self, batch: Batch, waiting: Waiting) -> Committed | Fault:
+        """The same, once what is lacking was fetched."""
+        answer: Committed | Fault | None = None
+        while answer is None:
+            assert self._unread is not None
+            await self._stored.fetch(self._unread)
+            answer = self._one(batch, waiting)
+        return answer
+
+    def _one(self, batch: Batch, waiting: Waiting) -> Committed | Fault | None:
+        """Its answer; None if something must be fetched first (`_unread`)."""
         wanted = waiting.wanted
         try:
             if isinstance(wanted, Trim):
                 batch.trim(wanted.upto, wanted.tokens_before, TRIM)
                 return Committed(number=batch.number)
-            known = wanted.token and self._database.rows(self._sql.answer, (wanted.token,))
-            return batch.add(wanted, waiting.context, known[0][0] if known else b"")
+            known = self._stored.answer(wanted.token) if wanted.token else b""
+            return batch.add(wanted, waiting.context, known)
+        except Unread as unread:
+            self._unread = unread
+            return None
         except Unavailable:
             raise
         except Fault as fault:
@@ -140,12 +156,12 @@ class Writer:
         for changed in news:
             self._news(changed)
 
-    def _failed(self, waiting: list[Waiting], fault: Fault) -> None:
+    async def _failed(self, waiting: list[Waiting], fault: Fault) -> None:
         """Nothing of the batch is on disk, or nobody can tell: look again, and say so."""
         log.error("a batch of commits failed", size=len(waiting), why=fault.message)
         self.trouble = fault.message
         try:
-            self._stored.reload()
+            await self._stored.reload()
         except Fault as worse:
             self.trouble = worse.message
         metrics.COMMITS.labels(type(fault).__name__).inc(len(waiting))
@@ -157,8 +173,8 @@ class Writer:
         """One of them is poison to the database, and only trying tells which."""
         log.error("a batch of commits broke", size=len(waiting), exc_info=error)
         if len(waiting) > 1:
-            self._stored.reload()
+            await self._stored.reload()
             for one in waiting:
                 await self._together([one])
         else:
-            self._failed(waiting, Broken("the database refused this", detail=repr(error)))
+            await self._failed(waiting, Broken("the database refused this", detail=repr(error)))

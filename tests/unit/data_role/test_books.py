@@ -17,7 +17,7 @@ from csnode.model.vm import Vm
 from csnode.testing.data_cloud import created, updated, vm
 from roles.data import books
 from roles.data.role import DataRole
-from tests.unit.data_role.test_disk import commit, running
+from tests.unit.data_role.test_disk import commit, file_of, running
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def kept(path: Path) -> AsyncGenerator[DataRole]:
 
 
 def spoil(role: DataRole, sql: str, *values: Any) -> None:
-    role.writer._database.rows(sql, values)
+    file_of(role).rows(sql, values)
 
 
 DAMAGE: list[tuple[str, str]] = [

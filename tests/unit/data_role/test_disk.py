@@ -22,7 +22,7 @@ from csnode.model.place import Zone
 from csnode.model.stock import Lock
 from csnode.model.vm import Vm
 from csnode.testing.data_cloud import created, outcome, outcomes, updated, vm
-from roles.data import layer, sqlite
+from roles.data import sqlite, stored
 from roles.data.config import DataConfig
 from roles.data.role import DataRole
 
@@ -36,6 +36,11 @@ async def running(path: Path | str, inline: bool = False) -> AsyncGenerator[Data
     )
     async with asynccontextmanager(role.opened)():
         yield role
+
+
+def file_of(role: DataRole) -> sqlite.Database:
+    assert isinstance(role.database, sqlite.Database)
+    return role.database
 
 
 async def commit(role: DataRole, *changes: object) -> Committed:
@@ -111,7 +116,7 @@ async def test_memory_needs_inline() -> None:
 async def test_a_full_disk_fails_commits_and_loses_none(tmp_path: Path, inline: bool) -> None:
     async with running(tmp_path / "d.db", inline) as role:
         await commit(role, created(vm("v1")), created(Zone(id="z1", name="one")))
-        database = role.writer._database
+        database = file_of(role)
         pages = database.rows("PRAGMA page_count")[0][0]
         database.rows(f"PRAGMA max_page_count={pages}")
         big = [created(vm(f"b{n}", user_data="x" * 50_000)) for n in range(5)]
@@ -131,7 +136,7 @@ async def test_a_full_disk_fails_commits_and_loses_none(tmp_path: Path, inline: 
 async def test_one_poisoned_commit_fails_alone(tmp_path: Path) -> None:
     """The database itself refuses one row of a batch."""
     async with running(tmp_path / "d.db") as role:
-        role.writer._database.rows(
+        file_of(role).rows(
             "CREATE TRIGGER poison BEFORE INSERT ON lock WHEN new.id = 'l3' "
             "BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
@@ -177,7 +182,7 @@ async def test_a_commit_that_nobody_waits_for_is_not_begun(tmp_path: Path) -> No
 async def test_rows_leave_memory_and_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer, "CACHE_BYTES", 2_000)
+    monkeypatch.setattr(stored, "CACHE_BYTES", 2_000)
     async with running(tmp_path / "d.db") as role:
         await asyncio.gather(*(commit(role, created(vm(f"v{n}"))) for n in range(50)))
         for turn in range(3):

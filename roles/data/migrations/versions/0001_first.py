@@ -86,3 +86,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("token_at", "token", ["at"])
+
+
+def downgrade() -> None:
+    """Without any."""
+    for table in (*KEYS, "feed", "head", "token"):
+        op.drop_table(table)

@@ -39,3 +39,26 @@ def upgrade() -> None:
         "SELECT number, kind, id, revision, at, '', '', row FROM feed_before"
     )
     op.drop_table("feed_before")
+
+
+def downgrade() -> None:
+    """Without them; who made each commit is forgotten."""
+    op.drop_table("cancel")
+    op.drop_index("network_router", "network")
+    op.drop_column("network", "router")
+    op.rename_table("feed", "feed_before")
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "feed",
+        sa.Column("number", number, primary_key=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("row", sa.Text, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.execute(
+        "INSERT INTO feed (number, kind, id, revision, row, at) "
+        "SELECT number, kind, id, revision, row, at FROM feed_before"
+    )
+    op.drop_table("feed_before")

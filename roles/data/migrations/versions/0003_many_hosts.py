@@ -1,4 +1,4 @@
-"""Machines of the cluster, invitations, alerts, physical networks."""
+"""Machines of the cluster, invitations, alerts, physical networks, hosts taken out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ KEYS: dict[str, Sequence[str]] = {
     "alert": ("zone",),
     "physical_network": ("zone",),
     "traffic_type": ("physical_network",),
+    "retired": (),
 }
 
 

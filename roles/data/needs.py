@@ -1,0 +1,111 @@
+"""What a batch of commits will read, told from the commits alone, so that it is one round trip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from csnode.contracts.data import ChangeItem, Commit, Count, Create, Give, Hold, Take, Update
+from roles.data.kind import Kind, fields_of
+
+AHEAD = 8  # values of a range beyond those that the batch takes
+
+
+class NeedRow(NamedTuple):
+    """A row."""
+
+    kind: Kind
+    id: str
+
+
+class NeedHaving(NamedTuple):
+    """Who has a unique value."""
+
+    kind: Kind
+    column: str
+    value: Any
+
+
+class NeedHoldings(NamedTuple):
+    """What an owner took."""
+
+    owner: str
+
+
+class NeedRange(NamedTuple):
+    """Which values of a range are taken."""
+
+    range: str
+
+
+class NeedToken(NamedTuple):
+    """What was answered to a token."""
+
+    token: str
+
+
+Need = NeedRow | NeedHaving | NeedHoldings | NeedRange | NeedToken
+
+
+def needs(
+    commits: Sequence[Commit], kinds: Mapping[str, Kind], lowest: Callable[[str], int | None]
+) -> Iterator[Need]:
+    """Not all of it, maybe: the rest turns up when they are worked out. `lowest` says from where
+    on a range is to be searched, if that is known.
+    """
+    takes: Counter[str] = Counter()
+    for commit in commits:
+        if commit.token:
+            yield NeedToken(commit.token)
+        for item in commit.changes:
+            yield from _of(item, kinds)
+            if isinstance(item, Take):
+                takes[item.range] += 1
+    for name, count in takes.items():
+        low = lowest(name)
+        if low is None:
+            yield NeedRange(name)
+        else:
+            yield from values(kinds, name, low, count + AHEAD)
+
+
+def values(kinds: Mapping[str, Kind], range_: str, low: int, count: int) -> Iterator[Need]:
+    """Whether so many values of a range are taken."""
+    for value in range(low, low + count):
+        yield NeedRow(kinds["taken"], f"{range_}={value}")
+
+
+def _of(item: ChangeItem, kinds: Mapping[str, Kind]) -> Iterator[Need]:
+    match item:
+        case Count():
+            yield NeedRow(kinds["tally"], item.owner)
+        case Hold():
+            yield NeedRow(kinds["lease"], item.name)
+        case Give():
+            yield NeedHoldings(item.owner)
+        case Take():
+            yield NeedRow(kinds["range"], item.range)
+            yield NeedHoldings(item.owner)
+            if item.column and item.kind in kinds:
+                yield NeedRow(kinds[item.kind], item.id)
+        case _ if kind := kinds.get(item.kind):
+            yield NeedRow(kind, item.id)
+            if kind.unique and isinstance(item, Create | Update):
+                yield from _unique(kind, item.row if isinstance(item, Create) else item.columns)
+        case _:
+            pass
+
+
+def _unique(kind: Kind, text: bytes) -> Iterator[Need]:
+    try:
+        fields = fields_of(text, "")
+        for column in kind.unique:
+            if (raw := fields.get(column)) is not None:
+                value: Any = msgspec.json.decode(raw)
+                if isinstance(value, str):
+                    yield NeedHaving(kind, column, value)
+    except Exception:  # noqa: BLE001 (it is refused when it is worked out)
+        return

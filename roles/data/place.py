@@ -1,0 +1,78 @@
+"""Where the rows are kept: a file of SQLite's that is ours alone, or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import MetaData
+
+from csnode.plugins import entity_kinds
+from roles.data import sqlite
+from roles.data.alone import Alone
+from roles.data.config import DataConfig
+from roles.data.engine import Engine
+from roles.data.kind import Kind
+from roles.data.migrate import migrate, migrate_shared
+from roles.data.schema import HistoryStatements, metadata
+from roles.data.stored import Stored
+
+
+class Schema(NamedTuple):
+    """Tables, kinds and statements of what is installed."""
+
+    tables: MetaData
+    kinds: dict[str, Kind]
+    statements: HistoryStatements
+
+
+class Place(NamedTuple):
+    """A database that is up to date."""
+
+    database: Engine
+    stored: Stored
+    schema: Schema
+
+
+@asynccontextmanager
+async def opened(config: DataConfig, state: str) -> AsyncGenerator[Place]:
+    """Raises Invalid or Refused, in one line that says why."""
+    if config.url:
+        from roles.data import postgres
+        from roles.data.shared import Shared
+
+        schema = shared_schema()
+        async with postgres.opened(config.url, config.password_file) as database:
+            await migrate_shared(database, schema.tables, schema.kinds)
+            stored = Shared(database, schema.kinds, schema.statements)
+            yield Place(database, stored, schema)
+        return
+    schema = file_schema()
+    path = config.path or str(Path(state) / "csnode.db")
+    async with sqlite.opened(path, config.inline) as database:
+        migrate(database, schema.tables, schema.kinds)
+        stored = Alone(database, schema.kinds, schema.statements)
+        yield Place(database, stored, schema)
+
+
+@cache
+def file_schema() -> Schema:
+    """For SQLite; the same for every start in a process."""
+    types = entity_kinds()
+    tables = metadata(types)
+    kinds = {name: Kind(type, tables.tables[name]) for name, type in types.items()}
+    return Schema(tables, kinds, HistoryStatements(tables))
+
+
+@cache
+def shared_schema() -> Schema:
+    """For PostgreSQL."""
+    from roles.data.postgres_sql import BulkHistory, BulkStatements
+
+    types = entity_kinds()
+    tables = metadata(types)
+    kinds = {n: Kind(type, tables.tables[n], BulkStatements) for n, type in types.items()}
+    return Schema(tables, kinds, BulkHistory(tables))

@@ -1,0 +1,271 @@
+"""PostgreSQL: the only file that imports asyncpg.
+
+One connection writes, a few read. A session that holds the turn and says nothing for 2 s loses it
+to the others: the server ends it, and its transaction with it. Whatever goes wrong on a connection,
+it is given up and another is made when next needed, not more often than every so often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import asyncpg as _asyncpg
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from csnode.clock import now
+from csnode.faults import Broken, Fault, Invalid, Refused, Unavailable
+from csnode.log import logger
+from roles.data import postgres_sql as sql
+from roles.data.engine import Asking, Work
+
+asyncpg: Any = _asyncpg  # its types say little
+T = TypeVar("T")
+log = logger("data")
+READERS = 4
+CONNECT_S, ANSWER_S, READ_S, OPEN_S = 3.0, 8.0, 50.0, 30.0
+BACKOFF_S, BACKOFF_MAX_S = 0.05, 1.0
+SESSION = {
+    "application_name": "csnode",
+    "idle_in_transaction_session_timeout": "2s",  # a frozen process holds nobody up for longer
+    "lock_timeout": "5s",
+    "tcp_user_timeout": "10s",
+    "jit": "off",
+}
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,  # shut down, cancelled, starting up
+    asyncpg.exceptions.InsufficientResourcesError,  # disk, memory, connections
+    asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.InvalidTransactionStateError,  # idle for too long; a standby
+    asyncpg.exceptions.ObjectNotInPrerequisiteStateError,  # a lock that did not come
+    asyncpg.exceptions.PostgresSystemError,
+)
+WRONG = (
+    asyncpg.exceptions.InvalidAuthorizationSpecificationError,
+    asyncpg.exceptions.InvalidCatalogNameError,
+    asyncpg.exceptions.InsufficientPrivilegeError,
+)
+clock_source: Callable[[float], float] = float  # tests put a clock of their own here
+
+
+class Database:
+    """One database, shared with other processes. Every method raises Fault."""
+
+    dialect = sql.DIALECT
+
+    def __init__(self, url: str, password_file: str) -> None:
+        self.path = _shown(url)
+        self.trouble = ""
+        self._url, self._password_file = url, password_file
+        self._writer: Any = None
+        self._pool: Any = None
+        self._wait, self._not_before = 0.0, 0.0
+
+    async def open(self) -> None:
+        """Waits a while for a server that is starting; Refused if it lets nobody in."""
+        deadline = now() + OPEN_S
+        while True:
+            try:
+                self._writer = await self._connect()
+                break
+            except WRONG as error:
+                raise Refused(f"{self.path} does not let us in: {error}") from error
+            except LOST as error:
+                if now() > deadline:
+                    raise Refused(f"cannot reach {self.path}: {_why(error)}") from error
+                log.info("the database is not there yet", url=self.path, why=_why(error))
+                await asyncio.sleep(0.5)
+            except (ValueError, asyncpg.PostgresError) as error:
+                raise Refused(f"cannot use {self.path}: {error}") from error
+        if await self._writer.fetchval("SHOW fsync") == "off":
+            log.warning("PostgreSQL runs without fsync: a power failure loses what was committed")
+        self._pool = asyncpg.create_pool(
+            connect=self._connect, min_size=0, max_size=READERS, reset=_as_it_is
+        )
+        await self._pool
+
+    async def close(self) -> None:
+        self.hang_up()
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def _connect(self, *_: Any, **options: Any) -> Any:
+        options.pop("loop", None)
+        options.pop("connection_class", None)
+        options.pop("record_class", None)
+        if self._password_file:
+            options["password"] = Path(self._password_file).read_text().strip()  # noqa: ASYNC240
+        connection: Any = await asyncpg.connect(
+            self._url,
+            server_settings=SESSION,
+            timeout=CONNECT_S,
+            command_timeout=ANSWER_S,
+            statement_cache_size=512,
+            max_cacheable_statement_size=0,
+            **options,
+        )
+        if await connection.fetchval("SHOW synchronous_commit") == "off":
+            await connection.execute("SET synchronous_commit = on")
+        return connection
+
+    def clock(self, reading: float) -> float:
+        """Seconds since 1970 by the server's clock: the same for every process."""
+        return clock_source(reading)
+
+    # -- reading ----------------------------------------------------------------------------
+
+    async def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows, by one of the reading connections."""
+        with self._faults():
+            async with self._pool.acquire(timeout=ANSWER_S) as connection:
+                found = await connection.fetch(query, *values, timeout=READ_S)
+        return cast("list[tuple[Any, ...]]", found)
+
+    async def text(self, sql: str, values: Sequence[Any]) -> bytes:
+        found = await self.ask(sql, *values)
+        text: str | None = found[0][0] if found else None
+        return text.encode() if text else b""
+
+    async def reading(self, asking: Asking[T]) -> T:
+        with self._faults():
+            async with (
+                self._pool.acquire(timeout=ANSWER_S) as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await _asked(connection, asking)
+
+    # -- writing ----------------------------------------------------------------------------
+
+    async def take_turn(self) -> None:
+        """Begin a transaction that nobody else's runs beside."""
+        with self._faults():
+            await (await self._line()).execute(sql.TURN)
+
+    async def ask_writer(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows, as the transaction sees them."""
+        with self._faults():
+            return cast("list[tuple[Any, ...]]", await self._writer.fetch(query, *values))
+
+    async def write(self, work: Work) -> None:
+        """Deletions, then the rest, then COMMIT. Without the answer to that, nobody can tell."""
+        deletes: dict[str, list[tuple[Any, ...]]] = {}
+        others: dict[str, list[tuple[Any, ...]]] = {}
+        for statement, rows in work:
+            if rows:
+                place = deletes if statement.startswith("DELETE") else others
+                place.setdefault(statement, []).extend(rows)
+        with self._faults():
+            for place in (deletes, others):
+                if place:
+                    text, values = sql.joined(list(place.items()))
+                    await self._writer.execute(text, *values)
+            await self._writer.execute("COMMIT")
+
+    async def pass_on(self) -> None:
+        """End the transaction; nothing was written."""
+        with self._faults():
+            await self._writer.execute("ROLLBACK")
+
+    def hang_up(self) -> None:
+        """Give the writing connection up, and whatever it was at."""
+        connection, self._writer = self._writer, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.terminate()
+
+    async def _line(self) -> Any:
+        if self._writer is None or self._writer.is_closed():
+            self._writer = None
+            if now() < self._not_before:
+                raise Unavailable("the database cannot be reached", detail=self.path)
+            self._wait = min(max(2 * self._wait, BACKOFF_S), BACKOFF_MAX_S)
+            self._not_before = now() + self._wait
+            self._writer = await self._connect()
+            self._wait = self._not_before = 0.0
+        return self._writer
+
+    @contextmanager
+    def _faults(self) -> Generator[None]:
+        try:
+            yield
+            self.trouble = ""
+        except (Fault, asyncio.CancelledError):
+            raise
+        except asyncpg.DataError as error:
+            raise Broken("the database refused a value", detail=str(error)) from error
+        except asyncpg.exceptions.DiskFullError as error:
+            self.trouble = "the disk of the data service is full"
+            raise Unavailable(self.trouble, detail=self.path) from error
+        except (*LOST, *WRONG) as error:
+            self.trouble = f"the database cannot be used: {_why(error)}"
+            raise Unavailable(self.trouble, detail=self.path) from error
+        except asyncpg.PostgresError as error:
+            raise Broken("the database refused a statement", detail=str(error)) from error
+
+    # -- the schema -------------------------------------------------------------------------
+
+    async def change_schema(self, work: Callable[[Connection], None]) -> None:
+        """Run it in one transaction, with nobody else at the schema."""
+        engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
+        )
+        try:
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+                await connection.exec_driver_sql(
+                    "SET LOCAL idle_in_transaction_session_timeout = 0"
+                )
+                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
+                await connection.run_sync(work)
+                await connection.exec_driver_sql(sql.FIRST_TURN)
+        finally:
+            await engine.dispose()
+
+
+SCHEMA_LOCK = 0x63736E6F6465  # "csnode"
+
+
+async def _asked(connection: Any, asking: Asking[T]) -> T:
+    try:
+        query, values = next(asking)
+        while True:
+            text = await connection.fetchval(query, *values, timeout=READ_S)
+            query, values = asking.send(text.encode() if text else b"")
+    except StopIteration as end:
+        return cast("T", end.value)
+
+
+async def _as_it_is(_: Any) -> None:
+    """Reading leaves nothing behind on a connection."""
+
+
+@asynccontextmanager
+async def opened(url: str, password_file: str) -> AsyncGenerator[Database]:
+    """The database at that URL. Raises Invalid or Refused, in one line that says why."""
+    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+        raise Invalid(f"[data] url = {_shown(url)!r}: only postgresql:// is known")
+    database = Database(url, password_file)
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
+
+
+def _shown(url: str) -> str:
+    return url.split("?", maxsplit=1)[0].replace(urlsplit(url).password or "\x00", "...")
+
+
+def _why(error: BaseException) -> str:
+    return str(error) or type(error).__name__

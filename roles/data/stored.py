@@ -1,0 +1,150 @@
+"""The committed rows: those used lately in memory, the others where the engine keeps them.
+
+Two kinds of it: the process is alone with its database (alone.py), or shares it (shared.py).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from csnode.contracts.data import Commit
+from csnode.faults import Invalid
+from roles.data.kind import Kind
+from roles.data.layer import Holdings, Layer, Row
+
+if TYPE_CHECKING:
+    from roles.data.batch import Batch
+
+CACHE_BYTES = 16 * 1024 * 1024
+
+
+class Unread(Exception):
+    """Something that a commit needs is not in memory: fetch it, and work the commit out again."""
+
+    def __init__(self, *needed: Any) -> None:
+        super().__init__(*needed)
+        self.needed = needed
+
+
+class Stored(ABC):
+    """What a batch stands on, and where it goes.
+
+    For each batch: `begin`, work commits out (and `fetch` what they turn out to need), then
+    `write` or, if nothing is to be written, `pass_on`. When one of them fails: `reload`.
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self._kinds = kinds
+        self.last = self.floor = 0  # the feed goes past one, up to the other
+        self.heads: dict[str, int] = {}
+        self._forget_all()
+
+    # -- for the writer ---------------------------------------------------------------------
+
+    @abstractmethod
+    async def begin(self, commits: Sequence[Commit]) -> float:
+        """Nobody else commits from now on. Returns the time by the data service's clock."""
+
+    @abstractmethod
+    async def fetch(self, unread: Unread) -> None:
+        """Read what a commit needed."""
+
+    @abstractmethod
+    async def write(self, batch: Batch) -> None:
+        """All of it, on disk when this returns; or none of it, and a Fault."""
+
+    @abstractmethod
+    async def pass_on(self) -> None:
+        """Nothing is to be written; others may commit."""
+
+    @abstractmethod
+    async def reload(self) -> None:
+        """Forget everything and look again, for nobody knows what happened."""
+
+    @abstractmethod
+    def answer(self, token: str) -> bytes:
+        """What an earlier batch answered to that token; empty if there was none."""
+
+    # -- for readers ------------------------------------------------------------------------
+
+    @abstractmethod
+    def at_hand(self, kind: Kind, id: str) -> Row | None:
+        """The row as every commit acknowledged by now left it, if that is known at once."""
+
+    @abstractmethod
+    async def known_heads(self) -> Mapping[str, int]:
+        """The last number of each kind; every commit acknowledged by now is in it."""
+
+    @abstractmethod
+    async def marks(self) -> tuple[int, int]:
+        """The last number of the feed, and the one that it begins past."""
+
+    @abstractmethod
+    async def page(self, sql: str, values: Sequence[Any]) -> tuple[int, int, bytes]:
+        """The text that a query of the feed answers, before it `marks` of the same moment.
+
+        Every entry up to the last number is there to be seen.
+        """
+
+    # -- memory -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def find(self, kind: Kind, id: str) -> Row: ...
+
+    @abstractmethod
+    def having(self, kind: Kind, column: str, value: Any) -> str: ...
+
+    @abstractmethod
+    def holdings(self, owner: str) -> Holdings: ...
+
+    @abstractmethod
+    def lowest(self, range: str, low: int) -> int: ...
+
+    def kind(self, name: str) -> Kind:
+        """Raises Invalid."""
+        kind = self._kinds.get(name)
+        if kind is None:
+            raise Invalid(f"no kind of row is called {name!r} where the data role runs")
+        return kind
+
+    def absorb(self, batch: Layer) -> None:
+        """The batch is on disk."""
+        for key, row in batch.rows.items():
+            row.stored = bool(row.text)
+            row.keys = None
+            self._remember(key, row)
+        self._lowest.update(batch.lowest_of)
+        self._evict()
+
+    def _forget_all(self) -> None:
+        self._cache: dict[tuple[Kind, str], Row] = {}
+        self._cached_bytes = 0
+        self._lowest: dict[str, tuple[int, int]] = {}
+
+    def _remember(self, key: tuple[Kind, str], row: Row) -> None:
+        self._forget(key)
+        self._cache[key] = row
+        self._cached_bytes += len(row.text) + 300
+
+    def _evict(self) -> None:
+        while self._cached_bytes > CACHE_BYTES:
+            self._forget(next(iter(self._cache)))
+
+    def _forget(self, key: tuple[Kind, str]) -> None:
+        if (old := self._cache.pop(key, None)) is not None:
+            self._cached_bytes -= len(old.text) + 300
+
+
+def split(taken: str) -> tuple[str, int]:
+    """Range and value, of a taken row's id."""
+    range, _, value = taken.rpartition("=")
+    return range, int(value)
+
+
+def lowest_free(used: set[int], low: int) -> int:
+    """The first value from `low` on that is not used."""
+    while low in used:
+        low += 1
+    return low
