@@ -20,6 +20,16 @@ class Context(Message):
     fence: int = 0  # of the lease or job it is made under; 0: none
 
 
+CONTROLLING = frozenset({"api", "orchestrator", "data", "monitor", "fabric", "services"})
+"""Roles whose machines read every row; the others see what is about their own places."""
+
+HOSTING = frozenset({"compute", "network", "storage", "keeper"})
+"""Roles of machines that run guests: they report on themselves, and intend nothing."""
+
+NEWCOMER = "newcomer"
+"""The role of somebody who holds a join token and is no member yet."""
+
+
 class Principal(Struct):
     """Who proved to be the caller, by the key of the connection (csnode.trust); not what it says.
 
@@ -30,6 +40,11 @@ class Principal(Struct):
     name: str  # of the machine
     roles: frozenset[str]
     places: frozenset[str] = frozenset()
+
+    @property
+    def controls(self) -> bool:
+        """Whether one of its roles is a controlling one."""
+        return not CONTROLLING.isdisjoint(self.roles)
 
 
 _proved: ContextVar[Principal | None] = ContextVar("proved", default=None)
@@ -43,6 +58,16 @@ def proved() -> Principal | None:
 def prove(principal: Principal | None) -> None:
     """The rest of this task is a call of that principal's. Only the bus may say so."""
     _proved.set(principal)
+
+
+@contextmanager
+def ourselves() -> Generator[None]:
+    """Run a block as this process's own: what it asks here, it does not ask for its caller."""
+    token = _proved.set(None)
+    try:
+        yield
+    finally:
+        _proved.reset(token)
 
 
 _current: ContextVar[Context] = ContextVar("context", default=Context())  # noqa: B039 (it is frozen)

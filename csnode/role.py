@@ -9,6 +9,7 @@ from csnode.bus.bus import Bus
 from csnode.bus.event import Event
 from csnode.config import NodeConfig
 from csnode.data.store import Store
+from csnode.trust.trust import Trust
 from csnode.types import Struct
 
 Opened = AsyncGenerator[None, None]
@@ -39,6 +40,7 @@ class Role(Generic[ConfigT]):
     name: ClassVar[str]
     needs_data: ClassVar[bool] = True  # it opens once the data service answers
     health: NodeHealth | None = None  # of the node that plays it
+    trust: Trust | None = None  # of this machine; None: a cluster without keys
 
     def __init__(self, config: ConfigT, node: NodeConfig, bus: Bus, store: Store) -> None:
         self.config, self.node, self.bus, self.store = config, node, bus, store

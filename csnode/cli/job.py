@@ -32,7 +32,7 @@ def command() -> None:
     """Shows the jobs of the cluster, and cancels them.
 
     It listens for a second or two, as a node that starts would; then it asks the data role.
-    Run it with the same configuration (cluster, directory, secret) as the nodes. A job may be
+    Run it with the same configuration (cluster, directory, credential) as the nodes. A job may be
     named by the first characters of its id, as long as it is open or stuck.
     """
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from csnode.clock import now
-from csnode.config import Config
+from csnode.config import Config, NodeConfig, TrustConfig
 from csnode.data.store import Store
 from csnode.directory.directory import Member
-from csnode.faults import Unavailable
+from csnode.faults import Denied, Unavailable
 from csnode.node import AnyBus, Node
+
+if TYPE_CHECKING:
+    from csnode.trust.trust import Trust
 
 QUIET_S = 1.3  # nodes send a beacon at least every 1.2 s
 
@@ -35,6 +40,25 @@ async def members(bus: AnyBus, within_s: float = 3.0) -> Sequence[Member]:
     if not known:
         raise Unavailable("no node of this cluster can be heard; is csnode running?")
     return known
+
+
+def trust_folder(config: Config, node: NodeConfig | None = None) -> Path:
+    """Where the keys of this machine are."""
+    chosen = config.section("trust", TrustConfig).folder
+    return Path(chosen) if chosen else Path((node or config.node).state) / "trust"
+
+
+def trust_of(config: Config) -> Trust:
+    """This machine's keys and credential. Denied if it has none."""
+    from csnode.trust.trust import Trust  # only who has keys needs what signs with them
+
+    trust = Trust.of(config)
+    if trust is None:
+        raise Denied(
+            f"there is no credential in {trust_folder(config)}:"
+            " `csnode cluster init` founds a cluster, `csnode join` makes this machine a member"
+        )
+    return trust
 
 
 def store(bus: AnyBus) -> Store:

@@ -18,7 +18,7 @@ from csnode.cli.chosen import Chosen, setting
 
 SUBCOMMANDS = (
     "check", "roles", "apis", "sagas", "config", "doctor", "status", "verify", "why", "job", "sim",
-    "demo",
+    "demo", "cluster", "token", "join", "node",
 )  # fmt: skip
 
 

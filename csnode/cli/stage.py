@@ -19,8 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from csnode.cli.cluster import found_cluster
 from csnode.cli.config import toml
 from csnode.clock import now
+from csnode.config import Config
 from csnode.faults import Unavailable
 from csnode.uuids import new_secret, source
 
@@ -90,6 +92,7 @@ class Stage:
     def start_csnode(self) -> None:
         """All roles; ask /readyz when they are open."""
         self.file.write_text(self._config())
+        found_cluster(self.folder / "state/trust", Config.read(self.file, {}, {}).node)
         self._child = self._spawn("csnode", sys.executable, "-m", "csnode", "--config", self.file)
 
     def check_csnode(self) -> None:

@@ -26,7 +26,7 @@ def command(chosen: Chosen, output: str) -> None:
     """Shows the nodes of the cluster, the roles they play, the hosts and the pools.
 
     It listens for a second or two, as a node that starts would; then it asks the data role.
-    Run it with the same configuration (cluster, directory, secret) as the nodes.
+    Run it with the same configuration (cluster, directory, credential) as the nodes.
     """
     log.start("error", "text")
     found = asyncio.run(_look(chosen.config()))

@@ -49,7 +49,7 @@ def command(ctx: click.Context, repair: bool, output: str) -> None:
 async def _judge(config: Config, repair: bool) -> tuple[float, list[Done], Verdict]:
     async with joined.joined(config) as bus:
         await joined.members(bus)
-        store = Store(bus, "", "verify")
+        store = Store(bus, "", f"{config.node.host_name}/verify")
         began = clock.now()
         verdict = await verify(bus, store)
         took = clock.now() - began

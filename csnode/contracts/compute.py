@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from csnode.bus.service import Service, within
-from csnode.model.machine import Domain, FoundDomain, HostFacts
+from csnode.bus.service import Service, callers, within
+from csnode.context import CONTROLLING
+from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.types import Power, VmId
 
 
+@callers("orchestrator")
 class Compute(Service, Protocol):
     """Machines of one host. Every verb is idempotent; see csnode.drivers.hypervisor."""
 
+    @callers(*CONTROLLING)
     async def describe(self) -> HostFacts:
         """What the host is and how much it has."""
         ...
@@ -36,14 +39,40 @@ class Compute(Service, Protocol):
         """Reboot a running machine."""
         ...
 
+    async def ensure_expected(self, vm: VmId) -> Landing:
+        """Have a place for a machine that is to be moved to this host, and say what it is like."""
+        ...
+
+    @within(seconds=120)
+    async def ensure_moved(self, move: Move) -> Power:
+        """Move the machine away. ON: it is still on its way, ask again; ABSENT: it is gone from
+        here; OFF: it does not run, so it stays."""
+        ...
+
+    @within(seconds=60)
+    async def cancel_move(self, vm: VmId, stays: bool) -> Power:
+        """End a move away from here; the machine's power here after that.
+
+        `stays`: it is known that it does not run where it was to go.
+        """
+        ...
+
+    @within(seconds=60)
+    async def ensure_arrived(self, vm: VmId) -> Power:
+        """The machine's power here, once no move to this host is under way."""
+        ...
+
+    @callers(*CONTROLLING)
     async def survey(self) -> dict[VmId, Power]:
         """Every machine of csnode's found on the host."""
         ...
 
+    @callers(*CONTROLLING)
     async def inspect(self) -> tuple[FoundDomain, ...]:
         """Every domain of csnode's on the host, with its disks and cards; by rising id."""
         ...
 
+    @callers("orchestrator", "api")
     async def console(self, vm: VmId) -> bytes:
         """The last 64 KiB that the guest wrote to its serial console."""
         ...

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from csnode.bus.service import Service, within
+from csnode.bus.service import Service, callers, within
+from csnode.context import CONTROLLING
 from csnode.model.machine import FoundNetwork, GuestNetwork, GuestNic, Plug
 from csnode.types import NetworkId, NicId
 
 
+@callers("orchestrator")
 class Networking(Service, Protocol):
     """Guest networks of one host. Every verb is idempotent; see csnode.drivers.network."""
 
@@ -37,10 +39,12 @@ class Networking(Service, Protocol):
         """What to plug the card into, on this host."""
         ...
 
+    @callers(*CONTROLLING)
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
         """Every network found on the host, with the cards its router knows."""
         ...
 
+    @callers(*CONTROLLING)
     async def inspect(self) -> tuple[FoundNetwork, ...]:
         """Everything of csnode's networks found on the host, whole or not; by rising id."""
         ...

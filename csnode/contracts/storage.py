@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from csnode.bus.service import Service, within
+from csnode.bus.service import Service, callers, within
+from csnode.context import CONTROLLING
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
 from csnode.types import TemplateId, VolumeId
 
 
+@callers("orchestrator")
 class Storage(Service, Protocol):
     """Images and volumes of one pool. Every verb is idempotent; see csnode.drivers.storage."""
 
+    @callers(*CONTROLLING)
     async def describe(self) -> PoolFacts:
         """What the pool is, how large and how full."""
         ...
@@ -41,6 +44,7 @@ class Storage(Service, Protocol):
         """Take a volume or an image that nobody knows out of use; its bytes stay in the pool."""
         ...
 
+    @callers(*CONTROLLING)
     async def survey(self) -> Holdings:
         """Everything found in the pool."""
         ...

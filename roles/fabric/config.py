@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from msgspec import Meta
+
 from csnode.config import Section
 
 
@@ -24,3 +28,6 @@ class FabricConfig(Section):
     admin_password: str = "password"  # of the first user, admin
     admin_api_key: str = ""  # its keys; empty: none until registerUserKeys
     admin_secret_key: str = ""
+    fence: str = ""  # fencer of hosts that name none: command, bmc or manual; empty: no HA for new
+    fence_options: dict[str, Any] = {}  # that fencer's own
+    credential_days: Annotated[float, Meta(gt=0)] = 365.0  # of a machine; renewed at two thirds

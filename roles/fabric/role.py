@@ -1,6 +1,7 @@
 """The fabric role: makes a cloud's first rows, and enrols hosts and pools that appear.
 
-Serves nothing yet. Writes zones, pods, clusters, hosts and pools. Owns nothing outside.
+Serves Fabric, and Membership where the cluster's key is. Writes zones, pods, clusters, hosts,
+pools and who belongs. Owns nothing outside.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from csnode.contracts.storage import Storage
 from csnode.data.view import View
 from csnode.faults import Conflict, Fault
 from csnode.log import logger
-from csnode.model.host import Host, StoragePool
+from csnode.model.host import Host, Retired, StoragePool
 from csnode.role import Opened, Role, every
 from csnode.types import ClusterId, HostId
 from roles.fabric.config import FabricConfig
+from roles.fabric.fence import HostPower
+from roles.fabric.membership import Registry
+from roles.fabric.reach import reaching
 from roles.fabric.seed import Seed
 
 AT_ONCE = 32
@@ -31,8 +35,11 @@ class FabricRole(Role[FabricConfig]):
     async def opened(self) -> Opened:
         self.seed = Seed(self.node.cluster, self.config)
         await self.seed.sow(self.store)
-        self.view = View(self.store, (Host, StoragePool))
+        self.view = View(self.store, (Host, StoragePool, Retired))
         await self.view.open()
+        self.power = HostPower(self.config, self.store)
+        self.bus.serve(self.power)
+        self.registry = await self._registry()
         self._enrolling = asyncio.Lock()
         self._news = asyncio.Event()
         self.bus.directory.watch(lambda _, __: self._news.set())
@@ -42,6 +49,9 @@ class FabricRole(Role[FabricConfig]):
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
+            self.bus.retire(self.power)
+            if self.registry is not None:
+                self.bus.retire(self.registry)
             self.view.close()
 
     async def _hear(self) -> None:
@@ -49,6 +59,26 @@ class FabricRole(Role[FabricConfig]):
             await self._news.wait()
             self._news.clear()
             await self.enrol()
+
+    async def _registry(self) -> Registry | None:
+        """Who admits machines; only where the cluster's key is."""
+        if self.trust is None or self.trust.authority is None:
+            return None
+        days = self.config.credential_days
+        registry = Registry(self.store, self.node, self.trust, days * 86400.0)
+        await registry.sow()
+        return registry
+
+    @every(seconds=2)
+    async def admit(self) -> None:
+        """Serve Membership while what we sign is what the cluster wants signed."""
+        if self.registry is None:
+            return
+        await self.registry.successor.advance()
+        if await self.registry.successor.able():
+            self.bus.serve(self.registry)
+        else:
+            self.bus.retire(self.registry)
 
     @every(seconds=2)
     async def enrol(self) -> None:
@@ -60,9 +90,26 @@ class FabricRole(Role[FabricConfig]):
                 ("Compute", self._enrol_host, Host),
                 ("Storage", self._enrol_pool, StoragePool),
             ):
-                new = [at for at in self._places(contract) if self.view.maybe(known, at) is None]
+                new = [at for at in self._places(contract) if self._is_new(known, at)]
                 for start in range(0, len(new), AT_ONCE):
                     await asyncio.gather(*(enrol(at) for at in new[start : start + AT_ONCE]))
+            await self._tell_reach()
+
+    def _is_new(self, known: type[Host | StoragePool], id: str) -> bool:
+        return self.view.maybe(known, id) is None and self.view.maybe(Retired, id) is None
+
+    async def _tell_reach(self) -> None:
+        """Which hosts reach the pools that several do."""
+        members = self.bus.directory.members()
+        for pool in [pool for pool in self.view.all(StoragePool) if pool.host is None]:
+            hosts = tuple(reaching(pool.id, pool.hosts, members))
+            if hosts != pool.hosts:
+                change = self.store.change()
+                change.update(StoragePool, pool.id, revision=pool.revision, hosts=hosts)
+                try:
+                    await change.commit()
+                except Fault as fault:
+                    log.info("reach not told yet", pool=pool.name, why=fault.message)
 
     def _places(self, contract: str) -> list[str]:
         members = self.bus.directory.members()
@@ -88,6 +135,7 @@ class FabricRole(Role[FabricConfig]):
                 cpu_mhz=facts.cpu_mhz,
                 memory_mib=facts.memory_mib,
                 version=facts.version,
+                ha=bool(self.config.fence),
                 created=wall(),
             )
         )
@@ -99,6 +147,8 @@ class FabricRole(Role[FabricConfig]):
             log.info("pool does not say what it is yet", pool_id=id, why=fault.message)
             return
         host = self.view.maybe(Host, facts.address)
+        if facts.address and host is None:
+            return  # its host comes first: the pool names it
         await self._create(
             StoragePool(
                 id=id,

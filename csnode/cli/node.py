@@ -1,0 +1,127 @@
+"""`csnode node`: the machines that belong to the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from csnode import clock, log
+from csnode.cli import joined, show
+from csnode.cli.chosen import Chosen
+from csnode.cli.token import seconds_of
+from csnode.config import Config
+from csnode.contracts.membership import Membership, Renewal, Seated
+from csnode.trust import files
+from csnode.trust.files import Keys
+
+
+@click.group("node", short_help="The machines that belong to the cluster.")
+def command() -> None:
+    """Lists, evicts and gives new keys to machines. All but rotate need a fabric machine."""
+
+
+@command.command("list")
+@show.output_option()
+@click.pass_obj
+def list_(chosen: Chosen, output: str) -> None:
+    """Shows every machine that belongs, or belonged until it was evicted."""
+    log.start("error", "text")
+    seats = asyncio.run(_seats(chosen.config()))
+    if output == "json":
+        show.as_json([msgspec.to_builtins(seat) for seat in map(_plain, seats)])
+        return
+    rows = [_plain(seat) for seat in seats]
+    if rows:
+        show.table("MACHINES", tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
+@command.command("evict")
+@click.argument("name")
+@click.pass_obj
+def evict(chosen: Chosen, name: str) -> None:
+    """The machine belongs no more: its connections are refused at once, and for good.
+
+    Its host and its guests stay in the records; its name may be taken by a machine that joins.
+    """
+    log.start("error", "text")
+    asyncio.run(_evict(chosen.config(), name))
+    print(f"{name} is evicted")
+
+
+@command.command("allow")
+@click.argument("name")
+@click.option("--roles", required=True, metavar="ROLE,...", help="All that it may play.")
+@click.option("--pool", "pools", multiple=True, metavar="NAME", help="A shared pool, besides.")
+@click.pass_obj
+def allow(chosen: Chosen, name: str, roles: str, pools: tuple[str, ...]) -> None:
+    """The machine may play these roles from now on, and no others."""
+    log.start("error", "text")
+    wanted = tuple(role.strip() for role in roles.split(",") if role.strip())
+    asyncio.run(_allow(chosen.config(), name, wanted, pools))
+    print(f"{name} may play {', '.join(wanted)}")
+
+
+@command.command("rotate")
+@click.option("--good-for", default="1h", show_default=True, help="How long the old key is good.")
+@click.pass_obj
+def rotate(chosen: Chosen, good_for: str) -> None:
+    """Gives this machine new keys; restart its processes, one by one, while the old are good.
+
+    Run it on the machine itself, as the user that csnode runs as.
+    """
+    log.start("error", "text")
+    asyncio.run(_rotate(chosen.config(), seconds_of(good_for)))
+    print(f"this machine has new keys; restart its csnode processes within {good_for}")
+
+
+async def _seats(config: Config) -> Sequence[Seated]:
+    async with joined.joined(config) as bus:
+        await joined.members(bus)
+        return await bus.ask(Membership).seats()
+
+
+def _plain(seat: Seated) -> dict[str, Any]:
+    return {
+        "machine": seat.name,
+        "roles": list(seat.roles),
+        "places": len(seat.places),
+        "address": seat.address,
+        "serial": seat.serial,
+        "until": clock.stamp(seat.until),
+        "evicted": clock.stamp(seat.evicted) if seat.evicted else "",
+        "signed by": seat.signer.hex()[:8],
+    }
+
+
+async def _evict(config: Config, name: str) -> None:
+    async with joined.joined(config) as bus:
+        await joined.members(bus)
+        await bus.ask(Membership).evict(name)
+
+
+async def _allow(config: Config, name: str, roles: Sequence[str], pools: Sequence[str]) -> None:
+    async with joined.joined(config) as bus:
+        await joined.members(bus)
+        await bus.ask(Membership).allow(name, tuple(roles), tuple(pools))
+
+
+async def _rotate(config: Config, good_for: float) -> None:
+    """The old keys stay in their file until the cluster knows the new ones."""
+    trust = joined.trust_of(config)
+    keys = Keys.new()
+    async with joined.joined(config) as bus:
+        await joined.members(bus)
+        got = await bus.ask(Membership).renew(
+            Renewal(
+                name=trust.credential.name,
+                key=keys.public,
+                verify=keys.verify,
+                good_for=good_for,
+                trusts=tuple(sorted(trust.cluster_keys)),
+            )
+        )
+    files.write_both(trust.folder, keys, got.signed)

@@ -1,0 +1,19 @@
+"""Credentials as rows hold them."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+
+from csnode.trust.credential import Signed
+
+
+def packed(credential: Signed) -> str:
+    """For a row."""
+    return base64.b64encode(msgspec.msgpack.encode(credential)).decode()
+
+
+def unpacked(text: str) -> Signed:
+    """From a row."""
+    return msgspec.msgpack.decode(base64.b64decode(text), type=Signed)
