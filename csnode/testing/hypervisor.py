@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from msgspec.structs import replace
 
 from csnode.drivers.hypervisor import Hypervisor, Sighting
-from csnode.faults import Invalid, NotFound, Refused
-from csnode.model.machine import Domain, FoundDomain
-from csnode.types import Power, VmId
+from csnode.faults import Conflict, Invalid, NotFound, Refused
+from csnode.model.machine import Domain, FoundDomain, Move
+from csnode.types import HostId, Power, VmId, VolumeId
 from csnode.uuids import id_of
 
 CONSOLE_BYTES = 64 * 1024
@@ -55,6 +55,18 @@ class HypervisorSuite(ABC):
     @abstractmethod
     async def whole(self, domain: Domain) -> Domain:
         """The same machine with two disks, the second named first, and a card; it can be run."""
+
+    @abstractmethod
+    def make_peer(self) -> Hypervisor:
+        """A driver of another host, to which the first one's machines can be moved."""
+
+    @abstractmethod
+    def make_slow(self) -> Hypervisor:
+        """As `make`; moving a heavy machine takes some time."""
+
+    @abstractmethod
+    async def heavy(self, domain: Domain) -> tuple[Domain, Domain, tuple[VolumeId, ...]]:
+        """The same machine, heavy: on the host, on its peer, and which of its disks are copied."""
 
     async def test_a_host_says_what_it_is(self) -> None:
         async with self.make() as hypervisor:
@@ -169,6 +181,87 @@ class HypervisorSuite(ABC):
         async with asyncio.timeout(WITHIN_S):
             assert [sighting async for sighting in watching] == []
 
+    # -- moves -----------------------------------------------------------------------------
+
+    async def test_a_running_machine_moves(self) -> None:
+        async with self.make() as here, self.make_peer() as there:
+            await here.ensure_running(ONE)
+            await here.ensure_running(TWO)
+            assert await here.ensure_moved(await _to(there, ONE)) is Power.ABSENT
+            assert await there.ensure_arrived(ONE.vm) is Power.ON
+            assert await here.survey() == {TWO.vm: Power.ON}
+            assert await there.survey() == {ONE.vm: Power.ON}
+            assert await _has_no_console(here, ONE.vm)
+
+    async def test_asking_for_a_move_twice_is_asking_once(self) -> None:
+        async with self.make() as here, self.make_peer() as there:
+            await here.ensure_running(ONE)
+            move = await _to(there, ONE)
+            both = await asyncio.gather(*(here.ensure_moved(move) for _ in range(2)))
+            assert both == [Power.ABSENT, Power.ABSENT]
+            assert await here.ensure_moved(move) is Power.ABSENT
+            assert await there.survey() == {ONE.vm: Power.ON}
+            assert await here.cancel_move(ONE.vm, False) is Power.ABSENT  # too late
+
+    async def test_a_machine_moves_with_its_parts_and_there_it_obeys(self) -> None:
+        async with self.make() as here, self.make_peer() as there:
+            heavy, arriving, copied = await self.heavy(await self.whole(ONE))
+            await here.ensure_running(heavy)
+            assert await here.ensure_moved(await _to(there, arriving, copied)) is Power.ABSENT
+            assert await there.inspect() == (_found(arriving, Power.ON),)
+            assert await there.ensure_running(arriving) is Power.ON
+            assert await there.ensure_off(ONE.vm, True) is Power.OFF
+            assert await there.inspect() == (_found(arriving, Power.OFF),)
+            await there.ensure_absent(ONE.vm)
+            assert await there.survey() == {}
+
+    async def test_a_machine_that_does_not_run_stays(self) -> None:
+        async with self.make() as here, self.make_peer() as there:
+            move = await _to(there, ONE)
+            assert await here.ensure_moved(move) is Power.ABSENT
+            await here.ensure_running(ONE)
+            await here.ensure_off(ONE.vm, True)
+            assert await here.ensure_moved(move) is Power.OFF
+            assert await here.cancel_move(ONE.vm, True) is Power.OFF
+            assert await here.survey() == {ONE.vm: Power.OFF}
+            assert await there.survey() == {}
+
+    async def test_a_move_that_is_cancelled_leaves_the_machine_running_where_it_was(self) -> None:
+        async with self.make_slow() as here, self.make_peer() as there:
+            heavy, arriving, copied = await self.heavy(await self.whole(ONE))
+            await here.ensure_running(heavy)
+            moving = asyncio.create_task(here.ensure_moved(await _to(there, arriving, copied)))
+            while not moving.done():  # it may not have begun when it is cancelled first
+                await asyncio.sleep(0.05)
+                assert await here.cancel_move(ONE.vm, False) is Power.ON
+            assert await _conflicts(moving)
+            await there.ensure_absent(ONE.vm)
+            assert await here.cancel_move(ONE.vm, True) is Power.ON
+            assert await there.ensure_arrived(ONE.vm) is Power.ABSENT
+            assert await here.inspect() == (_found(heavy, Power.ON),)
+            assert await there.survey() == {}
+
+    async def test_a_move_goes_on_though_whoever_asked_is_gone(self) -> None:
+        async with self.make_slow() as dead, self.make_peer() as there:
+            heavy, arriving, copied = await self.heavy(await self.whole(ONE))
+            await dead.ensure_running(heavy)
+            move = await _to(there, arriving, copied)
+            asking = asyncio.create_task(dead.ensure_moved(move))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            async with self.make() as alive:
+                assert await alive.ensure_moved(move) is Power.ABSENT
+            assert await there.inspect() == (_found(arriving, Power.ON),)
+
+    async def test_nothing_has_arrived_where_nothing_was_sent(self) -> None:
+        async with self.make() as hypervisor:
+            assert await hypervisor.ensure_arrived(ONE.vm) is Power.ABSENT
+            assert await hypervisor.cancel_move(ONE.vm, True) is Power.ABSENT
+            await hypervisor.ensure_running(ONE)
+            assert await hypervisor.ensure_arrived(ONE.vm) is Power.ON
+            assert await hypervisor.cancel_move(ONE.vm, True) is Power.ON
+
     async def test_a_console_is_never_more_than_its_tail(self) -> None:
         async with self.make() as hypervisor:
             assert await _has_no_console(hypervisor, ONE.vm)
@@ -198,6 +291,25 @@ def _found(domain: Domain, power: Power) -> FoundDomain:
         disks=tuple(d.path for d in sorted(domain.disks, key=lambda d: d.device)),
         macs=tuple(plug.mac.lower() for plug in domain.plugs),
     )
+
+
+async def _to(there: Hypervisor, domain: Domain, copied: tuple[VolumeId, ...] = ()) -> Move:
+    """The way to a host that is told to expect it."""
+    return Move(
+        domain=domain,
+        host=HostId(there.seat.id),
+        address=there.seat.address,
+        copied=copied,
+        landing=await there.ensure_expected(domain.vm),
+    )
+
+
+async def _conflicts(moving: asyncio.Task[Power]) -> bool:
+    try:
+        await moving
+    except Conflict:
+        return True
+    return False
 
 
 async def _is_refused_a_reboot(hypervisor: Hypervisor, vm: VmId) -> bool:

@@ -34,6 +34,11 @@ IN_DOUBT = Check(
     cause="a job ended before the host said that it has no such machine",
     remedy="ask the host to remove it; until then nothing it took may be given to others",
 )  # fmt: skip
+HALF_MOVED = Check(
+    "machine-half-moved", "P2", "vm",
+    cause="a job ended without saying where it left the machine, or somebody edited the row",
+    remedy="stop the machine: every host that may have it is asked, and it starts anew on one",
+)  # fmt: skip
 NO_SUCH_HOST = Check(
     "machine-on-no-host", "P8", "vm",
     cause="the host's row was deleted while the machine held capacity there",
@@ -116,6 +121,15 @@ def doubts(ev: Evidence) -> Iterator[Finding]:
                 yield IN_DOUBT.found(vm.id, what, host=host, repair=cure if known else None)
 
 
+def moves(ev: Evidence) -> Iterator[Finding]:
+    """A machine is on its way only while a job is at it."""
+    for vm in ev.all(Vm):
+        if vm.moving_to is not None and vm.id not in ev.at_work:
+            where = f"{ev.host_name(vm.host)} to {ev.host_name(vm.moving_to)}"
+            what = f"{vm.name} is on its way from {where}, and no job is at work on it"
+            yield HALF_MOVED.found(vm.id, what, host=vm.moving_to)
+
+
 def parts(ev: Evidence) -> Iterator[Finding]:
     """What a machine is made of is there."""
     for vm in ev.all(Vm):
@@ -162,4 +176,4 @@ def stopped(vm: Vm) -> OrderStop:
     return OrderStop(vm=VmId(vm.id), revision=vm.revision)
 
 
-CHECKS = (unreadable, transitions, doubts, parts, volumes, cards)
+CHECKS = (unreadable, transitions, doubts, moves, parts, volumes, cards)

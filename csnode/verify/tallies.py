@@ -51,8 +51,8 @@ def hosts(ev: Evidence) -> Iterator[Finding]:
     """What a host has given away is what its machines hold, and no more than it has."""
     held: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for vm in ev.all(Vm):
-        if vm.host is not None:
-            held[vm.host].update(cpu=vm.cpus, memory=vm.memory_mib, vm=1)
+        for host_id in filter(None, (vm.host, vm.moving_to)):
+            held[host_id].update(cpu=vm.cpus, memory=vm.memory_mib, vm=1)
     for host in ev.all(Host):
         used, right = _used(ev, host.id), held[host.id]
         wrong = _wrong(used, right, OF_HOST)

@@ -16,7 +16,7 @@ class ComputeConfig(Section):
     driver: str = "libvirt"  # or sim, or a plug-in of the group csnode.drivers.hypervisor
     options: dict[str, Any] = {}  # the driver's own
     hosts: Annotated[int, Meta(ge=1)] = 1  # how many this process plays; more than 1: driver sim
-    address: str = "127.0.0.1"  # of the host, as others reach it
+    address: str = ""  # of the host, as others reach it; empty: [node] address
     stop_seconds: Annotated[float, Meta(ge=0, le=240)] = 60.0  # how long a guest may shut down
     sweep_seconds: Annotated[float, Meta(ge=0)] = 15.0  # compared with the records; 0: never
     ghost_seconds: Annotated[float, Meta(ge=0)] = 20.0  # until a machine nobody knows is removed

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
-from csnode.context import Fences
+from csnode.context import Fences, current
 from csnode.contracts.compute import Compute
 from csnode.data.store import Store
 from csnode.drivers.hypervisor import Hypervisor
 from csnode.faults import Fault, NotFound, Unavailable
 from csnode.log import logger
-from csnode.model.machine import Domain, FoundDomain, HostFacts
+from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.model.vm import Vm
 from csnode.sweep import Strangers, at_work
 from csnode.types import HostId, Power, VmId
 
 T = TypeVar("T")
+ON_ITS_WAY_S = 60.0  # how long a caller waits for a move before he is told that it goes on
+CANCEL_AGAIN_S = 0.5  # a move may begin in the moment in which it is cancelled
 log = logger("compute")
+
+
+class Moving(NamedTuple):
+    """A move under way, and the fence of whoever ordered it."""
+
+    fence: int
+    task: asyncio.Task[Power]
 
 
 class HostCompute(Compute):
@@ -40,6 +49,7 @@ class HostCompute(Compute):
         self._locks: WeakValueDictionary[VmId, asyncio.Lock] = WeakValueDictionary()
         self._told: dict[VmId, Power] = {}  # what was written last; not here: nothing, or ABSENT
         self._work: set[asyncio.Task[Any]] = set()
+        self._moves: dict[VmId, Moving] = {}
 
     # -- Compute ---------------------------------------------------------------------------
 
@@ -73,6 +83,46 @@ class HostCompute(Compute):
             power = await self._done("rebooted", vm, self._hypervisor.reboot(vm, forced))
             await self._tell_if_ours(vm, power)
             return power
+
+        return await self._ordered(vm, verb)
+
+    async def ensure_expected(self, vm: VmId) -> Landing:
+        async def verb() -> Landing:
+            return await self._asked(self._hypervisor.ensure_expected(vm))
+
+        return await self._ordered(vm, verb)
+
+    async def ensure_moved(self, move: Move) -> Power:
+        """A move outlasts the calls that ask for it; the one that finds it ended hears how."""
+        vm, fence = move.domain.vm, current().fence
+        moving = self._moves.get(vm)
+        if moving is None or moving.fence != fence:
+            moving = Moving(fence, self._begin(self._alone(vm, partial(self._send, move))))
+            self._moves[vm] = moving
+        await asyncio.wait((moving.task,), timeout=ON_ITS_WAY_S)
+        if not moving.task.done():
+            return Power.ON
+        if self._moves.get(vm) is moving:
+            del self._moves[vm]
+        return moving.task.result()
+
+    async def cancel_move(self, vm: VmId, stays: bool) -> Power:
+        """From now on an earlier order to move it is refused; the one at work is ended."""
+        self._fences.check(vm)
+
+        async def verb() -> Power:
+            power = await self._asked(self._hypervisor.cancel_move(vm, stays))
+            await self._tell_if_ours(vm, power)
+            return power
+
+        alone = self._begin(self._alone(vm, verb))
+        while not (await asyncio.wait((alone,), timeout=CANCEL_AGAIN_S))[0]:
+            await self._asked(self._hypervisor.cancel_move(vm, False))
+        return alone.result()
+
+    async def ensure_arrived(self, vm: VmId) -> Power:
+        async def verb() -> Power:
+            return await self._asked(self._hypervisor.ensure_arrived(vm))
 
         return await self._ordered(vm, verb)
 
@@ -119,6 +169,7 @@ class HostCompute(Compute):
         Such a ghost may write to a disk, or answer at an address, that is another's by now.
         """
         ghosts = set(seen) - {VmId(row.id) for row in rows}
+        ghosts -= await self._arriving(ghosts)
         self._foreign &= ghosts
         for vm in self._ghosts.ripe(ghosts, len(seen)):
             try:
@@ -151,13 +202,23 @@ class HostCompute(Compute):
 
     async def _ordered(self, vm: VmId, verb: Callable[[], Awaitable[T]]) -> T:
         """Run the verb alone on its machine, to its end: the caller may stop waiting before."""
+        return await asyncio.shield(self._begin(self._alone(vm, verb)))
 
-        async def alone() -> T:
-            async with self._lock(vm):
-                self._fences.check(vm)
-                return await verb()
+    async def _alone(self, vm: VmId, verb: Callable[[], Awaitable[T]]) -> T:
+        async with self._lock(vm):
+            self._fences.check(vm)
+            return await verb()
 
-        return await asyncio.shield(self._begin(alone()))
+    async def _send(self, move: Move) -> Power:
+        vm = move.domain.vm
+        power = await self._done("sent", vm, self._hypervisor.ensure_moved(move))
+        await self._tell_if_ours(vm, power)
+        return power
+
+    async def _arriving(self, machines: Collection[VmId]) -> set[VmId]:
+        """Those of them that are on their way to this host."""
+        rows = await self._store.find(Vm, id=tuple(machines)) if machines else []
+        return {VmId(row.id) for row in rows if row.moving_to == self.id}
 
     async def _expel(self, vm: VmId) -> None:
         """Alone on the machine: whoever wants it here wrote that into its row before he called.
@@ -172,7 +233,7 @@ class HostCompute(Compute):
                 return
             why = "there is no such machine"
         else:
-            if row.host == self.id:
+            if self.id in (row.host, row.moving_to):
                 return
             why = f"it belongs on {row.host}" if row.host else "it should run nowhere"
         if not await at_work(self._store, vm):
@@ -211,13 +272,17 @@ class HostCompute(Compute):
     # -- what the store and the node are told ----------------------------------------------
 
     async def _tell_if_ours(self, vm: VmId, power: Power) -> None:
-        """The machine may run on another host by now: then its power is not ours to report."""
+        """The machine may run on another host by now: then its power is not ours to report.
+
+        One that is on its way to another host is not absent, though it may not be here any more.
+        """
         try:
             row = await self._store.get(Vm, vm)
         except NotFound:
             self._told.pop(vm, None)
             return
-        if row.host not in {None, self.id}:
+        gone = row.moving_to is not None and power is Power.ABSENT
+        if row.host not in {None, self.id} or gone:
             self._told.pop(vm, None)
         elif row.power is not power:
             await self._tell(vm, power)

@@ -42,7 +42,7 @@ class ComputeRole(Role[ComputeConfig]):
             yield Seat(
                 id=id,
                 name=name,
-                address=self.config.address,
+                address=self.config.address or self.node.address or "127.0.0.1",
                 folder=str(Path(self.node.state) / "compute" / name),
             )
 

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from csnode import uuids
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
 from csnode.faults import Conflict, Full, NotFound, Stale
+from csnode.model.fit import Need, limits, need_of, reach_of, reaches
 from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
 from csnode.model.machine import Clone, Disk, GuestNic, Plug
@@ -26,7 +29,7 @@ from csnode.model.volume import Volume
 from csnode.saga.saga import Saga
 from csnode.types import HostId, NicId, PoolId, VolumeId
 from roles.orchestrator.networks import ensure_network, is_there
-from roles.orchestrator.placement import Need, limits, place
+from roles.orchestrator.placement import place
 
 PLACE_TRIES = 8
 
@@ -93,36 +96,33 @@ class MachineSaga(Saga[VmOrderT]):
     def _choose(
         self, vm: Vm, volumes: Sequence[Volume], offering: Offering, full: frozenset[str]
     ) -> HostId:
-        need = Need(
-            zone=vm.zone,
-            cpus=vm.cpus,
-            memory_mib=vm.memory_mib,
-            cpu_mhz=vm.cpu_mhz,
-            tags=offering.host_tags,
-            only=self._reach(volumes),
-            avoid=full,
-        )
+        placed = [v.pool for v in volumes if v.pool is not None]
+        return self.placed(need_of(vm, offering, self.reach(placed), full))
+
+    def placed(self, need: Need) -> HostId:
+        """A host for it. Raises Full, with a reason for every host."""
         view = self.view
         clusters = {c.id: c for c in view.all(Cluster)}
         used = {t.id: t.used for t in (view.maybe(Tally, h.id) for h in view.all(Host)) if t}
         return place(need, view.all(Host), clusters, used, uuids.source)
 
-    def _reach(self, volumes: Sequence[Volume]) -> frozenset[str]:
-        """Hosts that reach every pool the volumes are on, or some pool if they are on none yet."""
-        pools = [p for p in self.view.all(StoragePool) if p.enabled]
-        hosts = {h.id for h in self.view.all(Host)}
-        reach: dict[str, set[str]] = {p.id: {p.host} if p.host else hosts for p in pools}
-        placed = [v.pool for v in volumes if v.pool is not None]
-        if placed:
-            return frozenset(h for h in hosts if all(h in reach.get(p, ()) for p in placed))
-        return frozenset(h for h in hosts if any(h in reached for reached in reach.values()))
+    def reach(self, pools: Sequence[str]) -> frozenset[str]:
+        """Hosts that reach all of these pools, or some pool if there are none."""
+        return reach_of(list(self.view.all(StoragePool)), pools)
 
     async def _take_capacity(self, vm: Vm, host: HostId) -> None:
-        row = self.view.get(Host, host)
+        await self.count_at(vm, host, host=host, maybe_on=(host,))
+
+    async def count_at(self, vm: Vm, at: HostId, **columns: Any) -> None:
+        """Take the host's capacity, and write columns of the machine, in one commit.
+
+        Raises Full if there is not enough left, Stale if the machine's row has moved on.
+        """
+        row = self.view.get(Host, at)
         limit = limits(row, self.view.maybe(Cluster, row.cluster))
         change = self.store.change()
-        change.update(Vm, vm.id, revision=vm.revision, host=host, maybe_on=(host,))
-        change.count(host, {"cpu": vm.cpus, "memory": vm.memory_mib, "vm": 1}, limit)
+        change.update(Vm, vm.id, revision=vm.revision, **columns)
+        change.count(at, {"cpu": vm.cpus, "memory": vm.memory_mib, "vm": 1}, limit)
         await self.commit(change)
 
     async def release(self, **columns: Any) -> None:
@@ -136,8 +136,9 @@ class MachineSaga(Saga[VmOrderT]):
         except NotFound:
             return
         if vm.host is not None:
-            columns |= {"host": None, "last_host": vm.host}
-            self.change.count(vm.host, {"cpu": -vm.cpus, "memory": -vm.memory_mib, "vm": -1})
+            columns |= {"host": None, "last_host": vm.host, "moving_to": None}
+            for host in filter(None, (vm.host, vm.moving_to)):
+                self.change.count(host, {"cpu": -vm.cpus, "memory": -vm.memory_mib, "vm": -1})
         if columns:
             self.change.update(Vm, vm.id, **columns)
 
@@ -157,11 +158,7 @@ class MachineSaga(Saga[VmOrderT]):
 
     def pool_for(self, host: HostId) -> PoolId:
         """The pool with most room that the host reaches."""
-        pools = [
-            p
-            for p in self.view.all(StoragePool)
-            if p.enabled and p.up and (p.host is None or p.host == host)
-        ]
+        pools = [p for p in self.view.all(StoragePool) if p.enabled and p.up and reaches(p, host)]
         if not pools:
             raise Full(f"No storage pool is up that host {host} reaches")
         return PoolId(max(pools, key=lambda p: (p.total_bytes - p.used_bytes, p.id)).id)
@@ -175,15 +172,19 @@ class MachineSaga(Saga[VmOrderT]):
                 change = self.store.change()
                 change.update(Volume, volume.id, revision=volume.revision, pool=pool)
                 await self.commit(change)
-            disk = await self.ask(Storage, at=pool).ensure_volume(await self._clone(volume))
+            disk = await self.ask(Storage, at=pool).ensure_volume(await self.clone_of(volume))
             if not volume.ready:
                 self.change.update(Volume, volume.id, ready=True)
-            disks.append(
-                Disk(volume=disk.volume, path=disk.path, format=disk.format, device=volume.device)
-            )
+            disks.append(self.disk_of(volume, disk, pool))
         return tuple(disks)
 
-    async def _clone(self, volume: Volume) -> Clone:
+    def disk_of(self, volume: Volume, made: Disk, pool: PoolId) -> Disk:
+        """As a domain has it; `made` is what the pool answered."""
+        row = self.view.maybe(StoragePool, pool)
+        shared = row is not None and row.host is None
+        return replace(made, device=volume.device, shared=shared)
+
+    async def clone_of(self, volume: Volume) -> Clone:
         image = None
         if volume.template is not None:
             image = image_of(await self.store.get(Template, volume.template))

@@ -7,17 +7,16 @@ network.router, ...). Owns the jobs it has claimed, as long as its lease lasts.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 
 from csnode.clock import wall
 from csnode.data.view import View
 from csnode.faults import Fault
-from csnode.lease.stored import Held, holding
 from csnode.log import logger
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
+from csnode.model.offering import Offering
 from csnode.model.place import Cluster, Zone
 from csnode.model.stock import Lease, Lock, Tally
 from csnode.model.vm import Vm
@@ -32,7 +31,7 @@ from roles.orchestrator.peers import Peers, lease_name
 from roles.orchestrator.tidy import Tidy
 from roles.orchestrator.work import Work
 
-PLACES = (Account, Zone, Cluster, Host, StoragePool)
+PLACES = (Account, Zone, Cluster, Host, StoragePool, Offering)
 KINDS = (*PLACES, Tally, Lease, Lock, Cancel, Job, Vm, Nic, Volume, Network)
 log = logger("orchestrator")
 
@@ -48,7 +47,7 @@ class OrchestratorRole(Role[OrchestratorConfig]):
         self.engine = Engine(sagas(), self.bus, self.store, self.view)
         me = NodeId(f"{self.node.node_id}#{new_id()[:8]}")
         self.work = Work(self.config, me, self.store, self.view, self.engine)
-        self.peers = Peers(me, self.config.lease_seconds, self.view)
+        self.peers = Peers(me, self.config.lease_seconds, self.view, self.store.leases)
         self.tidy = Tidy(self.config, self.store, self.view)
         leasing = asyncio.create_task(self._stay_alive())
         try:
@@ -60,10 +59,14 @@ class OrchestratorRole(Role[OrchestratorConfig]):
             self.view.close()
 
     async def _stay_alive(self) -> None:
-        """Hold our lease. When it may be lost, let go of all jobs and start over."""
+        """Hold our lease. When it may be lost, let go of all jobs and start over.
+
+        It is held by the name we claim under: by that, peers know it for our own renewal.
+        """
+        name, seconds = lease_name(self.work.me), self.config.lease_seconds
         while True:
             try:
-                async with self._lease(self.work.me) as held:
+                async with self.store.leases.hold(name, self.work.me, seconds) as held:
                     self.work.accepting = True
                     self.work.look()
                     await held.lost.wait()
@@ -73,14 +76,11 @@ class OrchestratorRole(Role[OrchestratorConfig]):
             await self.work.abandon()
             await asyncio.sleep(self.config.lease_seconds / 6)
 
-    def _lease(self, me: NodeId) -> AbstractAsyncContextManager[Held]:
-        """Held by the name we claim under: by that, peers know it for our own renewal."""
-        return holding(self.store.data, lease_name(me), me, self.config.lease_seconds)
-
     @every(seconds=1)
     async def look(self) -> None:
         """Whatever an event should have told us: events may all be lost."""
         await self.view.fresh()
+        await self.peers.look()
         self.work.peers = self.peers.alive()
         self.work.look()
 
@@ -89,6 +89,12 @@ class OrchestratorRole(Role[OrchestratorConfig]):
         """Settle machines that halted, order what is due, and clear what is over."""
         await self.view.fresh()
         await self.tidy.turn(wall())
+
+    @every(seconds=5)
+    async def keep_running(self) -> None:
+        """Machines that are to be kept running, and do not run."""
+        await self.view.fresh()
+        await self.tidy.keep_running(wall())
 
     async def drain(self) -> None:
         await self.work.drain()

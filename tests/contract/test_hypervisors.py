@@ -56,6 +56,16 @@ class TestSim(HypervisorSuite):
     def make(self, **options: Any) -> Hypervisor:
         return SimHypervisor(options, Seat(id="h1", name="h1", address="192.0.2.1", folder=""))
 
+    def make_peer(self) -> Hypervisor:
+        return SimHypervisor({}, Seat(id="h2", name="h2", address="192.0.2.2", folder=""))
+
+    def make_slow(self) -> Hypervisor:
+        return self.make(move_s=0.3)
+
+    async def heavy(self, domain: Domain) -> tuple[Domain, Domain, tuple[VolumeId, ...]]:
+        there = replace(domain, disks=tuple(replace(d, path=f"/2{d.path}") for d in domain.disks))
+        return domain, there, tuple(disk.volume for disk in domain.disks)
+
     async def test_a_watcher_sees_a_guest_halt_by_itself(self) -> None:
         async with self.make() as hypervisor:
             watching = hypervisor.watch()
@@ -127,22 +137,57 @@ def private_libvirtd() -> Iterator[PrivateLibvirtd]:
         yield daemon
 
 
+@pytest.fixture(scope="module")
+def peer_libvirtd() -> Iterator[PrivateLibvirtd]:
+    with PrivateLibvirtd("csnode-peer") as daemon:
+        yield daemon
+
+
 @pytest.mark.real
 class TestLibvirt(HypervisorSuite):
     @pytest.fixture(autouse=True)
-    def clean(self, private_libvirtd: PrivateLibvirtd, tmp_path: Path) -> Iterator[None]:
-        self.daemon, self.folder = private_libvirtd, tmp_path
+    def clean(
+        self,
+        private_libvirtd: PrivateLibvirtd,
+        peer_libvirtd: PrivateLibvirtd,
+        tmp_path: Path,
+    ) -> Iterator[None]:
+        self.daemon, self.peer, self.folder = private_libvirtd, peer_libvirtd, tmp_path
         self.bridges: list[str] = []
         yield
-        private_libvirtd.clear()
+        for daemon in (private_libvirtd, peer_libvirtd):
+            daemon.clear()
         for bridge in self.bridges:
             subprocess.run(["ip", "link", "del", bridge], check=True)
 
     def make(self, **options: Any) -> Hypervisor:
-        seat = Seat(id="h1", name="h1", address="192.0.2.1", folder=str(self.folder / "state"))
-        return LibvirtHypervisor(
-            {"uri": self.daemon.uri, "stop_seconds": STOP_S, "kvm": "never"} | options, seat
-        )
+        return self.on("h1", self.daemon, self.peer, **options)
+
+    def make_peer(self) -> Hypervisor:
+        return self.on("h2", self.peer, self.daemon)
+
+    def make_slow(self) -> Hypervisor:
+        return self.make(migrate_mib_s=4)
+
+    def on(
+        self, host: str, daemon: PrivateLibvirtd, peer: PrivateLibvirtd, **options: Any
+    ) -> Hypervisor:
+        """The two speak to each other over their sockets, and no certificate is at hand."""
+        state = "state" if host == "h1" else f"state-{host}"
+        seat = Seat(id=host, name=host, address="127.0.0.1", folder=str(self.folder / state))
+        ours = {"uri": daemon.uri, "stop_seconds": STOP_S, "kvm": "never"}
+        way = {"migrate_uri": peer.uri, "migrate_tls": False}
+        return LibvirtHypervisor(ours | way | options, seat)
+
+    async def heavy(self, domain: Domain) -> tuple[Domain, Domain, tuple[VolumeId, ...]]:
+        """A disk of random bytes goes along; the other one is the same file for both."""
+        data, root = domain.disks
+        (self.folder / "root.raw").write_bytes(os.urandom(8 << 20))
+        path = self.folder / "root-there.raw"
+        path.touch()
+        os.truncate(path, 8 << 20)
+        there = replace(domain, disks=(data, replace(root, path=str(path))))
+        return domain, there, (root.volume,)
 
     async def whole(self, domain: Domain) -> Domain:
         bridge = f"tcs{os.getpid() % 0x10000:04x}"

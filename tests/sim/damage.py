@@ -98,6 +98,12 @@ async def a_host_never_said_that_a_machine_is_gone(at: Scene) -> None:
     await at.edit(Vm, at.vm.id, maybe_on=(at.host, HostId(other)))
 
 
+@damage("machine-half-moved")
+async def a_machine_is_on_its_way_and_nobody_moves_it(at: Scene) -> None:
+    other = await at.another(Host, at.host)
+    await at.edit(Vm, at.vm.id, moving_to=HostId(other), maybe_on=(at.host, HostId(other)))
+
+
 @damage("machine-on-no-host")
 async def a_machines_host_is_gone(at: Scene) -> None:
     await at.edit(Vm, at.vm.id, host=LOST)

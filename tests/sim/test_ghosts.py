@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 from csnode.data.store import Store
+from csnode.model.host import Host, Seen
 from csnode.model.job import Job, JobState
 from csnode.model.machine import Domain
 from csnode.model.network import Nic
@@ -131,6 +132,9 @@ def test_a_machine_does_not_start_while_a_ghost_of_it_may_run(world: World) -> N
         vm = await cloud.store.get(Vm, id)
         assert (vm.host, vm.maybe_on) == (None, (ghost,))
         cut.mend()
+        async with asyncio.timeout(30):  # while it could not be asked, it was in Alert
+            while (await cloud.store.get(Host, ghost)).seen is not Seen.UP:
+                await asyncio.sleep(0.2)
         assert (await cloud.settle("startVirtualMachine", id=id))["jobstatus"] == 1
         assert await machines(cloud) == {id: "on"}
         assert await agrees(cloud)

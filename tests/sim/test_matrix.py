@@ -19,12 +19,13 @@ from tests.sim.world import agrees, gone, held, tear_down
 
 SAGAS = sagas()
 BUILDING = (
+    "Compute.ensure_moved",
     "Compute.ensure_running",
     "Networking.ensure_nic",
     "Storage.ensure_image",
     "Storage.ensure_volume",
 )
-BACK = {"deploy", "start", "fetch", "implement"}
+BACK = {"deploy", "start", "migrate", "fetch", "implement"}
 """Orders that leave the world as it was when they fail; the others go on from where they were."""
 
 MATRIX = [

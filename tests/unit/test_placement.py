@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csnode.faults import Full
+from csnode.model.fit import Need, limits, why_not
 from csnode.model.host import Host, Seen
 from csnode.model.place import Cluster
 from csnode.types import ClusterId, PodId, ZoneId
-from roles.orchestrator.placement import Need, limits, place, why_not
+from roles.orchestrator.placement import place
 
 ZONE = ZoneId("z1")
 CLUSTERS = {"c1": Cluster(id="c1", zone=ZONE, pod=PodId("p1"), name="c1")}

@@ -127,14 +127,16 @@ def _devices(devices: Element, domain: Domain, log: str) -> None:
 
 def _disk(devices: Element, disk: Disk) -> None:
     element = SubElement(devices, "disk", type="file", device="disk")
-    SubElement(element, "driver", name="qemu", type=disk.format, discard="unmap")
+    driver = SubElement(element, "driver", name="qemu", type=disk.format, discard="unmap")
+    if disk.shared:
+        driver.set("cache", "none")  # what one host wrote, the next one reads
     SubElement(element, "source", file=disk.path)
-    SubElement(element, "target", dev=_device(disk.device), bus="virtio")
+    SubElement(element, "target", dev=device_name(disk.device), bus="virtio")
     serial = re.sub(r"[^A-Za-z0-9]", "", disk.volume)
     _text(element, "serial", serial[:20])  # virtio shows a guest no more
 
 
-def _device(number: int) -> str:
+def device_name(number: int) -> str:
     """0 is vda, 25 vdz, 26 vdaa."""
     letters = ""
     number += 1

@@ -1,8 +1,4 @@
-"""The libvirt hypervisor: QEMU domains of one host. The only file that imports libvirt.
-
-libvirt runs its own event loop in a thread and calls back from there, and every call to it runs
-in a thread too. (Its asyncio adapter, libvirtaio, changes the loop's readers and timers from
-whatever thread makes a call, which neither asyncio nor uvloop allows.)
+"""The libvirt hypervisor: QEMU domains of one host.
 
 A domain's UUID is the machine's id; domains without csnode's metadata are left alone.
 """
@@ -14,35 +10,35 @@ A domain's UUID is the machine's id; domains without csnode's metadata are left 
 from __future__ import annotations
 
 import asyncio
-import errno
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from types import TracebackType
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from msgspec import Meta
 
 from csnode.clock import now
 from csnode.drivers.hypervisor import Hypervisor, Sighting
-from csnode.faults import Fault, Full, Invalid, Refused, Unavailable
-from csnode.model.machine import Domain, FoundDomain, HostFacts
+from csnode.faults import Refused
+from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.types import Power, Struct, VmId
 from roles.compute.drivers import host_facts
 from roles.compute.drivers.console_log import ConsoleLogs
 from roles.compute.drivers.domain_xml import NAMESPACE, domain_xml
 from roles.compute.drivers.found import found_domain
-from roles.compute.drivers.link import Link
-from roles.compute.drivers.said import reason
+from roles.compute.drivers.libvirtd import (
+    Libvirtd,
+    act,
+    active,
+    faulting,
+    libvirt,
+    paused,
+    unless_gone,
+)
+from roles.compute.drivers.link import Link, in_daemon
+from roles.compute.drivers.moves import MoveOptions, Moves
 from roles.compute.drivers.sightings import Sightings, until_off
-
-try:
-    import libvirt
-except ImportError as missing:
-    raise Invalid(
-        "the driver libvirt needs libvirt-python: pip install 'csnode[libvirt]'"
-    ) from missing
 
 T = TypeVar("T")
 PRESS_AGAIN_S = 5.0  # a guest that was still booting has missed the power button
@@ -61,7 +57,7 @@ _POWER_AFTER = {
 }
 
 
-class LibvirtOptions(Struct, forbid_unknown_fields=True):
+class LibvirtOptions(MoveOptions, forbid_unknown_fields=True):
     """Where libvirtd is, and how it is to run machines."""
 
     uri: str = "qemu:///system"
@@ -82,6 +78,7 @@ class LibvirtHypervisor(Hypervisor):
         self._ours: dict[str, bool] = {}  # by UUID: whether the domain has our metadata
         self._sightings = Sightings()
         self._reboots: dict[VmId, asyncio.Event] = {}
+        self._moves = Moves(self.options, self._find)
         self._loop = asyncio.get_running_loop()
         self._link = Link(f"libvirtd on {self.seat.name}", self._dial)
         await self._link.open()
@@ -149,6 +146,30 @@ class LibvirtHypervisor(Hypervisor):
         finally:
             self._reboots.pop(vm, None)
 
+    async def ensure_expected(self, vm: VmId) -> Landing:
+        return Landing(console=str(self._logs.path(vm)))
+
+    async def ensure_moved(self, move: Move) -> Power:
+        """Over a connection of its own: libvirtd answers a few calls of one at a time."""
+
+        def send() -> Power:
+            daemon = faulting(self._quiet, self.seat.name)
+            try:
+                return faulting(lambda: self._moves.send(move, daemon), self.seat.name)
+            finally:
+                daemon.hang_up()
+
+        power = await in_daemon(send)
+        if power is Power.ABSENT:
+            await asyncio.to_thread(self._logs.remove, move.domain.vm)
+        return power
+
+    async def cancel_move(self, vm: VmId, stays: bool) -> Power:
+        return await self._call(partial(self._moves.cancel, vm, stays))
+
+    async def ensure_arrived(self, vm: VmId) -> Power:
+        return await self._call(partial(self._moves.arrived, vm))
+
     async def survey(self) -> dict[VmId, Power]:
         return await self._call(self._survey)
 
@@ -164,16 +185,20 @@ class LibvirtHypervisor(Hypervisor):
     # -- in a thread -----------------------------------------------------------------------
 
     async def _call(self, work: Callable[[Libvirtd], T]) -> T:
-        return await self._link.call(lambda daemon: _faulting(lambda: work(daemon), self.seat.name))
+        return await self._link.call(lambda daemon: faulting(lambda: work(daemon), self.seat.name))
 
     def _dial(self, lost: Callable[[], None]) -> Libvirtd:
-        return _faulting(lambda: Libvirtd(self.options.uri, lost, self._told), self.seat.name)
+        return faulting(lambda: Libvirtd(self.options.uri, lost, self._told), self.seat.name)
+
+    def _quiet(self) -> Libvirtd:
+        """A connection that tells nothing by itself."""
+        return Libvirtd(self.options.uri, lambda: None, lambda _, __: None)
 
     def _start(self, vm: VmId, xml: str, daemon: Libvirtd) -> Power:
         found = self._find(daemon, vm)
-        if found is not None and _active(found):
-            if _paused(found):
-                _act(found.resume, unless=lambda: not _paused(found))
+        if found is not None and active(found):
+            if paused(found):
+                act(found.resume, unless=lambda: not paused(found))
             return Power.ON
         defined = daemon.api.defineXML(xml)
         self._ours[vm] = True
@@ -192,21 +217,21 @@ class LibvirtHypervisor(Hypervisor):
         found = self._find(daemon, vm)
         if found is None:
             return Power.ABSENT
-        if not _active(found):
+        if not active(found):
             return Power.OFF
         if forced:
-            _act(found.destroy, unless=lambda: not _active(found))
+            act(found.destroy, unless=lambda: not active(found))
             return Power.OFF
         button = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-        _act(lambda: found.shutdownFlags(button), unless=lambda: not _active(found))
+        act(lambda: found.shutdownFlags(button), unless=lambda: not active(found))
         return Power.ON
 
     def _remove(self, vm: VmId, daemon: Libvirtd) -> None:
         found = self._find(daemon, vm)
         if found is not None:
-            if _active(found):
-                _act(found.destroy, unless=lambda: not _active(found))
-            _act(
+            if active(found):
+                act(found.destroy, unless=lambda: not active(found))
+            act(
                 lambda: found.undefineFlags(_EVERYTHING),
                 unless=lambda: self._find(daemon, vm) is None,
             )
@@ -223,7 +248,7 @@ class LibvirtHypervisor(Hypervisor):
 
     def _running(self, daemon: Libvirtd, vm: VmId) -> libvirt.virDomain:
         found = self._find(daemon, vm)
-        if found is None or not _active(found):
+        if found is None or not active(found):
             raise Refused(f"machine {vm} does not run on {self.seat.name}, so it cannot reboot")
         return found
 
@@ -238,12 +263,12 @@ class LibvirtHypervisor(Hypervisor):
 
     def _inspect(self, daemon: Libvirtd) -> tuple[FoundDomain, ...]:
         ours = filter(self._is_ours, daemon.api.listAllDomains())
-        described = ((_unless_gone(domain.XMLDesc), domain.ID()) for domain in ours)
+        described = ((unless_gone(domain.XMLDesc), domain.ID()) for domain in ours)
         found = [found_domain(xml, on=number >= 0) for xml, number in described if xml]
         return tuple(sorted(found, key=lambda each: each.vm))
 
     def _find(self, daemon: Libvirtd, vm: VmId) -> libvirt.virDomain | None:
-        found = _unless_gone(lambda: daemon.api.lookupByUUIDString(vm))
+        found = unless_gone(lambda: daemon.api.lookupByUUIDString(vm))
         if found is not None and not self._is_ours(found):
             raise Refused(f"{self.seat.name} has a domain with the id {vm} that is not csnode's")
         return found
@@ -278,121 +303,3 @@ class LibvirtHypervisor(Hypervisor):
             self._sightings.tell(Sighting(vm=VmId(uuid), power=power))
             if power is Power.ABSENT:
                 del self._ours[uuid]
-
-
-class Libvirtd:
-    """One open connection. Made in a thread; `told` and `lost` are called in libvirt's own."""
-
-    def __init__(
-        self, uri: str, lost: Callable[[], None], told: Callable[[str, int | None], None]
-    ) -> None:
-        _start_events()
-        self.api = libvirt.open(uri)
-        self._lost, self._told = lost, told
-        self.api.registerCloseCallback(self._closed, None)
-        self.api.setKeepAlive(5, 3)  # silence for 20 s is death
-        heard = (
-            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
-            (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._rebooted),
-        )
-        self._heard = [
-            self.api.domainEventRegisterAny(None, event, tell, None) for event, tell in heard
-        ]
-
-    def alive(self) -> bool:
-        return bool(self.api.isAlive())
-
-    def hang_up(self) -> None:
-        """libvirt keeps a connection, dead or not, for as long as it has callbacks.
-
-        One that is closed while a callback of its own is under way takes the process with it.
-        """
-        _wait_for_events()
-        for number in self._heard:
-            with suppress(libvirt.libvirtError):
-                self.api.domainEventDeregisterAny(number)
-        for act in (self.api.unregisterCloseCallback, self.api.close):
-            with suppress(libvirt.libvirtError):
-                act()
-
-    def _closed(self, *_: Any) -> None:
-        self._lost()
-
-    def _lifecycle(self, _: Any, domain: libvirt.virDomain, event: int, *__: Any) -> None:
-        self._told(domain.UUIDString(), event)
-
-    def _rebooted(self, _: Any, domain: libvirt.virDomain, *__: Any) -> None:
-        self._told(domain.UUIDString(), None)
-
-
-@cache
-def _start_events() -> None:
-    """Once a process, and before the first connection."""
-    libvirt.registerErrorHandler(lambda *_: None, None)  # or it prints each error itself
-    libvirt.virEventRegisterDefaultImpl()
-    threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
-
-
-def _run_events() -> None:
-    while True:
-        libvirt.virEventRunDefaultImpl()
-
-
-def _wait_for_events() -> None:
-    """Returns once libvirt's thread has left the callbacks that it was in."""
-    passed = threading.Event()
-    timer = libvirt.virEventAddTimeout(0, lambda *_: passed.set(), None)
-    passed.wait()
-    libvirt.virEventRemoveTimeout(timer)
-
-
-def _faulting(work: Callable[[], T], host: str) -> T:
-    try:
-        return work()
-    except libvirt.libvirtError as error:
-        raise fault_of(error, host) from error
-
-
-def fault_of(error: libvirt.libvirtError, host: str) -> Fault:
-    """What libvirt said, as one of our faults."""
-    code, said = error.get_error_code(), error.get_error_message() or str(error)
-    text, detail = f"libvirt on {host}: {reason(said)}", f"libvirt error {code}: {said}"
-    if error.get_error_domain() in {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}:
-        return Unavailable(f"libvirtd on {host} does not answer: {said}", detail=detail)
-    if code == libvirt.VIR_ERR_INVALID_ARG:
-        return Invalid(text, detail=detail)
-    if "Cannot allocate memory" in said or "No space left on device" in said:
-        return Full(text, detail=detail)
-    busy = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in {errno.EBUSY, errno.EAGAIN}
-    if busy or code in {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RESOURCE_BUSY}:
-        return Unavailable(text, detail=detail)
-    return Refused(text, detail=detail)
-
-
-def _active(domain: libvirt.virDomain) -> bool:
-    """A domain that is gone by now is not active."""
-    return bool(_unless_gone(domain.isActive))
-
-
-def _unless_gone(ask: Callable[[], T]) -> T | None:
-    """The answer; None if there is no such domain, or none any more."""
-    try:
-        return ask()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise
-
-
-def _paused(domain: libvirt.virDomain) -> bool:
-    """qemu starts every machine paused, so this one may just be starting."""
-    return bool(domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED)
-
-
-def _act(act: Callable[[], Any], unless: Callable[[], bool]) -> None:
-    """A failure does not matter if somebody else, or the guest, was quicker."""
-    try:
-        act()
-    except libvirt.libvirtError:
-        if not unless():
-            raise

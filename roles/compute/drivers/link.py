@@ -129,12 +129,12 @@ class Link(Generic[LineT]):
             if dialled and self._line is dialled[0]:
                 self._lose(f"{self._who} does not answer: it closed the connection")
 
-        line = await _in_daemon(lambda: self._dial(lambda: _to_loop(loop, dead)))
+        line = await in_daemon(lambda: self._dial(lambda: _to_loop(loop, dead)))
         dialled.append(line)
         return line
 
 
-async def _in_daemon(work: Callable[[], T]) -> T:
+async def in_daemon(work: Callable[[], T]) -> T:
     """Run the work in a thread that nobody waits for when the process ends.
 
     A daemon that is stopped answers nothing, and may leave its caller waiting for ever.

@@ -7,6 +7,7 @@ asked of the host before is done all the same.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
@@ -17,15 +18,15 @@ from csnode import uuids
 from csnode.drivers.acts import Acts
 from csnode.drivers.driver import Simulated
 from csnode.drivers.hypervisor import Hypervisor, Sighting
-from csnode.faults import Fault, NotFound, Refused, Unavailable
-from csnode.model.machine import Domain, FoundDomain, HostFacts
+from csnode.faults import Conflict, Fault, NotFound, Refused, Unavailable
+from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.types import Power, Struct, VmId
 from roles.compute.drivers.domain_xml import check_size
 from roles.compute.drivers.sightings import Sightings
 
 T = TypeVar("T")
 CONSOLE_BYTES = 64 * 1024
-Verb = Literal["ensure_running", "ensure_off", "ensure_absent", "reboot"]
+Verb = Literal["ensure_running", "ensure_off", "ensure_absent", "reboot", "ensure_moved"]
 
 
 class SimOptions(Struct, forbid_unknown_fields=True):
@@ -35,6 +36,7 @@ class SimOptions(Struct, forbid_unknown_fields=True):
     cpu_mhz: int = 2000
     memory_mib: int = 256 * 1024
     latency_s: float = 0.0  # of each verb that changes something
+    move_s: float = 0.0  # how long a machine takes to another host; half to twice of it, by chance
     fail: Annotated[float, Meta(ge=0, le=1)] = 0.0  # the chance that a verb fails
     fail_verbs: tuple[Verb, ...] = ()  # which may; empty: all
     fault: Literal["Refused", "Unavailable"] = "Unavailable"
@@ -61,6 +63,8 @@ class SimMachines:
         self.machines: dict[VmId, SimMachine] = {}
         self.listeners: set[Callable[[Sighting], None]] = set()
         self.acts = Acts()
+        self.leaving: Counter[VmId] = Counter()  # moves away that are under way, or wait for those
+        self.cancelled: Counter[VmId] = Counter()  # how many of them are to end here
 
     def start(self, domain: Domain) -> None:
         """A running machine is left as it is."""
@@ -83,8 +87,31 @@ class SimMachines:
         if self.machines.pop(vm, None):
             self._tell(vm, Power.ABSENT)
 
+    def is_cancelled(self, vm: VmId) -> bool:
+        """Whether the move that comes to its end now was cancelled."""
+        cancelled = self.cancelled[vm] > 0
+        for counter in (self.leaving, self.cancelled):
+            counter[vm] = max(counter[vm] - 1, 0)
+        return cancelled
+
+    def send(self, move: Move, there: SimMachines, cancelled: bool) -> Power:
+        """The machine runs there from now on, and nothing of it is here."""
+        vm = move.domain.vm
+        machine = self.machines.get(vm)
+        if machine is None or machine.power is not Power.ON:
+            return machine.power if machine else Power.ABSENT
+        if cancelled:
+            raise Conflict(f"the move of machine {vm} was cancelled")
+        machine.domain = move.domain
+        there.machines[vm] = machine
+        there._tell(vm, Power.ON)
+        self.forget(vm)
+        return Power.ABSENT
+
     def lose_power(self) -> None:
         """All machines go off, and nobody is told: as if the host had been switched off and on."""
+        self.leaving.clear()
+        self.cancelled.clear()
         for machine in self.machines.values():
             machine.power = Power.OFF
 
@@ -179,6 +206,36 @@ class SimHypervisor(Hypervisor, Simulated):
             return Power.ON
 
         return await self._carry_out("reboot", vm, act)
+
+    async def ensure_expected(self, vm: VmId) -> Landing:
+        return Landing(console=f"sim://{self.seat.name}/{vm}.log")
+
+    async def ensure_moved(self, move: Move) -> Power:
+        vm = move.domain.vm
+        if vm not in self._host.machines:
+            return Power.ABSENT
+        move_s = self.options.move_s
+        seconds = move_s * 2 ** uuids.source.uniform(-1, 1) if move_s else 0.0
+
+        def act() -> Power:
+            cancelled = self._host.is_cancelled(vm)
+            self._fail_perhaps("ensure_moved")
+            return self._host.send(move, outside(move.host), cancelled)
+
+        self._host.leaving[vm] += 1
+        return await self._host.acts.carry_out(vm, self.options.latency_s + seconds, act)
+
+    async def cancel_move(self, vm: VmId, stays: bool) -> Power:  # noqa: ARG002 (it never breaks)
+        """It takes as long as ever, and the machine stays."""
+        self._host.cancelled[vm] = self._host.leaving[vm]
+        return await self.ensure_arrived(vm)
+
+    async def ensure_arrived(self, vm: VmId) -> Power:
+        def look() -> Power:
+            machine = self._host.machines.get(vm)
+            return machine.power if machine else Power.ABSENT
+
+        return await self._host.acts.carry_out(vm, 0.0, look)
 
     async def survey(self) -> dict[VmId, Power]:
         return {vm: machine.power for vm, machine in self._host.machines.items()}

@@ -24,7 +24,7 @@ class Implement(Saga[ImplementNetwork]):
         up = [
             h
             for h in self.view.all(Host)
-            if h.zone == network.zone and h.enabled and h.seen is Seen.UP
+            if h.zone == network.zone and h.enabled and h.seen is Seen.UP and not h.fenced
         ]
         if not up:
             raise Full("No host of the zone is up to carry the network's router")

@@ -59,5 +59,9 @@ class Start(MachineSaga[StartVm]):
     async def succeeded(self) -> None:
         self.change.update(Vm, self.order.vm, started=True, trouble="")
 
-    async def failed(self, why: str) -> None:  # noqa: ARG002 (the job says why)
-        await self.wants_again(await self.vm(), Want.RUNNING, Want.STOPPED)
+    async def failed(self, why: str) -> None:
+        vm = await self.vm()
+        if self.order.ha:  # nobody but we asked for it: it is tried again, and the machine says why
+            self.change.update(Vm, vm.id, trouble=why)
+        else:
+            await self.wants_again(vm, Want.RUNNING, Want.STOPPED)

@@ -3,7 +3,11 @@
     templates/<id>.qcow2   checked, read-only, never replaced
     volumes/<id>.qcow2     a clone names its template as backing file
     tmp/                   whatever is being made; emptied at every start
+    locks/                 in a shared pool: a template's, while it is cloned or removed
     quarantine/            what nobody knew; nothing of it is ever used or removed by us
+
+Of a shared pool each machine that serves it has a lock and a folder in tmp/ of its own. Locks work
+between machines where the file system has them (NFS 4, GFS2, OCFS2; not NFS 3 without lockd).
 
 A file gets its name under templates/ or volumes/ only when it is whole and flushed.
 """
@@ -14,8 +18,8 @@ import asyncio
 import fcntl
 import os
 from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +35,14 @@ from csnode.uuids import new_secret
 from roles.storage.drivers import qemu_img, quarantine
 from roles.storage.drivers.checksum import parse_checksum
 from roles.storage.drivers.fetch import Rules, fetch
-from roles.storage.drivers.files import allocated, checked_id, in_thread, place, told_as_fault
+from roles.storage.drivers.files import (
+    allocated,
+    checked_id,
+    checked_name,
+    in_thread,
+    place,
+    told_as_fault,
+)
 from roles.storage.drivers.qcow2 import Header, check_template, read_header
 from roles.storage.drivers.sink import Sink
 
@@ -60,6 +71,7 @@ class DirStorage(StorageDriver):
     def __init__(self, options: Mapping[str, Any], seat: Seat) -> None:
         super().__init__(options, seat)
         self._pool = Path(self.options.path or seat.folder).resolve()
+        self._machine = checked_name(seat.machine) if not seat.address else ""
         self._clones: dict[TemplateId, set[VolumeId]] = defaultdict(set)
         self._leaving: set[TemplateId] = set()
         self._slots = asyncio.Semaphore(self.options.downloads)
@@ -88,7 +100,7 @@ class DirStorage(StorageDriver):
         return PoolFacts(
             pool=PoolId(self.seat.id),
             name=self.seat.name,
-            type="Filesystem",
+            type="SharedMountPoint" if self._machine else "Filesystem",
             path=str(self._pool),
             address=self.seat.address,
             total_bytes=found.f_blocks * found.f_frsize,
@@ -109,15 +121,16 @@ class DirStorage(StorageDriver):
 
     async def ensure_no_image(self, template: TemplateId) -> None:
         at = self._template(template)
-        if self._clones.get(template):
-            count = len(self._clones[template])
-            raise Conflict(f"{count} volumes of this pool are clones of template {template}")
-        self._leaving.add(template)
-        try:
-            with told_as_fault("to remove an image"):
-                await in_thread(partial(at.unlink, missing_ok=True))
-        finally:
-            self._leaving.discard(template)
+        async with self._held(template, fcntl.LOCK_EX):
+            if self._clones.get(template):
+                count = len(self._clones[template])
+                raise Conflict(f"{count} volumes of this pool are clones of template {template}")
+            self._leaving.add(template)
+            try:
+                with told_as_fault("to remove an image"):
+                    await in_thread(partial(at.unlink, missing_ok=True))
+            finally:
+                self._leaving.discard(template)
 
     async def ensure_volume(self, clone: Clone, progress: Progress) -> Disk:
         at = self._volume(clone.volume)
@@ -146,20 +159,23 @@ class DirStorage(StorageDriver):
 
     async def set_aside(self, id: VolumeId | TemplateId) -> None:
         volume, template = VolumeId(id), TemplateId(id)
-        if self._clones.get(template):
-            raise Conflict(f"volumes of this pool are clones of template {template}")
-        self._leaving.add(template)
-        try:
-            with told_as_fault("to set a file aside"):
-                for file in (self._volume(volume), self._template(template)):
-                    await in_thread(self._quarantine, file)
-        finally:
-            self._leaving.discard(template)
+        async with self._held(template, fcntl.LOCK_EX):
+            if self._clones.get(template):
+                raise Conflict(f"volumes of this pool are clones of template {template}")
+            self._leaving.add(template)
+            try:
+                with told_as_fault("to set a file aside"):
+                    for file in (self._volume(volume), self._template(template)):
+                        await in_thread(self._quarantine, file)
+            finally:
+                self._leaving.discard(template)
         for clones in self._clones.values():
             clones.discard(volume)
 
     def _quarantine(self, file: Path) -> None:
-        if file.exists():
+        if not file.exists():
+            return
+        with suppress(FileNotFoundError):  # another machine's sweep was quicker
             name = quarantine.take_in(self._pool, file, self._image_of(file))
             log.warning("set aside", file=str(file), as_name=name, pool=str(self._pool))
 
@@ -216,14 +232,43 @@ class DirStorage(StorageDriver):
                 f"a volume of {clone.size} bytes cannot hold the image of template {template},"
                 f" which has {facts.size}"
             )
-        if template in self._leaving:
-            raise Conflict(f"the image of template {template} is being removed")
-        self._clones[template].add(clone.volume)  # from here on the image stays
+        async with self._held(template, fcntl.LOCK_SH):
+            if template in self._leaving:
+                raise Conflict(f"the image of template {template} is being removed")
+            self._clones[template].add(clone.volume)  # from here on the image stays
+            try:
+                await self._make(clone.volume, clone.size, self._template(template))
+            except BaseException:
+                self._clones[template].discard(clone.volume)
+                raise
+
+    @asynccontextmanager
+    async def _held(self, template: TemplateId, how: int) -> AsyncGenerator[None]:
+        """In a shared pool: while an image is cloned nobody removes it, and the other way round.
+
+        Whoever may remove it has seen every clone of it. Raises Conflict.
+        """
+        if not self._machine or not await in_thread(self._template(template).exists):
+            yield
+            return
+        with told_as_fault("to lock an image"):
+            held = await in_thread(self._lock_image, template, how)
         try:
-            await self._make(clone.volume, clone.size, self._template(template))
-        except BaseException:
-            self._clones[template].discard(clone.volume)
-            raise
+            if how == fcntl.LOCK_EX:
+                self._clones[template] = set(await in_thread(self._clones_of, template))
+            yield
+        finally:
+            os.close(held)
+
+    def _lock_image(self, template: TemplateId, how: int) -> int:
+        file = self._pool / "locks" / checked_id(template)
+        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+        try:  # removing takes a moment, cloning may take longer
+            fcntl.flock(held, how | fcntl.LOCK_NB if how == fcntl.LOCK_EX else how)
+        except BlockingIOError as busy:
+            os.close(held)
+            raise Conflict(f"volumes are being made from template {template}") from busy
+        return held
 
     async def _make(self, volume: VolumeId, size: int, backing: Path | None) -> None:
         if not 0 < size <= self.options.max_virtual_bytes:
@@ -244,17 +289,22 @@ class DirStorage(StorageDriver):
         return self._pool / "volumes" / f"{checked_id(id)}.qcow2"
 
     def _new(self, id: str) -> Path:
-        return self._pool / "tmp" / f"{checked_id(id)}.{new_secret(6)}"
+        return self._tmp / f"{checked_id(id)}.{new_secret(6)}"
+
+    @property
+    def _tmp(self) -> Path:
+        return self._pool / "tmp" / self._machine
 
     def _open(self) -> None:
         """Make the folders, lock the pool, sweep what a crash left, and see what stands on what."""
         try:
-            for name in ("templates", "volumes", "tmp"):
+            for name in ("templates", "volumes", "locks", f"tmp/{self._machine}"):
                 (self._pool / name).mkdir(mode=0o711, parents=True, exist_ok=True)
             quarantine.prepare(self._pool)
-            self._lock = os.open(self._pool / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = f"lock.{self._machine}" if self._machine else "lock"
+            self._lock = os.open(self._pool / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _drop(*(self._pool / "tmp").iterdir())
+            _drop(*self._tmp.iterdir())
         except OSError as error:
             if self._lock >= 0:
                 os.close(self._lock)
@@ -270,6 +320,12 @@ class DirStorage(StorageDriver):
         for volume in (self._pool / "volumes").glob("*.qcow2"):
             if image := self._image_of(volume):
                 self._clones[TemplateId(image.stem)].add(VolumeId(volume.stem))
+
+    def _clones_of(self, template: TemplateId) -> list[VolumeId]:
+        """As the folder has them now, whoever made them."""
+        image = self._template(template)
+        volumes = (self._pool / "volumes").glob("*.qcow2")
+        return [VolumeId(file.stem) for file in volumes if self._image_of(file) == image]
 
     def _image_of(self, file: Path) -> Path | None:
         """The image of this pool that the file is a clone of; None also if it cannot be read."""

@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from csnode.faults import Fault, Full, Refused, Unavailable
+from csnode.faults import Fault, Full, Invalid, Refused, Unavailable
 
 T = TypeVar("T")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -23,6 +24,13 @@ def checked_id(id: str) -> str:
     if not _ID.fullmatch(id):
         raise Refused(f"{id[:40]!r} is not the id of a volume or template")
     return id
+
+
+def checked_name(machine: str) -> str:
+    """The machine's name, fit to be part of a file's; Invalid if it is not."""
+    if not _NAME.fullmatch(machine):
+        raise Invalid(f"{machine[:40]!r} cannot be a machine's name")
+    return machine
 
 
 async def in_thread(work: Callable[..., T], *args: Any) -> T:

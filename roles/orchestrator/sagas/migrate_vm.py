@@ -1,0 +1,261 @@
+"""Migrate: a running machine moves to another host, and runs all the while.
+
+Whatever fails before it has moved leaves it running where it was, and nothing of it elsewhere.
+From then on there is no way back: it stays where it is, also if the job fails after that. What
+tells is never our own memory but the two hosts: the source says that it has no such machine, and
+the target that it has all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from csnode.contracts.compute import Compute
+from csnode.contracts.storage import Storage
+from csnode.faults import Conflict, Full, Invalid, Refused, Stale, Unavailable
+from csnode.log import logger
+from csnode.model.fit import need_of, reaches
+from csnode.model.host import Host, StoragePool
+from csnode.model.machine import Disk, Move
+from csnode.model.offering import Offering
+from csnode.model.orders import MigrateVm
+from csnode.model.telling import domain_of
+from csnode.model.vm import Vm
+from csnode.model.volume import Volume
+from csnode.saga.saga import step
+from csnode.types import HostId, PoolId, Power, Struct, VolumeId
+from roles.orchestrator.machine import PLACE_TRIES, MachineSaga
+from roles.orchestrator.networks import can_be_asked, is_there
+
+log = logger("orchestrator")
+
+
+class Way(Struct):
+    """From where it moves, and to where."""
+
+    source: HostId
+    target: HostId
+
+
+class Spot(Struct):
+    """Where a disk is, and where the target will open it: the same pool if both reach it."""
+
+    volume: VolumeId
+    source: PoolId
+    target: PoolId
+
+    @property
+    def moves(self) -> bool:
+        return self.source != self.target
+
+
+class Migrate(MachineSaga[MigrateVm]):
+    """Ends with the machine on one host, running unless its guest halted meanwhile."""
+
+    event = "VM.MIGRATE"
+
+    @step
+    async def way(self) -> Way:
+        """Take the target's capacity, and say that a domain may be there from now on."""
+        full: frozenset[str] = frozenset()
+        volumes = await self.volumes()
+        for _ in range(PLACE_TRIES):
+            vm = await self.vm()
+            if vm.host is None or vm.power is not Power.ON:
+                raise Conflict(f"machine {vm.name} does not run, so it cannot be migrated")
+            if vm.moving_to is not None:
+                return Way(source=vm.host, target=vm.moving_to)
+            target = await self._target(vm, volumes, full)
+            await self._clear({target} & {*vm.maybe_on})  # of an earlier doubt
+            try:
+                await self.count_at(vm, target, moving_to=target, maybe_on=_with(vm, target))
+            except Stale:
+                continue
+            except Full:
+                full |= {target}
+                continue
+            return Way(source=vm.host, target=target)
+        raise Full("No host can take this machine: all that could were filled by others meanwhile")
+
+    @way.undo
+    async def free_target(self) -> None:
+        """Unless it has moved: the undo of that has said so."""
+        vm = await self.vm()
+        if vm.moving_to is not None:
+            self.change.count(vm.moving_to, _less(vm))
+            maybe_on = _without(vm, vm.moving_to)
+            self.change.update(Vm, vm.id, moving_to=None, maybe_on=maybe_on)
+
+    @step
+    async def spots(self) -> tuple[Spot, ...]:
+        """Decided once: a copy in another pool than this would never be found."""
+        found: list[Spot] = []
+        for volume in await self.volumes():
+            if volume.pool is None:
+                raise Conflict(f"volume {volume.name} is in no pool")
+            target = self._pool_of(volume, volume.pool)
+            found.append(Spot(volume=VolumeId(volume.id), source=volume.pool, target=target))
+        return tuple(found)
+
+    @step
+    async def disks(self) -> tuple[Disk, ...]:
+        """Every disk has a file that the target can open; what it lacks is copied on the way."""
+        volumes = {volume.id: volume for volume in await self.volumes()}
+        disks: list[Disk] = []
+        for spot in self.spots:
+            volume = volumes[spot.volume]
+            clone = await self.clone_of(volume)
+            made = await self.ask(Storage, at=spot.target).ensure_volume(clone)
+            disks.append(self.disk_of(volume, made, spot.target))
+        return tuple(disks)
+
+    @disks.undo
+    async def drop_copies(self) -> None:
+        for spot in await self._left_behind():
+            if await is_there(self, StoragePool, spot.pool):
+                await self.ask(Storage, at=spot.pool).ensure_no_volume(spot.volume)
+
+    @step
+    async def power(self) -> Power:
+        """Its plugs first, at each try: a bridge that nobody is plugged into may be swept away."""
+        vm, way = await self.vm(), self.way
+        target = self.ask(Compute, at=way.target)
+        landing = await target.ensure_expected(self.order.vm)
+        host = await self.store.get(Host, way.target)
+        move = Move(
+            domain=domain_of(vm, self.disks, await self.ensure_plugs(way.target)),
+            host=way.target,
+            address=host.address,
+            copied=tuple(spot.volume for spot in self.spots if spot.moves),
+            landing=landing,
+        )
+        source = self.ask(Compute, at=way.source)
+        while (left := await source.ensure_moved(move)) is Power.ON:
+            pass  # it waits a while before it answers so
+        if left is Power.OFF:
+            raise Conflict(f"machine {vm.name} halted by itself, so it stays where it was")
+        power = await target.ensure_arrived(self.order.vm)
+        if power is Power.ABSENT:
+            raise Refused(f"machine {vm.name} is on neither host any more")
+        return power
+
+    @power.undo
+    async def stay(self) -> None:
+        """Where it is, it stays; and only there. Waits until that is known."""
+        vm = await self.vm()
+        if vm.moving_to is None or vm.host is None:
+            return
+        source, target = vm.host, vm.moving_to
+        left = await self._at(source, lambda host: host.cancel_move(self.order.vm, False))
+        there = await self._at(target, lambda host: host.ensure_arrived(self.order.vm))
+        if there is Power.ON or (there, left) == (Power.OFF, Power.ABSENT):
+            if left is not Power.ABSENT:  # it broke in the last moment: the source gave it away
+                await self.ask(Compute, at=source).ensure_absent(self.order.vm)
+            self._settle(vm)
+            return
+        if await can_be_asked(self, target):
+            await self.ask(Compute, at=target).ensure_absent(self.order.vm)
+        if left is not Power.ABSENT:
+            await self.ask(Compute, at=source).cancel_move(self.order.vm, True)
+
+    @step
+    async def home(self) -> None:
+        """The rows say where it is: host, disks and capacity change at one moment."""
+        vm = await self.vm()
+        if vm.moving_to is not None:
+            self._settle(vm)
+
+    @step
+    async def remains(self) -> None:
+        """Copies in pools of the source go. One that does not answer sweeps them itself."""
+        for spot in await self._left_behind():
+            try:
+                if await is_there(self, StoragePool, spot.pool):
+                    await self.ask(Storage, at=spot.pool).ensure_no_volume(spot.volume)
+            except Unavailable as fault:
+                log.warning("copy left", volume=spot.volume, pool=spot.pool, why=fault.message)
+
+    # -- where to --------------------------------------------------------------------------
+
+    async def _target(self, vm: Vm, volumes: list[Volume], full: frozenset[str]) -> HostId:
+        """A host that reaches all its disks where they are, or else one they can be copied to."""
+        offering = await self.store.get(Offering, vm.offering)
+        await self.view.fresh()
+        source = self.view.get(Host, vm.host or "")
+        pools = [self.order.pools.get(v.id, v.pool) for v in volumes]
+        near = self.reach([pool for pool in pools if pool is not None])
+        far = self.reach([*self.order.pools.values()])
+        if self.order.host is not None:
+            near = far = far & {self.order.host}
+
+        def choose(only: frozenset[str]) -> HostId:
+            return self.placed(need_of(vm, offering, only, full, source.id, source.hypervisor))
+
+        try:
+            return choose(near)
+        except Full:
+            return choose(far)
+
+    def _pool_of(self, volume: Volume, now: PoolId) -> PoolId:
+        """Where the target will open the disk."""
+        target = self.way.target
+        wanted = self.order.pools.get(volume.id)
+        at = self.view.get(StoragePool, wanted or now)
+        if at.enabled and reaches(at, target):
+            return PoolId(at.id)
+        if wanted is not None:
+            raise Invalid(f"host {self.view.get(Host, target).name} does not reach pool {at.name}")
+        return self.pool_for(target)
+
+    # -- where it is -----------------------------------------------------------------------
+
+    async def _at(self, host: HostId, asking: Callable[[Compute], Awaitable[Power]]) -> Power:
+        """What the host says of it. One that is proven off has nothing."""
+        if not await can_be_asked(self, host):
+            return Power.ABSENT
+        return await asking(self.ask(Compute, at=host))
+
+    def _settle(self, vm: Vm) -> None:
+        """With the step's record: what was the target is its host, and nothing is elsewhere."""
+        assert vm.host is not None
+        assert vm.moving_to is not None
+        self.change.update(
+            Vm, vm.id, host=vm.moving_to, last_host=vm.host, moving_to=None,
+            maybe_on=_without(vm, vm.host),
+        )  # fmt: skip
+        self.change.count(vm.host, _less(vm))
+        for spot in self.spots:
+            if spot.moves:
+                self.change.update(Volume, spot.volume, pool=spot.target, ready=True)
+
+    async def _left_behind(self) -> list[Copy]:
+        """Of disks that have two copies, those in the pool that is not their volume's."""
+        pools = {volume.id: volume.pool for volume in await self.volumes()}
+        return [
+            Copy(volume=spot.volume, pool=pool)
+            for spot in self.spots
+            if spot.moves
+            for pool in (spot.source, spot.target)
+            if pool != pools.get(spot.volume)
+        ]
+
+
+class Copy(Struct):
+    """A disk's bytes in a pool that is not to have them."""
+
+    volume: VolumeId
+    pool: PoolId
+
+
+def _less(vm: Vm) -> dict[str, int]:
+    """What a host has more of without the machine."""
+    return {"cpu": -vm.cpus, "memory": -vm.memory_mib, "vm": -1}
+
+
+def _with(vm: Vm, host: HostId) -> tuple[HostId, ...]:
+    """Where a domain of it may be, if it may be on that host too."""
+    return (*_without(vm, host), host)
+
+
+def _without(vm: Vm, host: HostId) -> tuple[HostId, ...]:
+    return tuple(other for other in vm.maybe_on if other != host)
