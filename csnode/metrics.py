@@ -22,6 +22,7 @@ REQUEST_S = Histogram("csnode_api_request_seconds", "Time to answer an API reque
 JOBS = Counter("csnode_jobs", "Jobs that ended, by saga and state", ["saga", "state"])
 JOBS_OPEN = Gauge("csnode_jobs_open", "Jobs accepted and not yet ended")
 STEP_S = Histogram("csnode_step_seconds", "Time a saga step took", ["saga", "step"])
+REFUSALS = Counter("csnode_refusals", "Connections, calls and beacons refused", ["what"])
 MEMBERS = Gauge("csnode_members", "Nodes in the directory")
 
 

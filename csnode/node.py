@@ -13,22 +13,38 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from csnode import __version__, health
+from csnode import __version__, health, muster
 from csnode.bus.local import LocalBus
+from csnode.bus.streams import streaming
 from csnode.bus.wiring import Wiring
 from csnode.bus.zeromq import ZmqBus
-from csnode.config import KERNEL, BusConfig, Config, DirectoryConfig, HealthConfig
+from csnode.config import (
+    KERNEL,
+    BusConfig,
+    Config,
+    DirectoryConfig,
+    HealthConfig,
+    RedisConfig,
+    ZooKeeperConfig,
+)
+from csnode.contracts.data import Data
 from csnode.data.store import Store
+from csnode.directory.allowed import is_node_of
 from csnode.directory.alone import AloneDirectory
 from csnode.directory.beacon import Seal
 from csnode.directory.directory import Directory, Health, Member, Serving
 from csnode.directory.incarnation import next_incarnation
 from csnode.directory.multicast import MulticastDirectory
+from csnode.directory.redis import RedisDirectory
 from csnode.directory.static import StaticDirectory
+from csnode.directory.zookeeper import ZooKeeperDirectory
 from csnode.faults import Fault, Invalid, Unavailable
+from csnode.lease import chosen
+from csnode.lease.lease import Leases
 from csnode.log import logger
 from csnode.plugins import found, load
 from csnode.role import Role
+from csnode.trust.trust import Trust
 from csnode.types import Struct
 
 AnyBus = LocalBus | ZmqBus
@@ -68,6 +84,7 @@ class Node:
         self.roles: dict[str, Role[Any]] = {}
         self.ready = False
         self.draining = False
+        self.trust: Trust | None = None
         self._kinds = role_types(names)
         self._bus, self._directory, self._settled = bus, directory, settled
         self._wiring, self._count = wiring, count
@@ -85,6 +102,9 @@ class Node:
         """
         async with AsyncExitStack() as opened:
             self.bus: AnyBus = await self.enter_bus(opened)
+            self._check_credential()
+            leasing = chosen.leasing(self.config, self.bus.ask(Data))
+            self._leases: Leases = await opened.enter_async_context(leasing)
             self.incarnation = self._count(self.node.state, self.node.node_id)
             self._announce()
             try:
@@ -98,6 +118,8 @@ class Node:
             telling = tasks.create_task(self._keep_announcing())
             for task in playing:
                 await task
+            if self.trust is not None:
+                self._loops.append(tasks.create_task(self._muster(self.trust)))
             await self._serve_health(opened)
             self._settled()
             self.ready = True
@@ -111,10 +133,10 @@ class Node:
     async def _play(
         self, kind: type[Role[Any]], opened: AsyncExitStack, tasks: asyncio.TaskGroup
     ) -> None:
-        store = Store(self.bus, kind.name, self.node.node_id)
+        store = Store(self.bus, kind.name, self.node.node_id, self._leases)
         config = self.config.section(kind.name, kind.config_type())
         role = kind(config, self.node, self.bus, store)
-        role.health = self
+        role.health, role.trust = self, self.trust
         if kind.needs_data:
             await _answering(store)
         await opened.enter_async_context(asynccontextmanager(role.opened)())
@@ -152,15 +174,48 @@ class Node:
         bus_config = self.config.section("bus", BusConfig)
         if self._bus is not None:
             return self._bus
+        streams = await opened.enter_async_context(streaming(self.config))
         if not bus_config.zeromq:
-            return LocalBus(await opened.enter_async_context(AloneDirectory()))
-        directory = self._directory or self._make_directory(bus_config)
+            alone = await opened.enter_async_context(AloneDirectory())
+            return LocalBus(alone, streams)
+        if self._wiring is None:
+            self.trust = Trust.of(self.config)
+        directory = self._directory or self._make_directory()
         await opened.enter_async_context(directory)
-        return await opened.enter_async_context(ZmqBus(bus_config, directory, self._wiring))
+        bus = ZmqBus(bus_config, directory, self._wiring, streams, self.trust)
+        return await opened.enter_async_context(bus)
 
-    def _make_directory(self, bus_config: BusConfig) -> Directory:
+    def _check_credential(self) -> None:
+        """Raises Invalid if others would not believe what we announce."""
+        if self.trust is None:
+            return
+        own = self.trust.credential
+        if self.node.host_name != own.name:
+            raise Invalid(
+                f"[node] host is {self.node.host_name}, but the credential in {self.trust.folder}"
+                f" is of the machine {own.name}"
+            )
+        if not is_node_of(self.node.node_id, own.name):
+            raise Invalid(f"[node] name is {self.node.node_id}: it must begin with {own.name}/")
+        if more := sorted(set(self.node.roles) - set(own.roles)):
+            raise Invalid(
+                f"[node] roles: this machine's credential does not allow {', '.join(more)};"
+                f" `csnode node allow {own.name}` on a fabric machine changes that"
+            )
+
+    async def _muster(self, trust: Trust) -> None:
+        """Keeps the roll of the cluster's members right, come what may."""
+        store = Store(self.bus, "", self.node.node_id, self._leases)
+        while True:
+            try:
+                await muster.follow(store, trust, self.node.roles)
+            except Exception:
+                log.exception("the roll of members is not followed")
+            await asyncio.sleep(ANNOUNCE_S)
+
+    def _make_directory(self) -> Directory:
         config = self.config.section("directory", DirectoryConfig)
-        seal = Seal(self.node.cluster, bus_config.secret)
+        seal = Seal(self.node.cluster, self.trust)
         match config.kind:
             case "alone":
                 return AloneDirectory()
@@ -168,8 +223,13 @@ class Node:
                 return MulticastDirectory(config, seal)
             case "static":
                 return StaticDirectory(config, seal)
+            case "zookeeper":
+                return ZooKeeperDirectory(self.config.section("zookeeper", ZooKeeperConfig), seal)
+            case "redis":
+                return RedisDirectory(self.config.section("redis", RedisConfig), seal)
             case other:
-                raise Invalid(f"[directory] kind {other!r}: there are multicast, static, alone")
+                known = "multicast, static, zookeeper, redis, alone"
+                raise Invalid(f"[directory] kind {other!r}: there are {known}")
 
     def _announce(self) -> None:
         """Tell the directory what we are, if that has changed."""
@@ -195,6 +255,7 @@ class Node:
                 health=health,
                 load=float(self.bus.in_flight),
                 version=__version__,
+                key=self.bus.key if isinstance(self.bus, ZmqBus) else "",
             )
         )
 
@@ -213,7 +274,8 @@ class Node:
     def troubles(self) -> Mapping[str, Sequence[str]]:
         """What keeps each role from serving; a role that is not open yet says so."""
         missing = {k.name: ("is not open yet",) for k in self._kinds if k.name not in self.roles}
-        return missing | {name: tuple(role.troubles()) for name, role in self.roles.items()}
+        troubles = missing | {name: tuple(r.troubles()) for name, r in self.roles.items()}
+        return troubles if self.trust is None else troubles | {"trust": self.trust.troubles()}
 
 
 async def _answering(store: Store) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from csnode.bus.event import Event
 from csnode.bus.service import Method, methods_of
+from csnode.bus.streams import Streams
 from csnode.directory.directory import Directory
 from csnode.faults import Broken
 
@@ -21,6 +22,11 @@ class Bus(Protocol):
     @property
     def directory(self) -> Directory:
         """Who is there."""
+        ...
+
+    @property
+    def streams(self) -> Streams | None:
+        """What carries the feed's events instead, with [bus] events = "redis"."""
         ...
 
     def serve(self, served: object, at: Sequence[str] = ()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from csnode.bus import admission
 from csnode.bus.envelope import (
     Answer,
     Cancel,
@@ -18,19 +19,25 @@ from csnode.bus.envelope import (
 from csnode.bus.local import LocalBus
 from csnode.bus.service import Method, contracts_of, methods_of
 from csnode.bus.wiring import Wiring
-from csnode.context import Context, enter
-from csnode.faults import Fault, Unavailable
+from csnode.context import Context, Principal, enter, prove
+from csnode.faults import Denied, Fault, Unavailable
 from csnode.log import logger
+from csnode.trust.refusals import Refusals
 
 log = logger("bus")
 LAST_WORDS_MS = 200  # for answers under way when we close
 
 
 class Desk:
-    """Runs each call under its caller's trace, fence and remaining time."""
+    """Runs each call under its caller's trace, fence and remaining time.
+
+    Who calls is looked up for every frame that arrives: whoever was put out is refused at once,
+    on a connection that stands too.
+    """
 
     def __init__(self, local: LocalBus, sockets: Wiring, address: str, port: int) -> None:
-        self._local = local
+        self._local, self._sockets = local, sockets
+        self.refusals = Refusals("call")
         self._loop = asyncio.get_running_loop()
         self._methods: dict[str, tuple[Method, Codec]] = {}
         self._running: dict[tuple[bytes, int], tuple[asyncio.Task[None], asyncio.TimerHandle]] = {}
@@ -58,8 +65,9 @@ class Desk:
     def _reply(self, caller: bytes, message: Answer | Failure, size: int = 0) -> None:
         self._outbox.put(caller, message, size)
 
-    def _got(self, parts: list[bytes]) -> None:
+    def _got(self, parts: list[bytes], key: str) -> None:
         caller = parts[0]
+        who = self._sockets.who(key) if self._sockets.proves else None
         try:
             messages = asked(parts[-1])
         except Fault as fault:  # whoever sent it will wait in vain, and knows how long
@@ -71,11 +79,14 @@ class Desk:
                     self._running[caller, message.id][0].cancel()
                 continue
             try:
-                self._begin(caller, message)
+                self._begin(caller, who, message)
             except Fault as fault:
                 self._reply(caller, failure(message.id, fault))
 
-    def _begin(self, caller: bytes, request: Request) -> None:
+    def _begin(self, caller: bytes, who: Principal | None, request: Request) -> None:
+        if who is None and self._sockets.proves:
+            self.refusals.note("somebody", "put out, or its time is over", method=request.method)
+            raise Denied("you do not belong to this cluster any more")
         method, codec = self._methods.get(request.method, (None, None))
         server = self._local.server_of(method.contract, request.at) if method else None
         if method is None or codec is None or server is None:
@@ -83,23 +94,34 @@ class Desk:
             raise Unavailable(f"{request.method} is not served here{where}")
         if request.remaining_ms <= 0:  # nobody waits for it any more
             return
+        if who is not None:
+            self._check(who, method, request.context)
         args = codec.arguments(request.arguments)
         key = (caller, request.id)
-        task = self._loop.create_task(self._serve(key, request.context, server, method, args))
+        task = self._loop.create_task(self._serve(key, who, request.context, server, method, args))
         # The caller gives up by its own clock, so it need not be told.
         late = self._loop.call_later(request.remaining_ms / 1000, task.cancel)
         self._running[key] = task, late
         task.add_done_callback(lambda _: self._done(key))
 
+    def _check(self, who: Principal, method: Method, context: Context) -> None:
+        try:
+            admission.check(who, method, context)
+        except Denied as denied:
+            self.refusals.note(who.name, denied.message)
+            raise
+
     async def _serve(
         self,
         key: tuple[bytes, int],
+        who: Principal | None,
         context: Context,
         server: object,
         method: Method,
         args: tuple[object, ...],
     ) -> None:
         enter(context)
+        prove(who)
         caller, id = key
         try:
             value = await self._local.run(server, method, args)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from csnode.bus.bus import Handler, proxy
 from csnode.bus.event import Event
 from csnode.bus.service import Method, contracts_of
+from csnode.bus.streams import Streams
+from csnode.context import ourselves, proved
 from csnode.directory.directory import Directory
 from csnode.faults import Broken, Fault, Unavailable
 from csnode.log import logger
@@ -23,8 +25,8 @@ log = logger("bus")
 class LocalBus:
     """Serves and asks within the process; the ZeroMQ bus asks it first."""
 
-    def __init__(self, directory: Directory) -> None:
-        self.directory = directory
+    def __init__(self, directory: Directory, streams: Streams | None = None) -> None:
+        self.directory, self.streams = directory, streams
         self.in_flight = 0
         self._served: dict[type, dict[str | None, object]] = defaultdict(dict)
         self._handlers: dict[tuple[type[Event], str], list[Handler[Any]]] = defaultdict(list)
@@ -63,6 +65,8 @@ class LocalBus:
 
     def publish(self, event: Event) -> None:
         """Handlers run in the order they subscribed, each event after the one before it."""
+        if self.streams is not None:
+            self.streams.noted.set()
         for topic in dict.fromkeys(("", event.topic)):
             for handler in self._handlers.get((type(event), topic), ()):
                 asyncio.get_running_loop().call_soon(self._deliver, handler, event)
@@ -89,7 +93,10 @@ class LocalBus:
         return await self.answer(server, method, args)
 
     async def answer(self, server: object, method: Method, args: tuple[Any, ...]) -> Any:
-        """Await a served method, within its time."""
+        """Await a served method, within its time; it is this process that calls."""
+        if proved() is not None:
+            with ourselves():
+                return await self.answer(server, method, args)
         try:
             async with asyncio.timeout(method.answer_within_s):
                 return await self.run(server, method, args)

@@ -46,10 +46,10 @@ class Peer:
     """One connection, and the calls that wait for its answers."""
 
     def __init__(
-        self, node: NodeId, endpoint: str, sockets: Wiring, moved: Callable[[], None]
+        self, node: NodeId, endpoint: str, key: str, sockets: Wiring, moved: Callable[[], None]
     ) -> None:
-        """`moved` is told when the connection stands or is lost."""
-        self.node, self.endpoint = node, endpoint
+        """`key` is its machine's; `moved` is told when the connection stands or is lost."""
+        self.node, self.endpoint, self.key = node, endpoint, key
         self.up = False
         self.load = 0.0  # as the node itself reports it
         self._moved = moved
@@ -57,7 +57,7 @@ class Peer:
         self._waiting: dict[int, _Waiting] = {}
         self._last = 0
         self._outbox = Outbox(self._send)
-        self._transport = sockets.asking(endpoint, self._got, self._changed)
+        self._transport = sockets.asking(endpoint, self._got, self._changed, key)
 
     @property
     def busy(self) -> float:

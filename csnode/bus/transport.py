@@ -20,10 +20,14 @@ from weakref import WeakSet
 import zmq
 from aiozmq import ZmqProtocol, ZmqTransport
 
-from csnode.bus.curve import GATE, KeyPair, guard, verdict
-from csnode.bus.wiring import Got
+from csnode.bus.curve import GATE, USER, expect, guard
+from csnode.bus.gate import CALLS, EVENTS, Gate
+from csnode.bus.wiring import Asked, Got
+from csnode.context import Principal
 from csnode.faults import Invalid
 from csnode.log import logger
+from csnode.trust.files import Keys
+from csnode.trust.trust import Trust
 
 log = logger("bus")
 DRAIN_MAX = 128  # messages taken before timers and others have their turn
@@ -40,7 +44,7 @@ OPTIONS: dict[zmq.SocketOption, int] = {
     zmq.RCVHWM: 1000,
     zmq.HEARTBEAT_IVL: 1000,  # a cut cable says nothing by itself
     zmq.HEARTBEAT_TIMEOUT: 3000,
-    zmq.HANDSHAKE_IVL: 5000,
+    zmq.HANDSHAKE_IVL: 4000,  # then who was not let in tries again
     zmq.TCP_KEEPALIVE: 1,
     zmq.RECONNECT_IVL: 50,
     zmq.RECONNECT_IVL_MAX: 2000,
@@ -82,6 +86,8 @@ class DrainTransport(ZmqTransport):
         self._kept: deque[Sequence[bytes]] = deque()
         self._kept_bytes = 0
         self._draining = False
+        self._proves = socket.type == zmq.ROUTER and bool(socket.getsockopt(zmq.CURVE_SERVER))
+        self.sender = ""  # the key of whoever sent the message that is being handed on
         self._soon: asyncio.Handle | None = None
         self.monitor: DrainTransport | None = None  # tells of its connections, closed with it
         self._loop.add_reader(self._fd, self.drain)
@@ -110,11 +116,13 @@ class DrainTransport(ZmqTransport):
         if self._socket is not None:
             self._socket.setsockopt(zmq.SUBSCRIBE, value)
 
-    def attach(self, endpoint: str) -> None:
-        """Connect; libzmq goes on trying until it is detached."""
+    def attach(self, endpoint: str, key: str = "") -> None:
+        """Connect to whoever has the key; libzmq goes on trying until it is detached."""
         if self._socket is None:
             return
         try:
+            if key:  # each connection keeps the one that was set when it was begun
+                expect(self._socket, key)
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
             log.error("a node announces a bad endpoint", endpoint=endpoint, why=error.strerror)
@@ -175,7 +183,7 @@ class DrainTransport(ZmqTransport):
             return False
         for _ in range(DRAIN_MAX):
             try:
-                parts = [socket.recv(_NOW)]
+                parts = [self._first(socket) if self._proves else socket.recv(_NOW)]
             except zmq.Again:
                 return False
             while socket.get(zmq.RCVMORE):
@@ -187,6 +195,12 @@ class DrainTransport(ZmqTransport):
             if self._socket is None:  # the message made its reader close us
                 return False
         return True
+
+    def _first(self, socket: Socket) -> bytes:
+        """The first part, and who sent it; takes 1 us more than the part alone."""
+        frame = socket.recv(_NOW, copy=False)
+        self.sender = str(frame.get(USER))
+        return frame.bytes
 
     def _send_kept(self) -> None:
         while self._kept and self._socket is not None and self._sent(self._socket, self._kept[0]):
@@ -230,7 +244,7 @@ class Link:
         elif not self._warned:  # libzmq goes on trying for ever
             self._warned = True
             log.warning(
-                "a node refuses our connection; is [bus] secret the same there?",
+                "a node refuses our connection, or is not who it should be",
                 endpoint=self._endpoint,
             )
 
@@ -245,38 +259,70 @@ LINK_EVENTS = (
 
 
 class Sockets:
-    """The Wiring of one process: one context, the same options and key for all."""
+    """The Wiring of one process: one context, the same options and keys for all.
 
-    def __init__(self, keys: KeyPair | None) -> None:
+    Without keys nothing is proved. With keys and no trust it asks, as a newcomer, and lets
+    nobody in.
+    """
+
+    def __init__(self, trust: Trust | None = None, keys: Keys | None = None) -> None:
         self._context: zmq.Context[Socket] = zmq.Context(io_threads=1)
-        self._keys = keys
+        self._trust = trust
+        self._keys = keys = trust.keys if trust else keys
         self._opened: WeakSet[DrainTransport] = WeakSet()
         if keys is not None:
             socket = self._made(zmq.ROUTER)
             socket.bind(GATE)
-            self._gate = self._transport(socket, lambda parts: self._admit(parts, keys))
+            self.gate = Gate(self.who)
+            self.gate.open(self._transport(socket, self.gate.ask).write)
 
-    def answering(self, address: str, port: int, got: Got) -> tuple[DrainTransport, str]:
+    @property
+    def proves(self) -> bool:
+        """Whether every connection proves whose it is."""
+        return self._keys is not None
+
+    @property
+    def key(self) -> str:
+        """What others find who connect to us; Z85."""
+        return self._keys.public if self._keys else ""
+
+    def own(self) -> Principal | None:
+        """Who we are to others; None if nothing is proved, or we are no member."""
+        return self._trust.credential.principal if self._trust else None
+
+    def who(self, key: str) -> Principal | None:
+        """Whose the key is just now."""
+        return self._trust.roll.who(key) if self._trust else None
+
+    def answering(self, address: str, port: int, got: Asked) -> tuple[DrainTransport, str]:
         """A ROUTER bound there, and its endpoint. Raises Invalid if that cannot be."""
-        return self._bound(zmq.ROUTER, address, port, got)
+        made, endpoint = self._bound(
+            zmq.ROUTER, CALLS, address, port, lambda parts: got(parts, made.sender)
+        )
+        return made, endpoint
 
     def publishing(self, address: str, port: int) -> tuple[DrainTransport, str]:
         """A PUB bound there, and its endpoint. Raises Invalid if that cannot be."""
-        return self._bound(zmq.PUB, address, port, _nothing)
+        return self._bound(zmq.PUB, EVENTS, address, port, _nothing)
 
-    def asking(self, endpoint: str, got: Got, changed: Callable[[bool], None]) -> DrainTransport:
+    def asking(
+        self, endpoint: str, got: Got, changed: Callable[[bool], None], key: str = ""
+    ) -> DrainTransport:
         """A DEALER connected to the endpoint; changed(True) once it is, changed(False) when not."""
-        socket = self._guarded(zmq.DEALER, serving=False)
+        socket = self._guarded(zmq.DEALER)
         monitor = socket.get_monitor_socket(LINK_EVENTS)
         watching = self._transport(monitor, Link(changed, endpoint).heard)
         asking = self._transport(socket, got)
         asking.monitor = watching
-        asking.attach(endpoint)
+        if key or self._keys is None:
+            asking.attach(endpoint, key)
+        else:
+            log.warning("a node has no key, so nobody can tell that it is it", endpoint=endpoint)
         return asking
 
     def hearing(self, got: Got) -> DrainTransport:
         """A SUB; connect it to publishers, and subscribe it to channels."""
-        return self._transport(self._guarded(zmq.SUB, serving=False), got)
+        return self._transport(self._guarded(zmq.SUB), got)
 
     async def close(self) -> None:
         """Close those still open; ends when libzmq has let go of all."""
@@ -289,9 +335,9 @@ class Sockets:
             log.warning("libzmq does not end", after_s=TERM_S)
 
     def _bound(
-        self, kind: zmq.SocketType, address: str, port: int, got: Got
+        self, kind: zmq.SocketType, door: str, address: str, port: int, got: Got
     ) -> tuple[DrainTransport, str]:
-        socket = self._guarded(kind, serving=True)
+        socket = self._guarded(kind, door)
         host = f"[{address}]" if ":" in address else address
         try:
             socket.bind(f"tcp://{host}:{port or '*'}")
@@ -301,10 +347,10 @@ class Sockets:
         endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         return self._transport(socket, got), endpoint.rstrip("\0")
 
-    def _guarded(self, kind: zmq.SocketType, serving: bool) -> Socket:
+    def _guarded(self, kind: zmq.SocketType, door: str = "") -> Socket:
         socket = self._made(kind)
         if self._keys is not None:
-            guard(socket, self._keys, serving)
+            guard(socket, self._keys, door)
         return socket
 
     def _made(self, kind: zmq.SocketType) -> Socket:
@@ -312,10 +358,6 @@ class Sockets:
         for option, value in (OPTIONS | OWN_OPTIONS.get(kind, {})).items():
             socket.setsockopt(option, value)
         return socket
-
-    def _admit(self, parts: list[bytes], keys: KeyPair) -> None:
-        if len(parts) >= 8:
-            self._gate.write(verdict(parts, keys))
 
     def _transport(self, socket: Socket, got: Got) -> DrainTransport:
         transport = DrainTransport(socket, Reader(got))

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from csnode.context import Principal
+
 Got = Callable[[list[bytes]], None]
 """Given the parts of a message that arrived."""
+
+Asked = Callable[[list[bytes], str], None]
+"""Given the parts of a message, and the key that its connection proved; "" if none."""
 
 
 class Line(Protocol):
@@ -28,8 +33,8 @@ class Line(Protocol):
     def subscribe(self, value: bytes) -> None:
         """Receive what begins with the value."""
 
-    def attach(self, endpoint: str) -> None:
-        """Connect, and go on trying until detached."""
+    def attach(self, endpoint: str, key: str = "") -> None:
+        """Connect to whoever has the key there, and go on trying until detached."""
 
     def detach(self, endpoint: str) -> None:
         """Let go of that connection."""
@@ -44,7 +49,25 @@ class Line(Protocol):
 class Wiring(Protocol):
     """The sockets of one process, by what they are for."""
 
-    def answering(self, address: str, port: int, got: Got) -> tuple[Line, str]:
+    @property
+    def proves(self) -> bool:
+        """Whether every connection proves whose it is."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What others find who connect to us; "" if nothing is proved."""
+        ...
+
+    def own(self) -> Principal | None:
+        """Who we are to others; None if nothing is proved, or we are no member."""
+        ...
+
+    def who(self, key: str) -> Principal | None:
+        """Whose the key is just now; None: a stranger's, or of somebody who was put out."""
+        ...
+
+    def answering(self, address: str, port: int, got: Asked) -> tuple[Line, str]:
         """Where calls arrive, and its endpoint; parts are (caller, frame). Raises Invalid."""
         ...
 
@@ -52,8 +75,12 @@ class Wiring(Protocol):
         """Where events leave, and its endpoint; parts are (channel, frame). Raises Invalid."""
         ...
 
-    def asking(self, endpoint: str, got: Got, changed: Callable[[bool], None]) -> Line:
-        """A connection to where calls arrive; `changed` is told when it stands or is lost."""
+    def asking(
+        self, endpoint: str, got: Got, changed: Callable[[bool], None], key: str = ""
+    ) -> Line:
+        """A connection to where calls arrive, at whoever has the key; `changed` is told when it
+        stands or is lost.
+        """
         ...
 
     def hearing(self, got: Got) -> Line:

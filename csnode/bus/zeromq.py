@@ -16,13 +16,13 @@ import msgspec
 
 from csnode import uuids
 from csnode.bus.bus import Handler, proxy
-from csnode.bus.curve import keys_of
 from csnode.bus.desk import LAST_WORDS_MS, Desk
 from csnode.bus.envelope import Outbox, channel_of, packed_event
 from csnode.bus.event import Event
 from csnode.bus.local import LocalBus
 from csnode.bus.peer import Peer
 from csnode.bus.service import Method
+from csnode.bus.streams import Streams, carried
 from csnode.bus.transport import Sockets
 from csnode.bus.wiring import Line, Wiring
 from csnode.clock import now
@@ -30,22 +30,36 @@ from csnode.config import BusConfig
 from csnode.directory.directory import Directory, Health, Member, serving
 from csnode.faults import Invalid, Unavailable
 from csnode.log import logger
+from csnode.trust.files import Keys
+from csnode.trust.trust import Trust
 from csnode.types import NodeId
 
 ServiceT = TypeVar("ServiceT")
 EventT = TypeVar("EventT", bound=Event)
 log = logger("bus")
 PATIENCE_S = 2.0  # how long a call waits for somebody to serve it: start-up has no order
+PUBLISHER = "data"  # all events tell of the feed, and the machines with this role publish it
+REBIND_S = 0.02
+REBINDS = 250
 
 
 class ZmqBus:
     """Open it before use; then announce `endpoints` and `serving()` in the directory."""
 
     def __init__(
-        self, config: BusConfig, directory: Directory, wiring: Wiring | None = None
+        self,
+        config: BusConfig,
+        directory: Directory,
+        wiring: Wiring | None = None,
+        streams: Streams | None = None,
+        trust: Trust | None = None,
+        keys: Keys | None = None,
     ) -> None:
-        """A virtual world brings its own wiring."""
-        self._wiring = wiring
+        """A virtual world brings its own wiring. Streams, if given, carry the feed's events.
+
+        `keys` alone, without trust, are a newcomer's: it asks, and answers nobody.
+        """
+        self._wiring, self.streams, self._trust, self._keys = wiring, streams, trust, keys
         self.directory = directory
         self.local = LocalBus(directory)
         self._config = config
@@ -60,10 +74,9 @@ class ZmqBus:
         self._open = False
 
     async def __aenter__(self) -> Self:
-        """Raises Invalid if the address cannot be listened on, or needs a secret."""
-        address = _address(self._config)
-        secret = self._config.secret
-        self._sockets = self._wiring or Sockets(keys_of(secret) if secret else None)
+        """Raises Invalid if the address cannot be listened on, or needs a credential."""
+        address = self._address = _address(self._config, self._trust)
+        self._sockets = self._wiring or Sockets(self._trust, self._keys)
         try:
             self._desk = Desk(self.local, self._sockets, address, self._config.calls_port)
             self._publishing, events = self._sockets.publishing(address, self._config.events_port)
@@ -73,6 +86,8 @@ class ZmqBus:
         self._outbox = Outbox(self._send_events)
         self.endpoints = (self._desk.endpoint, events)
         self._open = True
+        if self._trust is not None:
+            self._trust.roll.listen(self._put_out)
         self.directory.watch(self._seen)
         return self
 
@@ -83,6 +98,8 @@ class ZmqBus:
         trace: TracebackType | None,
     ) -> None:
         self._open = False
+        if self._trust is not None:
+            self._trust.roll.deafen(self._put_out)
         self._tell_waiting()
         for peer in self._peers.values():
             peer.close("this node is closing")
@@ -95,6 +112,11 @@ class ZmqBus:
         await self._sockets.close()
 
     # -- serving ---------------------------------------------------------------------------
+
+    @property
+    def key(self) -> str:
+        """What others find who connect to us; "" without keys."""
+        return self._sockets.key
 
     @property
     def in_flight(self) -> int:
@@ -117,6 +139,9 @@ class ZmqBus:
 
     def publish(self, event: Event) -> None:
         self.local.publish(event)
+        if self.streams is not None and carried(event):
+            self.streams.noted.set()
+            return
         if not self._open:
             return
         try:
@@ -128,13 +153,15 @@ class ZmqBus:
 
     def subscribe(self, kind: type[EventT], handler: Handler[EventT], topic: str = "") -> None:
         self.local.subscribe(kind, handler, topic)
+        if self.streams is not None and carried(kind):
+            self.streams.follow(self.local.publish)
+            return
         self._kinds[kind.__name__] = msgspec.msgpack.Decoder(list[kind])
         hearing = self._hearing
         if hearing is None:
             hearing = self._hearing = self._sockets.hearing(self._heard)
             for member in self._members.values():
-                if member.events:
-                    hearing.attach(member.events)
+                self._follow(None, member)
         channel = channel_of(kind, topic)
         if channel not in self._channels:
             self._channels.add(channel)
@@ -219,7 +246,7 @@ class ZmqBus:
     def _peer(self, member: Member) -> Peer:
         peer = self._peers.get(member.node)
         if peer is None:
-            peer = Peer(member.node, member.calls, self._sockets, self._tell_waiting)
+            peer = Peer(member.node, member.calls, member.key, self._sockets, self._tell_waiting)
             peer.load = member.load
             self._peers[member.node] = peer
         return peer
@@ -230,35 +257,81 @@ class ZmqBus:
         """A member joined, changed or is gone."""
         if not self._open or self.endpoints[0] == member.calls:
             return
+        present = present and self._belongs(member)
         before = self._members.pop(member.node, None)
         if present:
             self._members[member.node] = member
         self._routes.clear()
-        self._follow(before.events if before else "", member.events if present else "")
+        self._follow(before, member if present else None)
         peer = self._peers.get(member.node)
-        if peer is not None and present and peer.endpoint == member.calls:
+        if peer is not None and present and (peer.endpoint, peer.key) == (member.calls, member.key):
             peer.load = member.load
         elif peer is not None:
             del self._peers[member.node]
             peer.close(f"{member.node} is gone")
         self._tell_waiting()
 
-    def _follow(self, before: str, now: str) -> None:
+    def _follow(self, before: Member | None, now: Member | None) -> None:
         """Hear the events of a member where it publishes now."""
-        if self._hearing is None or before == now:
+        was, there = self._published(before), self._published(now)
+        if self._hearing is None or was == there:
             return
-        if before:
-            self._hearing.detach(before)
-        if now:
-            self._hearing.attach(now)
+        if was is not None:
+            self._hearing.detach(was[0])
+        if there is not None:
+            self._hearing.attach(*there)
+
+    def _published(self, member: Member | None) -> tuple[str, str] | None:
+        """Where we may hear the member's events, and its key.
+
+        Machines that only run guests are not let in by publishers, so they need not knock; and
+        only whoever may play the data role is believed.
+        """
+        if member is None or not member.events:
+            return None
+        if self._sockets.proves:
+            own, who = self._sockets.own(), self._sockets.who(member.key)
+            if own is None or not own.controls or who is None or PUBLISHER not in who.roles:
+                return None
+        return member.events, member.key
+
+    def _belongs(self, member: Member) -> bool:
+        """Whether the member's machine still does; directories learn of it later."""
+        if self._trust is None:
+            return True
+        who = self._trust.roll.who(member.key)
+        return who is not None and who.name == member.host
+
+    def _put_out(self, name: str) -> None:
+        """A machine was put out ("": maybe several): it is asked no more, and hears no more."""
+        log.warning("a machine was put out", name=name)
+        for member in list(self._members.values()):
+            if not self._belongs(member):
+                self._seen(member, False)
+        self._publishing.abort()  # all who may do so connect again, and are looked at again
+        self._publish_again(REBINDS)
+
+    def _publish_again(self, tries: int) -> None:
+        """Bind the same port again, as soon as libzmq has let go of it."""
+        if not self._open:
+            return
+        port = int(self.endpoints[1].rpartition(":")[2])
+        try:
+            self._publishing, _ = self._sockets.publishing(self._address, port)
+        except Invalid as invalid:
+            if tries:
+                loop = asyncio.get_running_loop()
+                loop.call_later(REBIND_S, self._publish_again, tries - 1)
+            else:
+                log.error("events cannot be published any more", why=invalid.message)
 
     def _tell_waiting(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
 
-def _address(config: BusConfig) -> str:
-    """The address to listen on: one that others can reach, and loopback without a secret."""
+def _address(config: BusConfig, trust: Trust | None) -> str:
+    """The address to listen on: one that others can reach, and loopback without a credential."""
     try:
         address = ip_address(config.listen)
     except ValueError:
@@ -267,6 +340,9 @@ def _address(config: BusConfig) -> str:
         raise Invalid(
             f"[bus] listen: {config.listen} is no address that others can reach; name one of ours"
         )
-    if not address.is_loopback and not config.secret:
-        raise Invalid(f"[bus] secret: needed to listen on {config.listen}, beyond loopback")
+    if not address.is_loopback and trust is None:
+        raise Invalid(
+            f"[bus] listen: {config.listen} is beyond this machine, which needs a credential;"
+            " `csnode cluster init` or `csnode join` makes one"
+        )
     return config.listen

@@ -1,9 +1,14 @@
 """The beacon: the datagram by which a node says that it is there, and what it is.
 
-A datagram is: one byte, the epoch of the key | 16 bytes, BLAKE2b keyed by the cluster's secret
-(RFC 7693) over epoch and body | the body, msgpack. Without a secret the key is the cluster's name:
-that keeps clusters apart, and nobody out. A beacon is heard once: its (incarnation, beat) must be
-higher than the last one heard of its node.
+With a credential a datagram is: the byte 2 | msgpack: the machine's credential, what is said (a
+time stamp and the beacon), and the signature of that by the machine's Ed25519 key. It is believed
+as far as the credential goes (allowed.py), and within 90 s of its stamp. Signing takes some 60 us
+and checking 150 us (a credential that is new some 200 more): with 100 nodes, 1.5 % of a core.
+
+Without one it is: the byte 1 | 16 bytes, BLAKE2b keyed by the cluster's name (RFC 7693) over byte
+and body | the body, msgpack. That keeps clusters apart, and nobody out: for loopback only.
+
+A beacon is heard once: its (incarnation, beat) must be higher than the last heard of its node.
 """
 
 from __future__ import annotations
@@ -13,14 +18,24 @@ import hmac
 from enum import StrEnum
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from csnode.clock import wall
+from csnode.directory import allowed
 from csnode.directory.directory import Member
+from csnode.faults import Denied
+from csnode.trust.credential import Credential, Signed
+from csnode.trust.refusals import Refusals
+from csnode.trust.trust import Trust
 from csnode.types import Message
 
-EPOCH = b"\x01"
+PLAIN, SIGNED = b"\x01", b"\x02"
 MARK = 16  # bytes of BLAKE2b
+SPOKEN = b"csnode beacon\0"  # what a machine signs begins so
 DATAGRAM_MAX = 65507  # bytes, of UDP over IPv4
 MEMBER_MAX = 60_000  # bytes of it that a node's record may take
+FRESH_S = 90.0  # how far the stamp may be from our clock
 Address = tuple[str, int]
 
 
@@ -41,31 +56,100 @@ class Beacon(Message):
     others: tuple[Address, ...] = ()  # where others can be told of the sender
 
 
+class Said(Message):
+    """What a machine signs."""
+
+    at: float  # seconds since 1970
+    beacon: Beacon
+
+
+class Spoken(Message):
+    """A signed datagram, without its first byte."""
+
+    credential: Signed
+    said: bytes
+    signature: bytes
+
+
+_beacon = msgspec.msgpack.Decoder(Beacon)
+_said = msgspec.msgpack.Decoder(Said)
+_spoken = msgspec.msgpack.Decoder(Spoken)
+_encode = msgspec.msgpack.Encoder().encode
+
+
 class Seal:
     """Packs beacons of one cluster, and tells them from everything else."""
 
-    def __init__(self, cluster: str, secret: str) -> None:
-        self.cluster, self.keyed = cluster, bool(secret)
+    def __init__(self, cluster: str, trust: Trust | None = None) -> None:
+        self.cluster, self._trust = cluster, trust
+        self.keyed = bool(trust)  # else nobody beyond this machine may listen
+        self.refusals = Refusals("beacon")
         self._key = hashlib.blake2b(
-            secret.encode(), key=hashlib.sha256(cluster.encode()).digest(), person=b"csnode beacon"
+            key=hashlib.sha256(cluster.encode()).digest(), person=b"csnode beacon"
         ).digest()
-        self._decoder = msgspec.msgpack.Decoder(Beacon)
-        self._encoder = msgspec.msgpack.Encoder()
+        self._verifiers: dict[bytes, Ed25519PublicKey] = {}
 
     def packed(self, beacon: Beacon) -> bytes:
         """The datagram."""
-        body = self._encoder.encode(beacon)
-        return EPOCH + self._mark(body) + body
+        trust = self._trust
+        if not trust:
+            body = _encode(beacon)
+            return PLAIN + self._mark(body) + body
+        said = _encode(Said(at=wall(), beacon=beacon))
+        spoken = Spoken(credential=trust.signed, said=said, signature=trust.sign(SPOKEN + said))
+        return SIGNED + _encode(spoken)
 
     def opened(self, datagram: bytes) -> Beacon | None:
-        """The beacon; None if it is not one of this cluster."""
+        """The beacon; None if it is not one of this cluster, or may not say what it says."""
+        if not self._trust:
+            return self._plain(datagram)
+        try:
+            return self._signed(datagram, self._trust)
+        except Denied as denied:
+            self.refusals.note(denied.detail or "somebody", denied.message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.refusals.note("somebody", "it is no signed beacon")
+        return None
+
+    def _plain(self, datagram: bytes) -> Beacon | None:
         mark, body = datagram[1 : 1 + MARK], datagram[1 + MARK :]
-        if datagram[:1] != EPOCH or not hmac.compare_digest(mark, self._mark(body)):
+        if datagram[:1] != PLAIN or not hmac.compare_digest(mark, self._mark(body)):
             return None
         try:
-            return self._decoder.decode(body)
+            return _beacon.decode(body)
         except msgspec.DecodeError:
             return None
 
+    def _signed(self, datagram: bytes, trust: Trust) -> Beacon:
+        """Raises Denied and DecodeError."""
+        if datagram[:1] != SIGNED:
+            raise Denied("it is no signed beacon")
+        spoken = _spoken.decode(datagram[1:])
+        said = _said.decode(spoken.said)
+        credential = trust.roll.meet(spoken.credential)
+        self._check_signature(credential, spoken)
+        if abs(said.at - wall()) > FRESH_S:
+            late = said.at - wall()
+            raise Denied("it was sent at another time; are the clocks right?",
+                         detail=f"{credential.name}, by {late:+.0f} s")  # fmt: skip
+        if said.beacon.member is not None:
+            who = trust.roll.who(credential.key)
+            if who is None or said.beacon.member.cluster != self.cluster:
+                raise Denied("it is not of this cluster", detail=credential.name)
+            allowed.check(said.beacon.member, who, credential.key)
+        return said.beacon
+
+    def _check_signature(self, credential: Credential, spoken: Spoken) -> None:
+        try:
+            public = self._verifiers.get(credential.verify)
+            if public is None:
+                public = Ed25519PublicKey.from_public_bytes(credential.verify)
+                self._verifiers[credential.verify] = public
+            public.verify(spoken.signature, SPOKEN + spoken.said)
+        except (InvalidSignature, ValueError):
+            raise Denied(
+                "it is not signed by the machine it says to be", detail=credential.name
+            ) from None
+
     def _mark(self, body: bytes) -> bytes:
-        return hashlib.blake2b(EPOCH + body, key=self._key, digest_size=MARK).digest()
+        return hashlib.blake2b(PLAIN + body, key=self._key, digest_size=MARK).digest()

@@ -29,18 +29,23 @@ class Datagrams(Protocol):
 
 
 class Udp:
-    """Sockets that are read as datagrams come; what is sent leaves by the first."""
+    """Sockets that are read as datagrams come; what is sent leaves by the first of its family."""
 
-    def __init__(self, sockets: Sequence[socket.socket], take: Take) -> None:
-        self._sockets, self._take = tuple(sockets), take
+    def __init__(self, sockets: Sequence[socket.socket], take: Take, scope: int = 0) -> None:
+        """`scope`: the interface where IPv6 addresses that hold on one link only are meant."""
+        self._sockets, self._take, self._scope = tuple(sockets), take, scope
+        self._outlets = {opened.family: opened for opened in reversed(self._sockets)}
         loop = asyncio.get_running_loop()
         for opened in self._sockets:
             opened.setblocking(False)
             loop.add_reader(opened.fileno(), self._read, opened)
 
     def send(self, datagram: bytes, to: Address) -> None:
-        with suppress(OSError):
-            self._sockets[0].sendto(datagram, to)
+        wide = ":" in to[0]
+        outlet = self._outlets.get(socket.AF_INET6 if wide else socket.AF_INET)
+        if outlet is not None:
+            with suppress(OSError):
+                outlet.sendto(datagram, (*to, 0, self._scope) if wide else to)
 
     def look(self) -> None:
         for opened in self._sockets:
@@ -57,4 +62,12 @@ class Udp:
                 datagram, sender = opened.recvfrom(DATAGRAM_MAX)
             except OSError:  # nothing left; or an error of an earlier send, which does not matter
                 return
-            self._take(datagram, (sender[0], sender[1]))
+            self._take(datagram, (sender[0].partition("%")[0], sender[1]))
+
+
+def unbound(wide: bool) -> socket.socket:
+    """A socket for datagrams of IPv6 (`wide`), and no other, or of IPv4."""
+    made = socket.socket(socket.AF_INET6 if wide else socket.AF_INET, socket.SOCK_DGRAM)
+    if wide:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return made

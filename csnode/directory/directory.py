@@ -46,6 +46,7 @@ class Member(Message):
     load: float = 0.0  # calls in flight
     wire: int = WIRE
     version: str = ""
+    key: str = ""  # Curve25519, public, Z85: of its connections; "" without a credential
 
 
 Watcher = Callable[[Member, bool], None]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from csnode.config import DirectoryConfig
 from csnode.directory.beacon import Address, Seal
 from csnode.directory.beating import BeatingDirectory
-from csnode.directory.datagrams import Datagrams, Udp
+from csnode.directory.datagrams import Datagrams, Udp, unbound
 from csnode.faults import Invalid
 
 HOPS = 1  # the group ends at the first router
@@ -20,7 +20,7 @@ class MulticastDirectory(BeatingDirectory):
     """Joins the group on one interface. All processes of a machine share its port.
 
     Replies come to a socket of our own: what is sent to the shared port directly reaches only one
-    of the processes there.
+    of the processes there. With IPv6 they come from and go to link-local addresses.
     """
 
     def __init__(self, config: DirectoryConfig, seal: Seal) -> None:
@@ -33,18 +33,14 @@ class MulticastDirectory(BeatingDirectory):
     async def _open(self) -> Datagrams:
         group, port = _group(self._config), self._config.port
         index = interface_of(self._config, self._seal.keyed)
-        own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        shared = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        wide = group.version == 6
+        own, shared = unbound(wide), unbound(wide)
         try:
-            request = struct.pack("=4s4si", group, bytes(4), index)  # struct ip_mreqn, ip(7)
-            own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, request)
-            own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
-            own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
             own.bind(("", 0))
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            shared.bind((self._config.group, port))
-            shared.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+            shared.bind((str(group), port, 0, index) if wide else (str(group), port))
+            (_join6 if wide else _join4)(group, index, own, shared)
         except OSError as error:
             own.close()
             shared.close()
@@ -52,16 +48,19 @@ class MulticastDirectory(BeatingDirectory):
                 f"[directory] cannot join {self._config.group}:{port} on "
                 f"{self._config.interface}: {error.strerror}"
             ) from error
-        return Udp([own, shared], self._arrived)
+        return Udp([own, shared], self._arrived, index)
 
 
 def interface_of(config: DirectoryConfig, keyed: bool) -> int:
-    """The index of the interface named. Raises Invalid if there is none, or it needs a secret.
+    """The index of the interface named. Raises Invalid if there is none, or it needs a credential.
 
     Whoever can forge a beacon has calls sent to himself, so only loopback does without.
     """
     if config.interface != "lo" and not keyed:
-        raise Invalid(f"[bus] secret: needed for a directory on {config.interface}")
+        raise Invalid(
+            f"[directory] interface: {config.interface} needs a credential;"
+            " `csnode cluster init` or `csnode join` makes one"
+        )
     try:
         return socket.if_nametoindex(config.interface)
     except OSError:
@@ -71,13 +70,37 @@ def interface_of(config: DirectoryConfig, keyed: bool) -> int:
         ) from None
 
 
-def _group(config: DirectoryConfig) -> bytes:
+def _join4(group: Group, index: int, own: socket.socket, shared: socket.socket) -> None:
+    request = struct.pack("=4s4si", group.packed, bytes(4), index)  # struct ip_mreqn, ip(7)
+    own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, request)
+    own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
+    own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+    shared.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+
+
+def _join6(group: Group, index: int, own: socket.socket, shared: socket.socket) -> None:
+    request = struct.pack("=16si", group.packed, index)  # struct ipv6_mreq, ipv6(7)
+    own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+    own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOPS)
+    own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+    shared.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+
+
+Group = IPv4Address | IPv6Address
+
+
+def _group(config: DirectoryConfig) -> Group:
     try:
-        group = IPv4Address(config.group)
+        group = ip_address(config.group)
     except ValueError:
         group = None
     if group is None or not group.is_multicast:
         raise Invalid(
-            f"[directory] group: {config.group!r} is no IPv4 multicast address, 239.192.77.9 is one"
+            f"[directory] group: {config.group!r} is no multicast address;"
+            " 239.192.77.9 and ff02::4d09 are two"
         )
-    return group.packed
+    if group.version == 6 and config.interface == "lo":
+        raise Invalid(
+            "[directory] interface: lo carries no IPv6 multicast; 239.192.77.9 goes there"
+        )
+    return group

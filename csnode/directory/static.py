@@ -2,6 +2,7 @@
 
 Beacons go to every seed named in csnode.toml, and to everybody they tell of: knowing one seed is
 enough. A seed is a node that listens at the configured port, as the first node of a machine does.
+IPv4 and IPv6 may stand side by side; a node is told of at the address it was heard from.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ import asyncio
 import errno
 import socket
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from csnode import uuids
 from csnode.clock import now
 from csnode.config import DirectoryConfig
 from csnode.directory.beacon import Address, Beacon, Says, Seal
 from csnode.directory.beating import BeatingDirectory
-from csnode.directory.datagrams import Datagrams, Udp
+from csnode.directory.datagrams import Datagrams, Udp, unbound
 from csnode.directory.multicast import interface_of
 from csnode.directory.roster import GONE_S
 from csnode.faults import Invalid
 
 TELL_MAX = 32  # addresses in one beacon
+_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a machine without IPv6
 
 
 class StaticDirectory(BeatingDirectory):
@@ -50,34 +53,44 @@ class StaticDirectory(BeatingDirectory):
             self._say(Says.HERE, new)
 
     async def _open(self) -> Datagrams:
-        interface_of(self._config, self._seal.keyed)
-        self._seeds = {await _resolved(seed) for seed in self._config.seeds}
-        address = "127.0.0.1" if self._config.interface == "lo" else ""
-        own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        index = interface_of(self._config, self._seal.keyed)
+        found = [await _resolved(seed) for seed in self._config.seeds]
+        self._seeds = {address for addresses in found for address in addresses}
+        with ExitStack() as stack:
+            sockets: list[socket.socket] = []
+            for wide in (False, True):
+                try:
+                    sockets.append(self._bound(stack.enter_context(unbound(wide)), wide))
+                except OSError as error:
+                    if wide and error.errno in _MISSING:
+                        continue
+                    raise Invalid(
+                        f"[directory] cannot listen on port {self._config.port}: {error.strerror}"
+                    ) from error
+            stack.pop_all()
+        return Udp(sockets, self._arrived, index)
+
+    def _bound(self, own: socket.socket, wide: bool) -> socket.socket:
+        loopback = "::1" if wide else "127.0.0.1"
+        address = loopback if self._config.interface == "lo" else ""
         try:
-            try:
-                own.bind((address, self._config.port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                own.bind((address, 0))  # another node of this machine is the seed
+            own.bind((address, self._config.port))
         except OSError as error:
-            own.close()
-            raise Invalid(
-                f"[directory] cannot listen on port {self._config.port}: {error.strerror}"
-            ) from error
-        return Udp([own], self._arrived)
+            if error.errno != errno.EADDRINUSE:
+                raise
+            own.bind((address, 0))  # another node of this machine is the seed
+        return own
 
 
-async def _resolved(seed: str) -> Address:
+async def _resolved(seed: str) -> set[Address]:
+    """All addresses of a seed: "192.0.2.1:17670", "[fd00::1]:17670", "name:17670"."""
     host, _, port = seed.rpartition(":")
-    if not host or not port.isdecimal():
-        raise Invalid(f"[directory] seeds: {seed!r} is not ADDRESS:PORT")
+    if not host or not port.isdecimal() or (":" in host and host[:1] + host[-1:] != "[]"):
+        raise Invalid(f"[directory] seeds: {seed!r} is neither ADDRESS:PORT nor [ADDRESS]:PORT")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
-            host, int(port), family=socket.AF_INET, type=socket.SOCK_DGRAM
+            host.strip("[]"), int(port), type=socket.SOCK_DGRAM
         )
     except (OSError, OverflowError) as error:
         raise Invalid(f"[directory] seeds: cannot find {seed!r}: {error}") from error
-    where = found[0][4]
-    return str(where[0]), int(where[1])
+    return {(str(where[0]).partition("%")[0], int(where[1])) for *_, where in found}

@@ -267,9 +267,9 @@ class BusSuite:
     async def test_a_call_runs_under_its_callers_context(self) -> None:
         async with self.cloud() as nodes:
             ping = await self.ping(nodes)
-            with acting(trace="ab" * 16, caller="tests@here", fence=7):
+            with acting(trace="ab" * 16, caller="tests@caller", fence=7):
                 seen = await ping.circumstances()
-            assert seen == ("ab" * 16, "tests@here", 7)
+            assert seen == ("ab" * 16, "tests@caller", 7)
             assert await ping.circumstances() == ("", "", 0)
 
     async def test_a_call_at_a_place_goes_there(self) -> None:

@@ -41,6 +41,8 @@ def sim_config(folder: Path, hosts: int = 3, **sections: Mapping[str, Any]) -> d
         "compute": {"driver": "sim", "hosts": hosts},
         "network": {"driver": "sim", "hosts": hosts},
         "storage": {"driver": "sim", "hosts": hosts},
+        "keeper": {"driver": "sim", "hosts": hosts},
+        "monitor": {"prober": "sim"},
         "fabric": {"admin_api_key": ADMIN["apiKey"], "admin_secret_key": ADMIN["secret"]},
     }
     for name, section in sections.items():
@@ -82,7 +84,9 @@ class SimCloud:
     async def _is_whole(self) -> bool:
         count = int(self._config["compute"]["hosts"])
         up = [h for h in await self.store.find(Host) if h.seen is Seen.UP]
-        return len(up) == count and len(await self.store.find(StoragePool)) == count
+        pools = await self.store.find(StoragePool)
+        reached = sum(1 if pool.host else len(pool.hosts) for pool in pools)
+        return len(up) == reached == count
 
     async def crash(self) -> None:
         """The process is gone, between one instruction and the next."""

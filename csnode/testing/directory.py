@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from contextlib import AsyncExitStack
 
+import pytest
 from msgspec.structs import replace
 
 from csnode.directory.directory import Directory, Health, Member, Serving, floor, serving
@@ -120,12 +121,54 @@ class DirectorySuite:
             assert floor(members) == members[0].wire
 
 
-class BeatingSuite(DirectorySuite):
-    """And the rules of those that live on datagrams."""
+class RemoteSuite(DirectorySuite):
+    """And the rules of those whose nodes are processes of their own."""
 
     @abstractmethod
     def drop(self, directory: Directory) -> None:
         """End it without a goodbye, as kill -9 does."""
+
+    async def dropped(self, name: str, incarnation: int = 1, *, seen_by: Directory) -> None:
+        """A node that was there, and was killed."""
+        directory = self.make()
+        await directory.__aenter__()
+        directory.announce(member(name, incarnation=incarnation))
+        await until(lambda: name in names(seen_by))
+        self.drop(directory)
+
+    async def test_a_node_that_is_killed_is_gone(self) -> None:
+        async with self.make() as first, self.make() as listener:
+            first.announce(member("a"))
+            await self.dropped("b", seen_by=first)
+            log = Log(first)
+            await until(lambda: names(first) == ["a"] and names(listener) == ["a"])
+            assert log.seen[-1] == ("b", False)
+            assert log.seen.count(("b", False)) == 1
+
+    async def test_whoever_comes_later_finds_those_who_live_only(self) -> None:
+        async with self.make() as first:
+            first.announce(member("a"))
+            await self.dropped("b", seen_by=first)
+            await until(lambda: names(first) == ["a"])
+            async with self.make() as late:
+                await until(lambda: names(late) == ["a"])
+
+    async def test_a_node_started_again_is_not_gone_when_its_dead_self_is(self) -> None:
+        async with self.make() as first:
+            await self.dropped("b", incarnation=1, seen_by=first)
+            await self.dropped("c", seen_by=first)  # dies later, so is gone later
+            async with self.make() as again:
+                newer = member("b", incarnation=2)
+                again.announce(newer)
+                await until(lambda: newer in first.members())
+                log = Log(first)
+                await until(lambda: names(first) == ["b"])
+                assert ("b", False) not in log.seen
+                assert list(first.members()) == [newer]
+
+
+class BeatingSuite(RemoteSuite):
+    """And the rules of those that live on datagrams."""
 
     @abstractmethod
     def heard(self, directory: Directory) -> list[tuple[bytes, tuple[str, int]]]:
@@ -184,3 +227,143 @@ class BeatingSuite(DirectorySuite):
             await until(lambda: member("b", number=2) in first.members())
             await until(lambda: len(seen) >= before + len(bad))
             assert names(first) == ["b"]
+
+
+class StoredSuite(RemoteSuite):
+    """And the rules of those that keep their entries in a server, which may itself be away."""
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """kill -9 the server."""
+
+    @abstractmethod
+    async def start(self, *, forgetful: bool = False) -> None:
+        """Start it again at the same address; `forgetful`: with nothing of what it held."""
+
+    @abstractmethod
+    async def freeze(self) -> None:
+        """Connections stand, nothing is answered; `start` ends it."""
+
+    @abstractmethod
+    async def entries(self) -> dict[str, bytes]:
+        """What the server holds of cluster "one", by name."""
+
+    @abstractmethod
+    async def plant(self, name: str, sealed: bytes) -> None:
+        """Write an entry past the directory, as somebody else."""
+
+    @abstractmethod
+    def forged(self) -> list[bytes]:
+        """Entries of node "x" that nobody may believe, sealed by others."""
+
+    @abstractmethod
+    def troubled(self, directory: Directory, seconds: float) -> bool:
+        """Whether it has said for so long that the server does not answer."""
+
+    @abstractmethod
+    def refused(self, directory: Directory) -> int:
+        """How many entries it ignored."""
+
+    async def test_clusters_do_not_see_each_other(self) -> None:
+        async with self.make() as one, self.make("two") as two, self.make() as witness:
+            two.announce(member("b", cluster="two"))
+            one.announce(member("a"))
+            await until(lambda: names(witness) == ["a"] and names(two) == ["b"])
+            assert names(one) == ["a"]
+
+    async def test_entries_of_strangers_are_ignored_and_counted(self) -> None:
+        async with self.make() as first, self.make() as second:
+            second.announce(member("b"))
+            await until(lambda: names(first) == ["b"])
+            ((name, good),) = (await self.entries()).items()
+            tampered = good[:-1] + bytes([good[-1] ^ 1])
+            bad = [b"", b"nonsense", tampered, good, *self.forged()]  # good: under another's name
+            for number, sealed in enumerate(bad):
+                await self.plant(f"x~{number}", sealed)
+            await until(lambda: self.refused(first) >= len(bad))
+            second.announce(member("b", number=2))
+            await until(lambda: list(first.members()) == [member("b", number=2)])
+            assert name in await self.entries()
+
+    async def test_an_old_entry_put_back_is_not_believed(self) -> None:
+        async with self.make() as first:
+            async with self.make() as second:
+                second.announce(member("b"))
+                await until(lambda: names(first) == ["b"])
+                ((name, old),) = (await self.entries()).items()
+            await until(lambda: names(first) == [])
+            log, refused = Log(first), self.refused(first)
+            await self.plant(name, old)
+            await self.plant("x~1", b"nonsense")  # once it is seen, the other was
+            await until(lambda: self.refused(first) > refused)
+            async with self.make() as third:
+                third.announce(member("c"))
+                await until(lambda: ("c", True) in log.seen)
+            assert ("b", True) not in log.seen
+
+    async def test_nobody_is_gone_because_the_server_was_away(self) -> None:
+        async with self.make() as first, self.make() as second:
+            first.announce(member("a"))
+            second.announce(member("b"))
+            await until(lambda: names(first) == names(second) == ["a", "b"])
+            log = Log(first)
+            await self.kill()
+            await until(lambda: self.troubled(first, 6.0) and self.troubled(second, 6.0))
+            changed = member("b", number=2, load=3.0)
+            second.announce(changed)
+            async with self.make() as third:
+                third.announce(member("c"))
+                assert (names(first), names(third)) == (["a", "b"], ["c"])
+                await self.start()
+                await until(lambda: names(first) == names(third) == ["a", "b", "c"])
+                await until(lambda: changed in first.members())
+                await until(lambda: not self.troubled(first, 0) and not self.troubled(second, 0))
+                assert not [name for name, present in log.seen if not present]
+            await until(lambda: names(first) == ["a", "b"])
+
+    @pytest.mark.parametrize("forgetful", [False, True])
+    async def test_a_server_killed_and_started_again_loses_nobody(self, forgetful: bool) -> None:
+        async with self.make() as first, self.make() as second:
+            first.announce(member("a"))
+            second.announce(member("b"))
+            await until(lambda: names(first) == names(second) == ["a", "b"])
+            log = Log(first)
+            await self.kill()
+            await until(lambda: self.troubled(first, 0))
+            await self.start(forgetful=forgetful)
+            await until(lambda: not self.troubled(first, 0) and not self.troubled(second, 0))
+            async with self.make() as late:
+                await until(lambda: names(late) == ["a", "b"])
+                late.announce(member("c"))
+                await until(lambda: names(first) == names(second) == ["a", "b", "c"])
+            await until(lambda: names(first) == ["a", "b"])
+            assert {name for name, present in log.seen if not present} == {"c"}
+
+    async def test_a_frozen_server_is_as_good_as_none(self) -> None:
+        async with self.make() as first, self.make() as second:
+            first.announce(member("a"))
+            second.announce(member("b"))
+            await until(lambda: names(first) == names(second) == ["a", "b"])
+            log = Log(first)
+            await self.freeze()
+            await until(lambda: self.troubled(first, 0) and self.troubled(second, 0))
+            await self.start()
+            await until(lambda: not self.troubled(first, 0) and not self.troubled(second, 0))
+            changed = member("b", number=2, health=Health.DRAINING)
+            second.announce(changed)
+            await until(lambda: changed in first.members())
+            assert not [name for name, present in log.seen if not present]
+
+    async def test_whoever_dies_while_the_server_is_away_is_gone_after_it(self) -> None:
+        async with self.make() as first:
+            first.announce(member("a"))
+            second = self.make()
+            await second.__aenter__()
+            second.announce(member("b"))
+            await until(lambda: names(first) == ["a", "b"])
+            await self.kill()
+            await until(lambda: self.troubled(first, 0))
+            self.drop(second)
+            await self.start()
+            assert names(first) == ["a", "b"]
+            await until(lambda: names(first) == ["a"])

@@ -33,7 +33,7 @@ class Still:
 
     def subscribe(self, value: bytes) -> None: ...
 
-    def attach(self, endpoint: str) -> None: ...
+    def attach(self, endpoint: str, key: str = "") -> None: ...
 
     def detach(self, endpoint: str) -> None: ...
 
@@ -121,9 +121,9 @@ class Link(Still):
             return
         self._identity = b"%d" % self._wire.next_end()
         self._door, self._silent_since = door, None
-        identity, served = self._identity, door
+        identity, served, key = self._identity, door, self._wire.machine(self.owner)
         self.there = Flow(self._wire, self.owner, door.owner, door.context,
-                           lambda parts: served.got([identity, *parts]))  # fmt: skip
+                           lambda parts: served.got([identity, *parts], key))  # fmt: skip
         self.back = Flow(self._wire, door.owner, self.owner, self._context, self._got)
         door.callers[identity] = self
         self._tell(True)
@@ -168,7 +168,8 @@ class Link(Still):
             wire = self._wire
             late = wire.chance.uniform(0.01, ECHO_S if wire.chance.random() < 0.3 else 1.0)
             again_from = b"echo-%d" % wire.next_end()
-            wire.loop.call_later(late, _again, door, again_from, again, context=door.context)
+            key = wire.machine(self.owner)
+            wire.loop.call_later(late, _again, door, again_from, again, key, context=door.context)
 
     def abort(self, linger_ms: int = 0) -> None:
         del linger_ms
@@ -179,9 +180,9 @@ class Link(Still):
             self._wire.links.remove(self)
 
 
-def _again(door: Door, caller: bytes, frame: bytes) -> None:
+def _again(door: Door, caller: bytes, frame: bytes, key: str) -> None:
     if door.open:
-        door.got([caller, frame])
+        door.got([caller, frame], key)
 
 
 def _counts(request: Request) -> bool:

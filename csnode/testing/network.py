@@ -83,8 +83,15 @@ class NetworkSuite:
     """What every network driver keeps to."""
 
     @abstractmethod
-    def make(self) -> NetworkDriver:
-        """A driver on this test's own host; a second one on the same host if asked again."""
+    def make(self, address: str = "127.0.0.1") -> NetworkDriver:
+        """A driver on this test's own host; a second one on the same host if asked again.
+
+        The host is reached at that address.
+        """
+
+    @abstractmethod
+    async def leads(self, network: GuestNetwork) -> set[str]:
+        """The addresses of the other hosts to which the network's bridge leads from this host."""
 
     @abstractmethod
     async def cut(self, network: GuestNetwork) -> None:
@@ -280,6 +287,46 @@ class NetworkSuite:
             assert found.plugged == 0
             await driver.ensure_no_router(found.network)
             assert await driver.inspect() == ()
+
+    async def test_networks_lead_to_the_hosts_named_and_to_no_other(self) -> None:
+        one, two = guest_network(1), guest_network(2)
+        async with self.make("198.18.0.1") as driver:
+            await driver.ensure_router(one)
+            assert await self.leads(one) == set()
+            for _ in range(2):
+                await driver.reach(["198.18.0.2", "198.18.0.3"])
+            await driver.ensure_plug(two, guest_nic(two))
+            for network in (one, two):
+                assert await self.leads(network) == {"198.18.0.2", "198.18.0.3"}
+            await driver.reach(["198.18.0.3", "198.18.0.4", "127.0.0.1"])
+            for network in (one, two):
+                assert await self.leads(network) == {"198.18.0.3", "198.18.0.4"}
+            await driver.reach([])
+            assert await self.leads(one) == set()
+            for network in (one, two):
+                await driver.ensure_no_router(network.network)
+
+    async def test_the_way_to_other_hosts_outlives_the_driver(self) -> None:
+        network = guest_network()
+        async with self.make("198.18.0.1") as driver:
+            await driver.ensure_router(network)
+            await driver.reach(["198.18.0.2"])
+        assert await self.leads(network) == {"198.18.0.2"}
+        async with self.make("198.18.0.1") as driver:
+            await driver.ensure_router(network)
+            assert await self.leads(network) == {"198.18.0.2"}
+            await driver.ensure_no_router(network.network)
+
+    async def test_a_host_that_others_cannot_reach_leads_nowhere(self) -> None:
+        network = guest_network()
+        async with self.make() as driver:
+            await driver.reach(["198.18.0.2"])
+            await driver.ensure_router(network)
+            assert await self.leads(network) == set()
+        async with self.make("198.18.0.1") as driver:  # now they can
+            await driver.reach(["198.18.0.2"])
+            assert await self.leads(network) == {"198.18.0.2"}
+            await driver.ensure_no_router(network.network)
 
     @pytest.mark.parametrize("bad", BAD_NETWORKS)
     async def test_a_network_that_makes_no_sense_is_refused_whole(self, bad: str) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from csnode.bus.wiring import Got, Line
+from csnode.bus.wiring import Asked, Got, Line
+from csnode.context import Principal
 from csnode.testing.air import AirPost
 from csnode.testing.link import CONNECT_S, Link, Still
 from csnode.testing.loop import SimLoop
@@ -44,6 +45,7 @@ class Wire:
         self.links: list[Link] = []
         self.ears: list[Ear] = []
         self.posts: list[AirPost] = []
+        self.principals: dict[str, Principal] = {}  # by machine; none: nothing is proved
         self._sides: dict[str, int] = {}  # by process; a partition's two sides, or more
         self._ends = 0
 
@@ -55,6 +57,10 @@ class Wire:
         """Whether a frame from one arrives at the other just now."""
         one, other = _process(one), _process(other)
         return one == other or self._sides.get(one, 0) == self._sides.get(other, 0)
+
+    def machine(self, owner: str) -> str:
+        """Where it runs; its key too, in a world where everybody tells the truth about that."""
+        return _process(owner).partition(".")[0]
 
     def delay(self) -> float:
         """How long the next frame takes."""
@@ -90,7 +96,7 @@ class Wire:
 class Door(Still):
     """A bound socket: a ROUTER with the connections made to it, or a PUB."""
 
-    def __init__(self, wire: Wire, owner: str, context: Context, got: Got) -> None:
+    def __init__(self, wire: Wire, owner: str, context: Context, got: Asked) -> None:
         self.wire, self.owner, self.context, self.got = wire, owner, context, got
         self.open = True
         self.callers: dict[bytes, Link] = {}
@@ -157,7 +163,8 @@ class Ear(Still):
     def subscribe(self, value: bytes) -> None:
         self._prefixes.append(value)
 
-    def attach(self, endpoint: str) -> None:
+    def attach(self, endpoint: str, key: str = "") -> None:
+        del key
         self._since[endpoint] = self.wire.loop.time() + CONNECT_S
 
     def detach(self, endpoint: str) -> None:
@@ -177,7 +184,21 @@ class WireWiring:
         self._wire, self._owner, self._context = wire, owner, context
         self._lines: list[Line] = []
 
-    def answering(self, address: str, port: int, got: Got) -> tuple[Line, str]:
+    @property
+    def proves(self) -> bool:
+        return bool(self._wire.principals)
+
+    @property
+    def key(self) -> str:
+        return self._wire.machine(self._owner) if self.proves else ""
+
+    def own(self) -> Principal | None:
+        return self.who(self.key)
+
+    def who(self, key: str) -> Principal | None:
+        return self._wire.principals.get(key)
+
+    def answering(self, address: str, port: int, got: Asked) -> tuple[Line, str]:
         del address, port
         return self._bound(Door(self._wire, self._owner, self._context, got))
 
@@ -185,7 +206,10 @@ class WireWiring:
         del address, port
         return self._bound(Mouth(self._wire, self._owner, self._context, _nothing))
 
-    def asking(self, endpoint: str, got: Got, changed: Callable[[bool], None]) -> Line:
+    def asking(
+        self, endpoint: str, got: Got, changed: Callable[[bool], None], key: str = ""
+    ) -> Line:
+        del key
         link = Link(self._wire, self._owner, self._context, endpoint, got, changed)
         self._lines.append(link)
         return link
@@ -211,5 +235,5 @@ def _process(owner: str) -> str:
     return owner.partition("#")[0]
 
 
-def _nothing(_: Any) -> None:
+def _nothing(_: Any, __: str) -> None:
     """A PUB receives nothing."""

@@ -27,8 +27,10 @@ from csnode.directory.beacon import Address, Seal
 from csnode.directory.beating import BeatingDirectory
 from csnode.directory.datagrams import Datagrams
 from csnode.drivers.driver import Simulated
+from csnode.drivers.fencer import Fencer
 from csnode.drivers.hypervisor import Hypervisor
 from csnode.drivers.network import NetworkDriver
+from csnode.drivers.prober import Prober
 from csnode.drivers.storage import StorageDriver
 from csnode.faults import Fault, Unavailable
 from csnode.model.host import Host, Seen, StoragePool
@@ -38,6 +40,8 @@ from csnode.plugins import driver_type
 from csnode.testing import disk
 from csnode.testing.air import AirPost
 from csnode.testing.loop import OWNER, SimLoop
+from csnode.testing.power import Power
+from csnode.testing.standing import principal
 from csnode.testing.timeline import Timeline
 from csnode.testing.wire import Wire
 from csnode.types import UserId
@@ -68,7 +72,7 @@ class AirDirectory(BeatingDirectory):
     """The directory by multicast, through a virtual world's air."""
 
     def __init__(self, wire: Wire, owner: str, context: Context) -> None:
-        super().__init__(Seal(CLUSTER, ""))
+        super().__init__(Seal(CLUSTER))
         self._air = (wire, owner, context)
 
     async def _open(self) -> Datagrams:
@@ -99,6 +103,11 @@ class Process:
         del state, node
         self.number = max(self.number + 1, int(clock.wall() * 1000))
         return self.number
+
+    @property
+    def machine(self) -> str:
+        """The machine it runs on: "host-1" for both "host-1" and "host-1.keeper"."""
+        return self.name.partition(".")[0]
 
     @property
     def ready(self) -> bool:
@@ -134,15 +143,19 @@ class World:
         self.loop.set_exception_handler(self._broke)
         before, uuids.source = uuids.source, random.Random(f"ids {self.seed}")
         self._stack.callback(lambda: setattr(uuids, "source", before))
-        for kind in (Hypervisor, NetworkDriver, StorageDriver):
+        for kind in (Hypervisor, NetworkDriver, StorageDriver, Prober, Fencer):
             driver = driver_type(kind, "sim")
             assert issubclass(driver, Simulated)
             driver.forget_outside()
+        self.power = Power(self, CLUSTER)
         disk.forget(DISK)
         self.disk = disk.disk_of(DISK)
         self.disk.image = self._image
         if self._image is not None:
             self.loop.epoch += 86400.0  # what the image holds of leases ran out long ago
+        for machine in {p.machine for p in self.processes.values()}:
+            here = [p for p in self.processes.values() if p.machine == machine]
+            self.wire.principals[machine] = principal(Config(self._config(p)) for p in here)
         for name in self.processes:
             self.start(name)
         await self.whole()
@@ -187,16 +200,18 @@ class World:
         values: dict[str, dict[str, Any]] = {
             "node": {
                 "cluster": CLUSTER,
-                "host": process.name,
-                "name": process.name,
+                "host": process.machine,
+                "name": process.name.replace(".", "/"),
                 "roles": process.roles,
                 "state": f"/nonexistent/{process.name}",
             },
             "data": {"inline": True, "path": f"sim:{DISK}"},
             "api": {"listen": ""},
-            "compute": {"driver": "sim"},
+            "compute": {"driver": "sim", "address": process.machine},
             "network": {"driver": "sim"},
             "storage": {"driver": "sim"},
+            "keeper": {"driver": "sim"},
+            "monitor": {"prober": "sim"},
         }
         for name, section in self._sections.items():
             values[name] = {**values.get(name, {}), **section}
@@ -270,12 +285,13 @@ class World:
 
     async def _all_up(self) -> bool:
         hosting = sum("compute" in p.roles for p in self.processes.values())
+        storing = sum("storage" in p.roles for p in self.processes.values())
         try:
             up = [h for h in await self.store.find(Host) if h.seen is Seen.UP]
             pools = [p for p in await self.store.find(StoragePool) if p.up]
         except Unavailable:
             return False
-        return len(up) >= hosting and len(pools) >= hosting
+        return len(up) >= hosting and len(pools) >= storing
 
     @property
     def bus(self) -> Any:

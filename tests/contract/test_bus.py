@@ -6,25 +6,24 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import uvloop
-from zmq.utils import z85
 
 from csnode.bus.bus import Bus
-from csnode.bus.curve import KeyPair, keys_of, verdict
 from csnode.bus.envelope import Cancel, Failure, fault_of
 from csnode.bus.local import LocalBus
 from csnode.bus.peer import IN_FLIGHT_MAX
-from csnode.bus.transport import Sockets
 from csnode.bus.zeromq import ZmqBus
 from csnode.config import BusConfig
 from csnode.directory.alone import AloneDirectory, Meeting
 from csnode.directory.directory import Health
 from csnode.faults import Broken, Fault, Invalid, Unavailable
 from csnode.testing.bus import BusSuite, Nodes, Ping, Pong, Said, until
+from csnode.testing.trusted import Founded
 from tests.contract.zmq_nodes import request, stranger, zmq_nodes
 
 
@@ -60,10 +59,14 @@ class TestZmq(BusSuite):
             yield nodes
 
 
-class TestZmqWithSecret(BusSuite):
+class TestZmqWithKeys(BusSuite):
+    @pytest.fixture(autouse=True)
+    def founded(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
     @asynccontextmanager
     async def cloud(self) -> AsyncGenerator[Nodes]:
-        async with zmq_nodes("a secret of the tests") as nodes:
+        async with zmq_nodes(Founded(self.folder)) as nodes:
             yield nodes
 
 
@@ -281,15 +284,6 @@ class TestNetwork:
                 await until(lambda: not server._desk._running)
             assert (pong.begun, server.in_flight) == (0, 0)
 
-    async def test_a_server_that_cannot_be_reached_is_unavailable(self) -> None:
-        async with zmq_nodes("one secret") as nodes:
-            (await nodes.join("server")).serve(Pong())
-            nodes.tell("server")
-            for secret in ("another secret", ""):
-                caller = await nodes.join("caller" + secret, secret)
-                with pytest.raises(Unavailable, match="no Ping can be reached"):
-                    await caller.ask(Ping).who()
-
     async def test_a_nonsense_endpoint_is_only_unreachable(self) -> None:
         async with zmq_nodes() as nodes:
             bus = await nodes.join("server")
@@ -301,41 +295,24 @@ class TestNetwork:
             with pytest.raises(Unavailable, match="no Ping can be reached"):
                 await caller.ask(Ping).who()
 
-    async def test_knowing_the_public_key_is_not_enough(self) -> None:
-        async with zmq_nodes("one secret") as nodes:
-            ping = await BusSuite.ping(TestZmqWithSecret(), nodes)
-            thief = KeyPair(
-                public=keys_of("one secret").public, secret=keys_of("another secret").secret
-            )
-            ups: list[bool] = []
-            sockets = Sockets(thief)
-            line = sockets.asking(nodes.buses["server"].endpoints[0], ignore, ups.append)
-            for _ in range(50):
-                await ping.nothing()
-            assert True not in ups
-            line.abort()
-            await sockets.close()
-
-    async def test_another_key_pair_is_not_let_in(self) -> None:
-        ours, theirs = keys_of("one secret"), keys_of("another secret")
-        question = [b"r", b"", b"1.0", b"1", b"", b"127.0.0.1", b"", b"CURVE"]
-        assert verdict([*question, z85.decode(ours.public)], ours)[4] == b"200"
-        assert verdict([*question, z85.decode(theirs.public)], ours)[4] == b"400"
-        assert verdict([*question[:-1], b"NULL"], ours)[4] == b"400"
-        assert verdict([*question[:-1], b"PLAIN", b"user", b"word"], ours)[4] == b"400"
-
     @pytest.mark.parametrize(
         ("config", "why"),
         [
-            (BusConfig(listen="0.0.0.0", secret="s"), "no address that others can reach"),
+            (BusConfig(listen="0.0.0.0"), "no address that others can reach"),
             (BusConfig(listen="localhost"), "no IP address"),
-            (BusConfig(listen="192.0.2.1"), "secret: needed to listen on 192.0.2.1"),
-            (BusConfig(listen="192.0.2.1", secret="s"), "cannot listen on 192.0.2.1"),
+            (BusConfig(listen="198.51.100.1"), "beyond this machine, which needs a credential"),
         ],
     )
     async def test_a_bad_address_is_refused(self, config: BusConfig, why: str) -> None:
         with pytest.raises(Invalid, match=why):
             async with ZmqBus(config, AloneDirectory()):
+                pass
+
+    async def test_an_address_that_is_not_ours_is_refused(self, tmp_path: Path) -> None:
+        trust = Founded(tmp_path).machine("m")
+        config = BusConfig(listen="198.51.100.1")
+        with pytest.raises(Invalid, match=r"cannot listen on 198\.51\.100\.1"):
+            async with ZmqBus(config, AloneDirectory(), trust=trust):
                 pass
 
     async def test_a_port_in_use_is_refused(self) -> None:
@@ -355,7 +332,3 @@ class TestNetwork:
             async with stranger(bus.endpoints[0]) as line:
                 line.ask(request(1, "Ping.who", remaining_ms=5000))
                 await until(lambda: line.answers)
-
-
-def ignore(_: list[bytes]) -> None:
-    pass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
+from collections.abc import Generator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,8 @@ from csnode.directory.multicast import MulticastDirectory
 from csnode.directory.static import StaticDirectory
 from csnode.faults import Invalid
 from csnode.testing.directory import BeatingSuite, DirectorySuite, Log, member, names, until
+from csnode.testing.trusted import Founded
+from tests.contract.netspace import inside
 
 
 def free_port() -> int:
@@ -42,8 +47,8 @@ class TestAlone(DirectorySuite):
 class Datagrams(BeatingSuite):
     """What multicast and static have in common here."""
 
-    secret = "a secret of the tests"
     port: int
+    loopback = "127.0.0.1"
 
     @pytest.fixture(autouse=True)
     def own_port(self) -> None:
@@ -67,52 +72,85 @@ class Datagrams(BeatingSuite):
 
     def send(self, directory: Directory, datagram: bytes) -> None:
         assert isinstance(directory, BeatingDirectory)
-        port = own_port(directory)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.sendto(datagram, ("127.0.0.1", port))
+        port = own_port(directory, ":" in self.loopback)
+        family = socket.AF_INET6 if ":" in self.loopback else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(datagram, (self.loopback, port))
 
 
-def own_port(directory: BeatingDirectory) -> int:
+def own_port(directory: BeatingDirectory, wide: bool) -> int:
     """The port its beacons come from."""
     assert isinstance(directory._post, Udp)
-    port: int = directory._post._sockets[0].getsockname()[1]
+    outlet = directory._post._outlets[socket.AF_INET6 if wide else socket.AF_INET]
+    port: int = outlet.getsockname()[1]
     return port
 
 
 class TestMulticast(Datagrams):
     def make(self, cluster: str = "one") -> Directory:
         config = DirectoryConfig(group="239.192.77.10", port=self.port)
-        return MulticastDirectory(config, Seal(cluster, self.secret))
-
-
-class TestMulticastWithoutSecret(TestMulticast):
-    secret = ""
+        return MulticastDirectory(config, Seal(cluster))
 
 
 class TestStatic(Datagrams):
     def make(self, cluster: str = "one") -> Directory:
         config = DirectoryConfig(port=self.port, seeds=(f"127.0.0.1:{self.port}",))
-        return StaticDirectory(config, Seal(cluster, self.secret))
+        return StaticDirectory(config, Seal(cluster))
 
 
-async def test_other_secrets_keep_clusters_apart_too() -> None:
-    config = DirectoryConfig(group="239.192.77.10", port=free_port())
+class TestStatic6(Datagrams):
+    """Both families, found by an IPv6 seed."""
+
+    loopback = "::1"
+
+    def make(self, cluster: str = "one") -> Directory:
+        config = DirectoryConfig(port=self.port, seeds=(f"[::1]:{self.port}",))
+        return StaticDirectory(config, Seal(cluster))
+
+
+@pytest.mark.real
+class TestMulticast6(Datagrams):
+    """On a link of its own: lo carries no IPv6 multicast."""
+
+    loopback = "::1"
+
+    @pytest.fixture(autouse=True)
+    def link(self) -> Generator[None, None, None]:
+        with inside(f"csdir6-{os.getpid()}") as self.interface:
+            yield
+
+    def make(self, cluster: str = "one") -> Directory:
+        config = DirectoryConfig(group="ff02::4d09", port=self.port, interface=self.interface)
+        seal = Seal(cluster)
+        seal.keyed = True  # nobody else is on this link
+        return MulticastDirectory(config, seal)
+
+    async def test_its_beacons_come_from_link_local_addresses(self) -> None:
+        async with self.make() as first, self.make() as second:
+            seen = self.heard(first)
+            second.announce(member("b"))
+            await until(lambda: names(first) == ["b"])
+            assert all(sender.startswith("fe80::") for _, (sender, _) in seen)
+
+
+async def test_seeds_of_both_families_find_each_other() -> None:
+    port, other = free_port(), free_port()
+    first_config = DirectoryConfig(port=port, seeds=(f"[::1]:{other}",))
+    second_config = DirectoryConfig(port=other, seeds=(f"127.0.0.1:{port}",))
     async with (
-        MulticastDirectory(config, Seal("one", "a secret")) as ours,
-        MulticastDirectory(config, Seal("one", "another")) as theirs,
-        MulticastDirectory(config, Seal("one", "a secret")) as witness,
+        StaticDirectory(first_config, Seal("one")) as first,
+        StaticDirectory(second_config, Seal("one")) as second,
     ):
-        theirs.announce(member("b"))
-        ours.announce(member("a"))
-        await until(lambda: names(witness) == ["a"])
-        assert (names(ours), names(theirs)) == (["a"], ["b"])
+        first.announce(member("a"))
+        second.announce(member("b"))
+        await until(lambda: names(first) == names(second) == ["a", "b"])
 
 
 async def test_a_probe_saves_a_suspect_whose_beacons_got_lost() -> None:
     config = DirectoryConfig(group="239.192.77.10", port=free_port())
     async with (
-        MulticastDirectory(config, Seal("one", "")) as first,
-        MulticastDirectory(config, Seal("one", "")) as second,
+        MulticastDirectory(config, Seal("one")) as first,
+        MulticastDirectory(config, Seal("one")) as second,
     ):
         first.announce(member("a"))
         second.announce(member("b"))
@@ -126,8 +164,8 @@ async def test_a_probe_saves_a_suspect_whose_beacons_got_lost() -> None:
 async def test_a_namesake_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     config = DirectoryConfig(group="239.192.77.10", port=free_port())
     async with (
-        MulticastDirectory(config, Seal("one", "")) as first,
-        MulticastDirectory(config, Seal("one", "")) as second,
+        MulticastDirectory(config, Seal("one")) as first,
+        MulticastDirectory(config, Seal("one")) as second,
     ):
         first.announce(member("a", incarnation=1))
         second.announce(member("a", incarnation=2))
@@ -136,24 +174,33 @@ async def test_a_namesake_is_told_of(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("config", "secret", "why"),
+    ("config", "why"),
     [
-        (DirectoryConfig(group="192.0.2.1"), "", "no IPv4 multicast address"),
-        (DirectoryConfig(group="nonsense"), "", "no IPv4 multicast address"),
-        (DirectoryConfig(interface="no-such"), "s", "there is no 'no-such' here; there are: lo"),
-        (DirectoryConfig(interface="eth0"), "", "secret: needed for a directory on eth0"),
+        (DirectoryConfig(group="198.51.100.1"), "no multicast address"),
+        (DirectoryConfig(group="nonsense"), "no multicast address"),
+        (DirectoryConfig(group="ff02::4d09"), "lo carries no IPv6 multicast"),
+        (DirectoryConfig(interface="eth0"), "eth0 needs a credential"),
     ],
 )
-async def test_a_bad_multicast_is_refused(config: DirectoryConfig, secret: str, why: str) -> None:
+async def test_a_bad_multicast_is_refused(config: DirectoryConfig, why: str) -> None:
     with pytest.raises(Invalid, match=why):
-        async with MulticastDirectory(config, Seal("one", secret)):
+        async with MulticastDirectory(config, Seal("one")):
             pass
 
 
-@pytest.mark.parametrize("seed", ["127.0.0.1", ":17670", "127.0.0.1:x", "no-such.invalid:1"])
+async def test_an_interface_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    seal = Seal("one", Founded(tmp_path, "one").machine("a"))
+    with pytest.raises(Invalid, match="there is no 'no-such' here; there are: lo"):
+        async with MulticastDirectory(DirectoryConfig(interface="no-such"), seal):
+            pass
+
+
+@pytest.mark.parametrize(
+    "seed", ["::1:17670", "[::1]", "127.0.0.1", ":17670", "127.0.0.1:x", "no-such.invalid:1"]
+)
 async def test_a_bad_seed_is_refused(seed: str) -> None:
     with pytest.raises(Invalid, match=r"\[directory\] seeds: "):
-        async with StaticDirectory(DirectoryConfig(port=0, seeds=(seed,)), Seal("one", "")):
+        async with StaticDirectory(DirectoryConfig(port=0, seeds=(seed,)), Seal("one")):
             pass
 
 
@@ -161,7 +208,7 @@ async def test_a_record_too_large_for_a_datagram_is_refused() -> None:
     everything = Serving(contract="Compute", at=tuple(f"host-{n:032}" for n in range(2000)))
     large: Member = member("a", serves=(everything,))
     config: Any = DirectoryConfig(group="239.192.77.10", port=free_port())
-    async with MulticastDirectory(config, Seal("one", "")) as directory:
+    async with MulticastDirectory(config, Seal("one")) as directory:
         with pytest.raises(Invalid, match="too many hosts and pools"):
             directory.announce(large)
         assert names(directory) == []

@@ -10,6 +10,7 @@ import msgspec
 
 from csnode.bus.bus import Bus
 from csnode.bus.envelope import Answer, Failure, Request, answered
+from csnode.bus.gate import Gate
 from csnode.bus.transport import DrainTransport, Sockets
 from csnode.bus.zeromq import ZmqBus
 from csnode.config import BusConfig
@@ -17,27 +18,36 @@ from csnode.context import Context
 from csnode.directory.alone import AloneDirectory, Meeting
 from csnode.directory.directory import Health, Member, Serving
 from csnode.testing.bus import Said, until
+from csnode.testing.trusted import Founded
+from csnode.trust.trust import Trust
 from csnode.types import NodeId
 
 
 class ZmqNodes:
-    """Each node has a bus of its own; their directories meet in this process."""
+    """Each node has a bus of its own; their directories meet in this process.
 
-    def __init__(self, secret: str = "") -> None:
+    In a founded cluster each is a machine too, and they are introduced to each other.
+    """
+
+    def __init__(self, founded: Founded | None = None) -> None:
         self.meeting = Meeting()
-        self.secret = secret
+        self.founded = founded
         self.buses: dict[str, ZmqBus] = {}
         self.directories: dict[str, AloneDirectory] = {}
         self._stacks: dict[str, AsyncExitStack] = {}
         self._starts = 0
 
-    async def join(self, name: str, secret: str | None = None) -> ZmqBus:
-        config = BusConfig(secret=self.secret if secret is None else secret)
+    async def join(self, name: str, trust: Trust | None = None) -> ZmqBus:
         assert name not in self._stacks
+        if self.founded is not None and trust is None:
+            trust = self.founded.machines.get(name) or self.founded.machine(name)
+            self.founded.introduce()
         stack = self._stacks[name] = AsyncExitStack()
         directory = await stack.enter_async_context(AloneDirectory(self.meeting))
         self.directories[name] = directory
-        self.buses[name] = await stack.enter_async_context(ZmqBus(config, directory))
+        self.buses[name] = await stack.enter_async_context(
+            ZmqBus(BusConfig(), directory, trust=trust)
+        )
         self._starts += 1
         self.tell(name)
         return self.buses[name]
@@ -56,6 +66,7 @@ class ZmqNodes:
             calls=bus.endpoints[0],
             events=bus.endpoints[1],
             health=health,
+            key=bus.key,
         )
         self.directories[name].announce(member)
 
@@ -81,12 +92,18 @@ class ZmqNodes:
 
 
 @asynccontextmanager
-async def zmq_nodes(secret: str = "") -> AsyncGenerator[ZmqNodes]:
-    nodes = ZmqNodes(secret)
+async def zmq_nodes(founded: Founded | None = None) -> AsyncGenerator[ZmqNodes]:
+    nodes = ZmqNodes(founded)
     try:
         yield nodes
     finally:
         await nodes.close()
+
+
+def gate_of(bus: ZmqBus) -> Gate:
+    """Where it is decided who may connect to it."""
+    assert isinstance(bus._sockets, Sockets)
+    return bus._sockets.gate
 
 
 class Line:
@@ -109,7 +126,7 @@ class Line:
 
 @asynccontextmanager
 async def stranger(endpoint: str) -> AsyncGenerator[Line]:
-    sockets = Sockets(None)
+    sockets = Sockets()
     line = Line(sockets, endpoint)
     try:
         await until(lambda: line.up)

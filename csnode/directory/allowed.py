@@ -1,0 +1,50 @@
+"""What a machine's credential lets its nodes say of themselves."""
+
+from __future__ import annotations
+
+from csnode.context import Principal
+from csnode.directory.directory import Member, Serving
+from csnode.faults import Denied
+
+SERVERS = {
+    "Data": "data",
+    "Membership": "fabric",
+    "Fabric": "fabric",
+    "Services": "services",
+    "Compute": "compute",
+    "Networking": "network",
+    "Storage": "storage",
+    "Keeper": "keeper",
+}
+"""The role that serves a contract. Those of others (plug-ins) are free, as far as places go."""
+
+AT_PLACES = frozenset({"Compute", "Networking", "Storage", "Keeper"})
+
+
+def check(member: Member, who: Principal, key: str) -> None:
+    """Raises Denied unless a node of that machine, with that key, may describe itself so."""
+    if member.host != who.name or not is_node_of(member.node, who.name):
+        raise Denied(f"the machine {who.name} says to be {member.node} on {member.host}")
+    if member.key != key:
+        raise Denied(f"{member.node} names a key that is not its machine's")
+    if not who.roles.issuperset(member.roles):
+        more = ", ".join(sorted(set(member.roles) - who.roles))
+        raise Denied(f"the machine {who.name} may not play {more}")
+    for served in member.serves:
+        _check_served(served, who)
+
+
+def _check_served(served: Serving, who: Principal) -> None:
+    role = SERVERS.get(served.contract)
+    if role is not None and role not in who.roles:
+        raise Denied(f"the machine {who.name} may not serve {served.contract}")
+    if served.at and not who.places.issuperset(served.at):
+        place = next(at for at in served.at if at not in who.places)
+        raise Denied(f"the machine {who.name} may not serve {served.contract} at {place}")
+    if not served.at and (served.contract in AT_PLACES or (role is None and not who.controls)):
+        raise Denied(f"the machine {who.name} may not serve {served.contract} everywhere")
+
+
+def is_node_of(node: str, machine: str) -> bool:
+    """Whether a node (or a start of it, "NODE#NUMBER") is called as those of the machine are."""
+    return node.partition("#")[0] == machine or node.startswith(f"{machine}/")
