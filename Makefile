@@ -1,5 +1,5 @@
 # csnode: `make run` shows it, `make test` proves it. Both set up what they need first.
-.PHONY: help run test check sim nightly chaos bench setup guest servers clean
+.PHONY: help run test check sim nightly chaos bench lab lab-down setup guest servers clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS ?=
@@ -7,7 +7,7 @@ SECONDS ?= 300
 SEEDS ?= 0-499
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: guest ## a whole cloud on this machine and one real guest in it; Ctrl-C ends it (root; ARGS=--once: by itself)
 	@$(BIN)/csnode demo $(ARGS)
@@ -37,6 +37,12 @@ chaos: servers ## kill -9 of every role under load, with a recorder and a judge 
 
 bench: servers ## every figure, with a calibration loop beside it (ARGS=deploys: that one)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+lab: servers ## several hosts on this machine, csnode split over them; Ctrl-C ends it (root; ARGS=--detach: leaves it)
+	@$(BIN)/python -m tests.lab up $(ARGS)
+
+lab-down: ## takes the lab away, whatever is left of it
+	@.venv/bin/python -m tests.lab down
 
 setup: ## Debian packages and .venv
 	@config/setup.sh

@@ -28,6 +28,11 @@ def seats(config: NetworkConfig, node: NodeConfig) -> list[Seat]:
     if config.hosts > 1 and config.driver == "linux":
         raise Invalid("[network] hosts: a kernel is one host; only sim plays more")
     return [
-        Seat(id=host, name=name, address="127.0.0.1", folder=f"{node.state}/network/{host}")
+        Seat(
+            id=host,
+            name=name,
+            address=node.address or "127.0.0.1",
+            folder=f"{node.state}/network/{host}",
+        )
         for host, name in node.hosts(config.hosts)
     ]

@@ -6,7 +6,7 @@ Many jobs may build one network's router side by side; only the latest may take 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
@@ -55,6 +55,10 @@ class HostNetwork(Networking):
         async with self.alone(network.network):
             self._fences.check(nic.nic)
             return await self.driver.ensure_plug(network, nic)
+
+    async def reach(self, peers: Sequence[str]) -> None:
+        """Its networks lead to these hosts, by address, and to no other; not in the contract."""
+        await self.driver.reach(peers)
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
         return await self.driver.survey()

@@ -9,13 +9,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from csnode.bus.bus import Bus
+from csnode.bus.event import Changed
 from csnode.config import NodeConfig
 from csnode.data.store import Store
 from csnode.drivers.network import NetworkDriver
 from csnode.plugins import driver_type
-from csnode.role import Opened, Role
+from csnode.role import Opened, Role, every, on
 from roles.network.config import NetworkConfig, seats
 from roles.network.host import HostNetwork
+from roles.network.peers import Peers
 from roles.network.sweep import HostSweep, sweep
 
 
@@ -27,6 +29,7 @@ class NetworkRole(Role[NetworkConfig]):
     def __init__(self, config: NetworkConfig, node: NodeConfig, bus: Bus, store: Store) -> None:
         super().__init__(config, node, bus, store)
         self._sweeps: list[HostSweep] = []
+        self._peers = Peers(store)
 
     async def opened(self) -> Opened:
         kind: type[NetworkDriver] = driver_type(NetworkDriver, self.config.driver)
@@ -34,9 +37,11 @@ class NetworkRole(Role[NetworkConfig]):
             for seat in seats(self.config, self.node):
                 driver = await stack.enter_async_context(kind(self.config.options, seat))
                 host = HostNetwork(driver)
-                self.bus.serve(host, at=(seat.id,))
-                stack.callback(self.bus.retire, host)
                 self._sweeps.append(HostSweep(host, self.store, self.config.ghost_seconds))
+            await self._tell_peers()  # before anybody asks for a network
+            for each in self._sweeps:
+                self.bus.serve(each.host, at=(each.id,))
+                stack.callback(self.bus.retire, each.host)
             yield
             self._sweeps.clear()
 
@@ -46,7 +51,22 @@ class NetworkRole(Role[NetworkConfig]):
 
     async def sweep(self) -> None:
         """A router may break without telling anyone, or outlive its network's row."""
+        await self._tell_peers()
         await sweep(tuple(self._sweeps), self.store)
+
+    @on(Changed, "host")
+    async def hear(self, changed: Changed) -> None:
+        """A host that was enrolled has guests soon."""
+        await self._tell_peers(changed)
+
+    @every(seconds=1)
+    async def look(self) -> None:
+        """Machines that only run guests hear no events; but they see who is there."""
+        if self._peers.awaited(self.bus.directory.members()):
+            await self._tell_peers()
+
+    async def _tell_peers(self, news: Changed | None = None) -> None:
+        await self._peers.tell([each.host for each in self._sweeps], news)
 
     def troubles(self) -> Sequence[str]:
         return [trouble for each in self._sweeps for trouble in each.troubles]

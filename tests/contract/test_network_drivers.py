@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
-from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -25,7 +25,8 @@ from csnode.testing.network import NetworkSuite, guest_network, guest_nic
 from csnode.types import HostId
 from csnode.uuids import id_of, new_id
 from roles.network.config import NetworkConfig, seats
-from roles.network.drivers.command import batch
+from roles.network.drivers.command import batch, links, run
+from roles.network.drivers.linux import LinuxNetwork
 from roles.network.drivers.sim import OUTSIDE, SimNetwork, World
 from roles.network.host import HostNetwork
 from roles.network.role import NetworkRole
@@ -37,8 +38,12 @@ class TestSim(NetworkSuite):
     def _host(self) -> None:
         self.seat = Seat(id=HostId(new_id()), name="h1", address="127.0.0.1", folder="")
 
-    def make(self) -> NetworkDriver:
-        return SimNetwork({}, self.seat)
+    def make(self, address: str = "127.0.0.1") -> NetworkDriver:
+        return SimNetwork({}, replace(self.seat, address=address))
+
+    async def leads(self, network: GuestNetwork) -> set[str]:
+        assert network.network in OUTSIDE[self.seat.id].bridges
+        return OUTSIDE[self.seat.id].peers
 
     async def cut(self, network: GuestNetwork) -> None:
         OUTSIDE[self.seat.id].cut.add(network.network)
@@ -58,8 +63,11 @@ class TestLinux(NetworkSuite):
         yield
         await self.lab.close()
 
-    def make(self) -> NetworkDriver:
-        return self.lab.driver()
+    def make(self, address: str = "127.0.0.1") -> NetworkDriver:
+        return LinuxNetwork({"names": self.lab.names}, replace(self.lab.seat, address=address))
+
+    async def leads(self, network: GuestNetwork) -> set[str]:
+        return await flooded(f"{self.lab.names}x{network.network[:8]}")
 
     async def cut(self, network: GuestNetwork) -> None:
         await batch([f"netns del {self.lab.names}r-{network.network[:8]}"])
@@ -72,6 +80,28 @@ class TestLinux(NetworkSuite):
         await batch([f"link del {self.lab.names}v1"])
 
 
+async def flooded(tunnel: str) -> set[str]:
+    """Where a tunnel of this host copies to what has no known place."""
+    if tunnel not in await links():
+        return set()
+    entries = json.loads(await run("bridge", "-j", "fdb", "show", "dev", tunnel))
+    return {e["dst"] for e in entries if e["mac"] == "00:00:00:00:00:00"}
+
+
+@pytest.mark.real
+async def test_peers_named_in_the_configuration_win() -> None:
+    lab, network = Lab(), guest_network()
+    try:
+        fixed = lab.driver(vxlan_local="198.18.0.9", vxlan_peers=["198.18.0.7"])
+        async with fixed as driver:
+            await driver.ensure_router(network)
+            await driver.reach(["198.18.0.2"])
+            assert await flooded(f"{lab.names}x{network.network[:8]}") == {"198.18.0.7"}
+            await driver.ensure_no_router(network.network)
+    finally:
+        await lab.close()
+
+
 # -- the role ------------------------------------------------------------------------------
 
 
@@ -82,8 +112,8 @@ class Played:
         self.node = node or NodeConfig(cluster=new_id(), host="h1", state="/nowhere")
         self.bus = LocalBus(AloneDirectory())
         config = NetworkConfig(driver="sim", hosts=hosts)
-        unused = cast("Store", None)  # the role keeps no rows
-        self.role = NetworkRole(config, self.node, self.bus, unused)
+        store = Store(self.bus, "network")  # nobody answers: networks stand without rows
+        self.role = NetworkRole(config, self.node, self.bus, store)
         self.opened = self.role.opened()
 
     async def __aenter__(self) -> Played:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from csnode.faults import Conflict, Refused, Unavailable
 from csnode.model.machine import GuestNetwork
@@ -314,8 +315,8 @@ from roles.network.drivers.linux import LinuxNetwork
 
 async def main(names, folder, network, nic):
     seat = Seat(id="h2", name="h2", address="169.254.77.2", folder=folder)
-    options = {"names": names, "vxlan_local": "169.254.77.2", "vxlan_peers": ["169.254.77.1"]}
-    async with LinuxNetwork(options, seat) as driver:
+    async with LinuxNetwork({"names": names}, seat) as driver:
+        await driver.reach(["169.254.77.1"])
         network = msgspec.json.decode(network, type=GuestNetwork)
         print((await driver.ensure_plug(network, msgspec.json.decode(nic, type=GuestNic))).bridge)
 
@@ -336,8 +337,10 @@ async def test_a_guest_on_another_host_has_the_same_router(lab: Lab) -> None:
         ]
     )
     await batch(["addr add 169.254.77.2/30 dev eth0", "link set eth0 up"], namespace=host)
-    async with lab.driver(vxlan_local="169.254.77.1", vxlan_peers=["169.254.77.2"]) as driver:
+    lab.seat = replace(lab.seat, address="169.254.77.1")
+    async with lab.driver() as driver:
         await driver.ensure_router(network)
+        await driver.reach(["169.254.77.2"])
         await driver.ensure_nic(nic)
         told = [msgspec.json.encode(part).decode() for part in (network, nic)]
         command = [sys.executable, "-c", OTHER_HOST, lab.names, f"{lab.folder}/h2", *told]

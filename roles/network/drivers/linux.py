@@ -8,7 +8,7 @@ between guests of one network is not done here: they share a bridge, as machines
 from __future__ import annotations
 
 import errno
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,7 @@ from roles.network.drivers.public import PublicSide
 from roles.network.drivers.release import release
 from roles.network.drivers.router import Part, Scene
 from roles.network.drivers.told import Told, forget, make_open, read_all
+from roles.network.drivers.tunnels import Tunnels, lacks_tunnel, usable
 
 INOTIFY_INSTANCES = 8192  # every dnsmasq needs one; Linux allows 128
 Interface = Annotated[str, Meta(pattern=r"\A([A-Za-z][A-Za-z0-9_-]{0,14})?\Z")]
@@ -47,8 +48,8 @@ class LinuxOptions(Struct, forbid_unknown_fields=True):
     public_bridge: Interface = ""  # routers' public links go here; empty: NAMESpub0
     make_public: bool = True  # make that bridge if there is none, with the public gateway on it
     uplink: Interface = ""  # masquerade the public ranges out of it; turns host forwarding on
-    vxlan_local: Address = ""  # this host's tunnel address; empty: guests stay on one host
-    vxlan_peers: tuple[Address, ...] = ()  # the other hosts' tunnel addresses
+    vxlan_local: Address = ""  # this host's tunnel address; empty: its own, if not loopback
+    vxlan_peers: tuple[Address, ...] = ()  # the other hosts'; empty: those of the zone's hosts
 
 
 class LinuxNetwork(NetworkDriver, Remembers):
@@ -68,6 +69,8 @@ class LinuxNetwork(NetworkDriver, Remembers):
             self.options.uplink,
             self._folder / "public",
         )
+        local = self.options.vxlan_local or (seat.address if usable(seat.address) else "")
+        self._tunnels = Tunnels(self.options.names, local, self.options.vxlan_peers)
 
     async def __aenter__(self) -> Self:
         check_tools()
@@ -210,8 +213,17 @@ class LinuxNetwork(NetworkDriver, Remembers):
     async def _ensure_bridge(
         self, network: GuestNetwork, names: render.Names, found: router.Links
     ) -> None:
-        local, peers = self.options.vxlan_local, self.options.vxlan_peers
-        await router.ensure_bridge(names, found, network.vni, local, peers)
+        await router.ensure_bridge(names, found, network.vni, self._tunnels)
+
+    async def reach(self, peers: Sequence[str]) -> None:
+        """A router's bridge from before this host had an address gets its tunnel here."""
+        with _as_faults():
+            await self._tunnels.reach(peers)
+            found = await links()
+            for network in self.told().values() if self._tunnels.local else ():
+                names = self._names(network.network)
+                if lacks_tunnel(names, found):
+                    await self._ensure_bridge(network, names, found)
 
     async def _serve_metadata(self, told: Told) -> None:
         network = told.network

@@ -106,9 +106,14 @@ def vxlan_lines(names: Names, vni: int, local: str) -> list[str]:
     ]
 
 
-def flood_lines(names: Names, peers: Sequence[str]) -> list[str]:
-    """For `bridge -batch`: copies of what has no known place go to every peer."""
-    return [f"fdb append {FLOOD} dev {names.vxlan} dst {peer}" for peer in peers]
+def flood_lines(tunnel: str, peers: Sequence[str]) -> list[str]:
+    """For `bridge -batch`: copies of what has no known place go to those hosts too."""
+    return [f"fdb append {FLOOD} dev {tunnel} dst {peer}" for peer in peers]
+
+
+def dry_lines(tunnel: str, peers: Sequence[str]) -> list[str]:
+    """For `bridge -batch`: and to those no more."""
+    return [f"fdb del {FLOOD} dev {tunnel} dst {peer}" for peer in peers]
 
 
 def wire_lines(names: Names, public_bridge: str) -> list[str]:

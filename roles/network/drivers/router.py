@@ -6,7 +6,6 @@ metadata. What stands as told is left alone, so mending DHCP cuts no connection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import IPv4Network
 
@@ -26,6 +25,7 @@ from roles.network.drivers.namespace import (
     inside,
 )
 from roles.network.drivers.told import RulesMark, Told
+from roles.network.drivers.tunnels import Tunnels
 
 
 class Part(StrEnum):
@@ -101,24 +101,19 @@ def _plugged(links: Links, end: str, bridge: str) -> bool:
     )
 
 
-async def ensure_bridge(
-    names: render.Names, links: Links, vni: int, local: str, peers: Iterable[str]
-) -> None:
-    """The guest bridge, and if we have a tunnel address the VXLAN link in it."""
-    tunnel = bool(local) and names.vxlan not in links
+async def ensure_bridge(names: render.Names, links: Links, vni: int, tunnels: Tunnels) -> None:
+    """The guest bridge, and if this host has a tunnel address the VXLAN link in it."""
     lines: list[str] = []
     if names.bridge not in links:
         lines += render.bridge_lines(names)
     elif not links[names.bridge].up:
         lines.append(f"link set {names.bridge} up")
-    if tunnel:
-        lines += render.vxlan_lines(names, vni, local)
     if lines:
         await batch(lines)
     if names.bridge not in links:
         change_settings(render.bridge_settings(names))
-    if tunnel:
-        await batch(render.flood_lines(names, tuple(peers)), tool="bridge")
+    if tunnels.local and names.vxlan not in links:
+        await tunnels.ensure(names, vni)
 
 
 async def wire(names: render.Names, network: GuestNetwork, public_bridge: str) -> RulesMark:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from csnode.drivers.acts import Acts
@@ -17,6 +17,7 @@ from csnode.model.machine import FoundNetwork, FoundNic, GuestNetwork, GuestNic,
 from csnode.types import NetworkId, NicId, Struct
 from roles.network.ability import Remembers
 from roles.network.drivers.checks import check_network, check_nic
+from roles.network.drivers.tunnels import usable
 
 T = TypeVar("T")
 
@@ -37,7 +38,13 @@ class World:
         self.bridges: set[NetworkId] = set()
         self.cut: set[NetworkId] = set()  # routers that do not work
         self.plugged: set[NetworkId] = set()  # networks whose bridge has machines on it
+        self.peers: set[str] = set()  # addresses of the hosts that every bridge leads to
         self.acts = Acts()
+
+    def lose_power(self) -> None:
+        """All of it is gone, as what a kernel holds is."""
+        for held in (self.routers, self.nics, self.bridges, self.cut, self.plugged):
+            held.clear()
 
 
 OUTSIDE: dict[str, World] = {}  # by host id
@@ -121,6 +128,10 @@ class SimNetwork(NetworkDriver, Remembers, Simulated):
             return Plug(nic=nic.nic, mac=nic.mac, bridge=f"sim-{network.network[:8]}")
 
         return await self._carry_out("ensure_plug", network.network, act)
+
+    async def reach(self, peers: Sequence[str]) -> None:
+        self._refuse_perhaps("reach")
+        self._world.peers = {p for p in peers if usable(p)} if usable(self.seat.address) else set()
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
         await self._take_time("survey")
