@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import click
@@ -13,7 +14,8 @@ from csnode.cli.chosen import Chosen
 from csnode.config import Config
 from csnode.node import known_sections
 
-SECRETS = ("secret", "secret_key", "admin_secret_key", "admin_password", "password")
+SECRETS = ("secret_key", "admin_secret_key", "admin_password", "password", "fence_options")
+_URL_PASSWORD = re.compile(r"(?<=://)([^/@]*:)[^/@]+(?=@)")
 
 
 @click.group("config")
@@ -67,8 +69,16 @@ def toml(value: Any) -> str:
 def _section(config: Config, name: str, secrets: bool) -> dict[str, Any]:
     section = config.section(name, known_sections()[name])
     values: dict[str, Any] = msgspec.to_builtins(section)
-    hidden = () if secrets else SECRETS
-    return {k: "(hidden)" if k in hidden and v else v for k, v in values.items()}
+    if secrets:
+        return values
+    return {key: _hidden(key, value) for key, value in values.items()}
+
+
+def _hidden(key: str, value: Any) -> Any:
+    """The value, without what only its owner is to know; a URL without its password."""
+    if key in SECRETS and value:
+        return "(hidden)"
+    return _URL_PASSWORD.sub(r"\1(hidden)", value) if isinstance(value, str) else value
 
 
 def _origin(config: Config, name: str, key: str) -> str:

@@ -12,7 +12,8 @@ from typing import Protocol, Self
 
 from csnode.types import Message, NodeId
 
-WIRE = 1  # the number of the wire's shape: a node writes no newer than the lowest one alive
+WIRE = 2  # the number of the wire's shape: no newer is written than the lowest one asked knows
+"""1: the cloud of one host. 2: the columns and kinds of many hosts (csnode/model/since.py)."""
 
 
 class Health(StrEnum):
@@ -47,6 +48,12 @@ class Member(Message):
     wire: int = WIRE
     version: str = ""
     key: str = ""  # Curve25519, public, Z85: of its connections; "" without a credential
+
+    @property
+    def address(self) -> str:
+        """Where others reach it: an IP address; "" if it serves nobody outside."""
+        host = self.calls.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+        return host.removeprefix("::ffff:")  # IPv4 on a socket that speaks both (RFC 4291)
 
 
 Watcher = Callable[[Member, bool], None]

@@ -33,9 +33,10 @@ GRACE_S = 6.0  # after an outage: for the others' sessions to be made again
 
 
 class _Entry(msgspec.Struct):
-    node: NodeId | None  # None: a stranger's
-    incarnation: int
-    at: float  # when it was read first, or with a change
+    sealed: bytes | None = None
+    node: NodeId | None = None  # None: nothing in it was ever believed
+    incarnation: int = 0
+    at: float = 0.0  # when it last said something new
 
 
 class ZooKeeperDirectory(StoredDirectory):
@@ -125,7 +126,6 @@ class ZooKeeperDirectory(StoredDirectory):
         except BaseException:
             self._watched = False
             raise
-        self._watched = True
         for name in [name for name in self._entries if name not in names]:
             if now() > self._grace_until and self._away_since is None:
                 self._drop(name)
@@ -142,11 +142,13 @@ class ZooKeeperDirectory(StoredDirectory):
         if found is None:  # gone again: the next look sees that
             self._news.set()
             return
+        entry = self._entries.setdefault(name, _Entry())
+        if entry.sealed == found.value:  # after an outage all are read again, however old
+            return
+        entry.sealed = found.value
         member = self._take(found.value, name) if found.session else None
-        if member is None:
-            self._entries[name] = _Entry(None, 0, now())
-        else:
-            self._entries[name] = _Entry(member.node, member.incarnation, now())
+        if member is not None:
+            entry.node, entry.incarnation, entry.at = member.node, member.incarnation, now()
 
     def _judge(self) -> None:
         suspect_s, gone_s = STUCK_S

@@ -59,7 +59,8 @@ async def test_management_servers_are_the_nodes_with_an_api(desk: Desk) -> None:
     def member(name: str, *roles: str, health: Health = Health.OK) -> Member:
         return Member(
             node=NodeId(name), cluster="c", incarnation=1, number=1, host=name, roles=roles,
-            serves=(), calls="tcp://198.18.0.7:4000", events="", health=health, version="9.9",
+            serves=(), calls="tcp://[::ffff:198.18.0.7]:4000", events="", health=health,
+            version="9.9",
         )  # fmt: skip
 
     directory: Any = desk.api.bus.directory

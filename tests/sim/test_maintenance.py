@@ -43,7 +43,7 @@ def running(hosts: list[Host]) -> dict[str, list[str]]:
 
 def test_a_host_goes_into_maintenance_empty(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
-        vms = [await a_machine(cloud) for n in range(6)]
+        vms = [await a_machine(cloud) for _ in range(6)]
         host = await home(cloud, vms[0])
         before = {vm for vm in vms if await home(cloud, vm) == host}
         job = await prepared(cloud, host)
@@ -133,7 +133,7 @@ def test_no_evacuation_ever_stops_a_machine(world: World, seed: int) -> None:
     chance = random.Random(seed)
 
     async def story(cloud: SimCloud) -> None:
-        vms = [await a_machine(cloud) for n in range(chance.randint(2, 8))]
+        vms = [await a_machine(cloud) for _ in range(chance.randint(2, 8))]
         hosts = sorted(await cloud.store.find(Host), key=lambda h: h.name)
         for host in hosts[1:]:
             if chance.random() < 0.3:

@@ -101,9 +101,15 @@ def test_config_show_tells_where_a_value_comes_from(csnode: Any, tmp_path: Path)
 
 
 def test_config_show_hides_secrets_unless_asked(csnode: Any) -> None:
-    flag = ("--set", "bus.secret=hush")
-    assert "hush" not in csnode(*flag, "config", "show")[1]
-    assert "hush" in csnode(*flag, "config", "show", "--secrets")[1]
+    for flag in (
+        "fabric.admin_password=hush",
+        "redis.url=redis://:hush@198.18.0.1/0",
+        "data.url=postgresql://cloud:hush@198.18.0.1/cloud",
+    ):
+        shown = csnode("--set", flag, "config", "show")[1]
+        assert "hush" not in shown
+        assert "(hidden)" in shown
+        assert "hush" in csnode("--set", flag, "config", "show", "--secrets")[1]
 
 
 def test_what_config_show_prints_is_a_configuration(csnode: Any, tmp_path: Path) -> None:

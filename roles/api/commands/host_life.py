@@ -78,7 +78,7 @@ class AddHost(ApiCommand):
             zone=self.zone_id,
             pod=self.pod_id,
             cluster=ClusterId(cluster.id),
-            address=_address(member),
+            address=member.address,
             hypervisor=hypervisor_of(self.hypervisor),
             enabled=enabled_of(self.allocation_state, True),
             tags=self.host_tags or (),
@@ -261,12 +261,8 @@ def _heard(call: Call, name: str) -> Iterator[tuple[Member, str]]:
     """Machines of that name or address that play compute, and the HostId meant."""
     for member in call.nodes:
         hosts = [at for s in member.serves if s.contract == "Compute" for at in s.at]
-        for wanted in (name, member.host if name == _address(member) else name):
+        for wanted in (name, member.host if name == member.address else name):
             id = id_of(member.cluster, "host", wanted)
             if id in hosts:
                 yield member, id
                 break
-
-
-def _address(member: Member) -> str:
-    return member.calls.removeprefix("tcp://").rpartition(":")[0].strip("[]")

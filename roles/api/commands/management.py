@@ -58,7 +58,7 @@ class ListManagementServers(ApiCommand):
 
 
 def _shown(node: Member) -> ManagementServerView:
-    address = node.calls.removeprefix("tcp://").rpartition(":")[0] or None
+    address = node.address or None
     return ManagementServerView(
         id=id_of(node.cluster, "node", node.node),
         name=node.node,
