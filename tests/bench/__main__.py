@@ -16,7 +16,7 @@ import uvloop
 
 from tests.bench.figure import Figure, loop_ms, table
 
-NAMES = ("deploys", "commits", "requests", "latency", "idle", "verify", "real_vm")
+NAMES = ("deploys", "commits", "requests", "latency", "idle", "verify", "discovery", "real_vm")
 
 
 def main() -> int:
