@@ -1,5 +1,5 @@
 # csnode: `make run` shows it, `make test` proves it. Both set up what they need first.
-.PHONY: help run test check sim nightly chaos bench lab lab-down setup guest servers clean
+.PHONY: help run test check sim nightly chaos rolling bench lab lab-down setup guest servers clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS ?=
@@ -34,6 +34,9 @@ nightly: setup ## 10,000 virtual worlds: about an hour on two cores
 
 chaos: servers ## kill -9 of every role under load, with a recorder and a judge (SECONDS=300 ARGS="--seed 7")
 	@$(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)
+
+rolling: servers ## restart, up from the version before and back down, process by process, under load (ARGS="restart up")
+	@$(BIN)/python -m tests.system.rolling $(ARGS)
 
 bench: servers ## every figure, with a calibration loop beside it (ARGS=deploys: that one)
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -127,6 +127,10 @@ class Server(ABC):
         for pid in self._frozen:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + PATIENCE_S
+        while not all(_stopped(pid) for pid in self._frozen):  # a thread may be at an answer yet
+            assert time.monotonic() < deadline, "it does not stop"
+            time.sleep(0.005)
 
     def thaw(self) -> None:
         """And on again."""
@@ -217,6 +221,18 @@ class RedisServer(Server):
         return self.says(b"PING\r\n", b"+PONG")
 
 
+def _stopped(pid: int) -> bool:
+    """Whether no thread of the process runs any more: proc_pid_stat(5), state."""
+    try:
+        states = [
+            (task / "stat").read_text().rpartition(")")[2].split()[0]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return all(state in "tTZX" for state in states)
+
+
 class PostgresServer(Server):
     """Runs as `postgres` if the tests run as root. Databases are made by `database()`."""
 
@@ -228,6 +244,24 @@ class PostgresServer(Server):
 
     def user(self) -> str | None:
         return "postgres" if os.geteuid() == 0 else None
+
+    def kill(self) -> None:
+        """And until its children are gone: they hold the shared memory that it wants again."""
+        children = [*self.children()]
+        super().kill()
+        deadline = time.monotonic() + PATIENCE_S
+        while any(Path(f"/proc/{pid}").exists() for pid in children) or self._held():
+            assert time.monotonic() < deadline, "its children do not end"
+            time.sleep(0.01)
+
+    def _held(self) -> bool:
+        """Whether any process still has the data folder for its own."""
+        data = self.folder / "data"
+        for place in Path("/proc").glob("[0-9]*/cwd"):
+            with suppress(OSError):
+                if place.readlink() == data:
+                    return True
+        return False
 
     def url(self, database: str = "postgres") -> str:
         """postgresql://USER@HOST:PORT/DATABASE"""

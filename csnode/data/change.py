@@ -26,6 +26,7 @@ from csnode.model.entity import Entity
 from csnode.model.event import UserEvent
 from csnode.model.job import Job
 from csnode.model.orders import Order
+from csnode.model.since import understood
 from csnode.types import AccountId, UserId
 from csnode.uuids import new_id
 
@@ -54,12 +55,16 @@ class Change:
         return row
 
     def update(self, kind: type[Entity], id: str, *, revision: int = 0, **columns: Any) -> None:
-        """New values for some columns; with a revision, only if the row is still at it."""
+        """New values for some columns; with a revision, only if the row is still at it.
+
+        Raises Conflict if a data service of the version before could not keep them.
+        """
+        taken = understood(kind, columns, self._store.wire)
         self.items.append(
             Update(
                 kind=kind.kind,
                 id=id,
-                columns=encoded(columns),
+                columns=encoded(taken),
                 revision=revision,
                 by=self._store.role,
             )

@@ -9,6 +9,7 @@ from csnode.bus.bus import Bus
 from csnode.contracts.data import Commit, Committed, Data
 from csnode.data.change import Change
 from csnode.data.rows import decoded
+from csnode.directory.directory import floor, serving
 from csnode.lease.lease import Held, Leases
 from csnode.lease.stored import StoredLeases
 from csnode.model.entity import Entity
@@ -36,6 +37,10 @@ class Store:
     def change(self, token: str = "") -> Change:
         """A new transaction; the same token twice happens once, and answers the same."""
         return Change(self, token)
+
+    def wire(self) -> int:
+        """The lowest wire number of the data services there are: what rows are written by."""
+        return floor(serving(self.bus.directory.members(), Data.__name__))
 
     async def commit(self, commit: Commit) -> Committed:
         """Send a built commit, in this store's name; see Data.commit for what it raises."""

@@ -18,7 +18,7 @@ from csnode import metrics
 from csnode.bus.event import Changed, Entry, Heads
 from csnode.data.rows import decoded
 from csnode.data.store import PAGE, Store
-from csnode.faults import Fault, Gone, NotFound, Unavailable
+from csnode.faults import Fault, Gone, Invalid, NotFound, Unavailable
 from csnode.log import logger
 from csnode.model.entity import Entity
 
@@ -38,6 +38,7 @@ class View:
         self._store = store
         self._kinds = {kind.kind: kind for kind in kinds}
         self._names = tuple(self._kinds)
+        self._kept = self._names  # what the data service has of them
         self._rows: dict[str, dict[str, Entity]] = {name: {} for name in self._kinds}
         self._done: dict[str, int] = dict.fromkeys(self._kinds, 0)  # all up to there is here
         self._heads: dict[str, int] = dict.fromkeys(self._kinds, 0)  # as far as we know
@@ -160,7 +161,7 @@ class View:
 
     async def _reach_head(self) -> None:
         life, known = self._life, self._heads.copy()
-        heads = await self._store.data.heads(self._names)
+        heads = await self._ask_heads()
         if not self._sank(known, heads) and self._lacks(heads):
             await self._hear_out(heads)
         for _ in range(2):  # a replay that was under way may have begun too early
@@ -173,6 +174,27 @@ class View:
             raise Unavailable("the data service is ahead of this view")
         if life == self._life:
             self._note(heads)
+
+    async def _ask_heads(self) -> tuple[int, ...]:
+        """The head of each of our kinds; 0 for one that a data service of the version before does
+        not know. It has no rows then, and is asked for again each time.
+        """
+        data = self._store.data
+        try:
+            heads = await data.heads(self._names)
+        except Invalid:
+            self._kept = tuple([name for name in self._names if await self._is_kept(name)])
+            known = dict(zip(self._kept, await data.heads(self._kept), strict=True))
+            return tuple(known.get(name, 0) for name in self._names)
+        self._kept = self._names
+        return heads
+
+    async def _is_kept(self, name: str) -> bool:
+        try:
+            await self._store.data.head((name,))
+        except Invalid:
+            return False
+        return True
 
     async def _hear_out(self, heads: tuple[int, ...]) -> None:
         """Events may be on their way; if they did not come the last time, do not wait."""
@@ -191,7 +213,7 @@ class View:
     async def _look(self) -> None:
         """Ask where the data service is, and go there."""
         life, known = self._life, self._heads.copy()
-        heads = await self._store.data.heads(self._names)
+        heads = await self._ask_heads()
         async with self._turn:
             if life != self._life:
                 return  # read again meanwhile, and these may be of another database
@@ -242,7 +264,7 @@ class View:
         while True:
             self._snapping = True  # what is heard meanwhile is replayed afterwards
             try:
-                heads = await self._store.data.heads(self._names)
+                heads = await self._ask_heads()
                 await self._read_all()
             finally:
                 self._snapping = False
@@ -254,7 +276,7 @@ class View:
                 return
 
     async def _read_all(self) -> None:
-        for name in self._names:
+        for name in self._kept:
             seen: set[str] = set()
             after = ""
             while True:
@@ -313,7 +335,7 @@ class View:
     async def _read_feed(self) -> None:
         after = min(self._done.values(), default=0)
         while True:
-            page = await self._store.data.feed(after, self._names, PAGE)
+            page = await self._store.data.feed(after, self._kept, PAGE)
             for name, entry in page.entries:
                 if entry.number > self._done[name]:
                     self._apply(name, entry)

@@ -242,11 +242,11 @@ class Run:
         """The last commit: the end of the job, and all that becomes true with it."""
         saga = self.saga
         if state is JobState.DONE:
-            await _as_fault(saga.succeeded())
+            await self._conclude(saga.succeeded)
         else:
             saga.change = saga.store.change()
             if tell:
-                await _as_fault(saga.failed(self.job.fault))
+                await self._conclude(lambda: saga.failed(self.job.fault))
         for need in await self._locks(state):
             saga.change.delete(Lock, need)
         saga.change.delete(Cancel, self.job.id)
@@ -256,6 +256,20 @@ class Run:
         metrics.JOBS.labels(self.job.verb, state).inc()
         log.info("job ended", saga=self.job.verb, job_id=self.job.id, state=state,
                  object=self.job.object_id)  # fmt: skip
+
+    async def _conclude(self, say: Callable[[], Awaitable[None]]) -> None:
+        """What the end adds to the change. A data service that is away is no reason to undo."""
+        saga, items = self.saga, tuple(self.saga.change.items)
+        for attempt in itertools.count(1):
+            try:
+                await _as_fault(say())
+            except Fault as fault:
+                if not fault.retry or attempt == STEP_TRIES:
+                    raise
+                saga.change.items[:] = items
+                await asyncio.sleep(pause(attempt))
+            else:
+                return
 
     async def _locks(self, state: JobState) -> tuple[str, ...]:
         """The locks it holds. One that was cancelled while it stood in line holds none."""

@@ -141,6 +141,7 @@ async def disagreements(cloud: SimCloud) -> list[str]:
     store = cloud.store
     wrong = [f"job {j.verb} {j.state}" for j in await store.find(Job) if j.open]
     wrong += [f"{r.kind} {r.id}" for kind in (Lock, Cancel) for r in await store.find(kind)]
+    wrong += [f"host {host.name} is fenced" for host in await store.find(Host) if host.fenced]
     return [*wrong, *await _wrong_machines(cloud), *await _wrong_disks(cloud),
             *await _wrong_networks(cloud)]  # fmt: skip
 

@@ -34,7 +34,8 @@ class Client:
 
     async def ask(self, command: str, **params: object) -> Request:
         """One request to one api, whatever comes of it."""
-        name = self._chance.choice([name for name in self._endpoints if name != self._failed])
+        others = [name for name in self._endpoints if name != self._failed]
+        name = self._chance.choice(others or list(self._endpoints))
         given = {key: str(value) for key, value in params.items()}
         invoked = now()
         status, answer = await self._sent(self._endpoints[name], command, given)

@@ -8,12 +8,15 @@ The judge reads the same files: they are what is really there.
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import pickle
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from csnode.drivers.driver import Seat
 from csnode.model.machine import GuestNic
@@ -46,6 +49,27 @@ def installed(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": path.rstrip(os.pathsep), FOLDER: str(hardware)}
 
 
+class Pickler(pickle.Pickler):
+    """Structs by the names of their fields: what another version kept can be read."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, msgspec.Struct):
+            return revived, (type(obj), msgspec.structs.asdict(obj))
+        return NotImplemented
+
+
+def pickled(parts: dict[str, Any]) -> bytes:
+    """As `pickle.loads` reads it."""
+    into = io.BytesIO()
+    Pickler(into).dump(parts)
+    return into.getvalue()
+
+
+def revived(kind: type[msgspec.Struct], fields: dict[str, Any]) -> msgspec.Struct:
+    """The struct, without fields that this version does not know."""
+    return kind(**{name: fields[name] for name in kind.__struct_fields__ if name in fields})
+
+
 class Kept:
     """One outside and its file. What is in memory when the process dies and not in the file never
     happened: nobody was answered."""
@@ -55,13 +79,14 @@ class Kept:
         self.parts = parts
         self.saved = b""
         if self.file.exists():
-            for name, found in pickle.loads(self.file.read_bytes()).items():
+            kept = pickle.loads(self.file.read_bytes())
+            for name in parts.keys() & kept.keys():  # another version may keep others
                 parts[name].clear()
-                parts[name].update(found)
+                parts[name].update(kept[name])
 
     def save(self) -> None:
         """Whole or not at all, as a rename is."""
-        now = pickle.dumps(self.parts)
+        now = pickled(self.parts)
         if now != self.saved:
             beside = self.file.with_suffix(".new")
             beside.write_bytes(now)

@@ -1,0 +1,50 @@
+"""In which order processes are restarted, and as what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.system.rolling.cloud import OURS, Version, checked_out
+from tests.system.rolling.run import DOWN, LATE, UP, Turn
+
+PREVIOUS = "40e7a12"
+SCHEMA_BEFORE = "0002"
+Plan = tuple[Version, Sequence[Turn]]
+
+
+def restart(folder: Path, commit: str) -> Plan:
+    """The same version, every process once."""
+    del folder, commit
+    return OURS, [Turn(process=name) for name in UP]
+
+
+def up(folder: Path, commit: str) -> Plan:
+    """From the version before to this one: apis first, which wait for the data service that
+    follows."""
+    before = checked_out(commit, folder / "before")
+    return before, [Turn(process=name) for name in UP]
+
+
+def down(folder: Path, commit: str) -> Plan:
+    """Back to the version before in the reverse order; the schema before the data service."""
+    before = checked_out(commit, folder / "before")
+    return OURS, [_as(before, name) for name in DOWN]
+
+
+def late(folder: Path, commit: str) -> Plan:
+    """Up in another order: hosts first, the data service last."""
+    before = checked_out(commit, folder / "before")
+    return before, [Turn(process=name) for name in LATE]
+
+
+def _as(before: Version, name: str) -> Turn:
+    return Turn(process=name, version=before, schema=SCHEMA_BEFORE if name == "data" else "")
+
+
+PLANS: dict[str, Callable[[Path, str], Plan]] = {
+    "restart": restart,
+    "up": up,
+    "down": down,
+    "late": late,
+}

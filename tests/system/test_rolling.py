@@ -1,0 +1,34 @@
+"""Rolling restarts and upgrades that no client notices; `make rolling` does it for longer.
+
+Old versions come from this repository's history: a tree without it has nothing to come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.system.rolling.plans import PREVIOUS, restart, up
+from tests.system.rolling.run import Report, Rolling
+from tests.system.rolling.table import table
+
+REST_S = 0.5
+
+
+def test_every_process_is_restarted_under_load_and_nobody_notices(tmp_path: Path) -> None:
+    begin, turns = restart(tmp_path, "")
+    check(asyncio.run(Rolling(tmp_path, turns, begin=begin, rest_s=REST_S).roll()))
+
+
+def test_the_version_before_is_upgraded_under_load_and_nobody_notices(tmp_path: Path) -> None:
+    begin, turns = up(tmp_path, PREVIOUS)
+    check(asyncio.run(Rolling(tmp_path, turns, begin=begin, rest_s=REST_S).roll()))
+
+
+def check(report: Report) -> None:
+    """Whether the load was there, and all of it was answered."""
+    told = table(report)
+    assert len(report.turns) == 10, told
+    assert report.requests > 20 * report.seconds, told
+    assert report.accepted > 20, told
+    assert report.good, told
