@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from csnode.bus import admission
 from csnode.bus.envelope import (
@@ -20,12 +21,13 @@ from csnode.bus.local import LocalBus
 from csnode.bus.service import Method, contracts_of, methods_of
 from csnode.bus.wiring import Wiring
 from csnode.context import Context, Principal, enter, prove
-from csnode.faults import Denied, Fault, Unavailable
+from csnode.faults import Denied, Fault, Invalid, Unavailable
 from csnode.log import logger
 from csnode.trust.refusals import Refusals
 
 log = logger("bus")
 LAST_WORDS_MS = 200  # for answers under way when we close
+RUNNING_MAX = 4096  # calls of one machine at a time; a process of it asks no more than 1,024
 
 
 class Desk:
@@ -41,6 +43,7 @@ class Desk:
         self._loop = asyncio.get_running_loop()
         self._methods: dict[str, tuple[Method, Codec]] = {}
         self._running: dict[tuple[bytes, int], tuple[asyncio.Task[None], asyncio.TimerHandle]] = {}
+        self._counts: Counter[str] = Counter()  # of those, by their callers' machines
         self._outbox = Outbox(self._send)
         self._transport, self.endpoint = sockets.answering(address, port, self._got)
 
@@ -96,13 +99,18 @@ class Desk:
             return
         if who is not None:
             self._check(who, method, request.context)
+        key, whose = (caller, request.id), who.name if who is not None else caller.hex()
+        if key in self._running:
+            raise Invalid("a call with that number is under way")
+        if self._counts[whose] >= RUNNING_MAX:
+            raise Unavailable(f"too many calls of {whose} are under way")
         args = codec.arguments(request.arguments)
-        key = (caller, request.id)
         task = self._loop.create_task(self._serve(key, who, request.context, server, method, args))
         # The caller gives up by its own clock, so it need not be told.
         late = self._loop.call_later(request.remaining_ms / 1000, task.cancel)
         self._running[key] = task, late
-        task.add_done_callback(lambda _: self._done(key))
+        self._counts[whose] += 1
+        task.add_done_callback(lambda _: self._done(key, whose))
 
     def _check(self, who: Principal, method: Method, context: Context) -> None:
         try:
@@ -130,6 +138,9 @@ class Desk:
         except Fault as fault:
             self._reply(caller, failure(id, fault), len(fault.message) + len(fault.detail))
 
-    def _done(self, key: tuple[bytes, int]) -> None:
+    def _done(self, key: tuple[bytes, int], whose: str) -> None:
         _, late = self._running.pop(key)
         late.cancel()
+        self._counts[whose] -= 1
+        if not self._counts[whose]:
+            del self._counts[whose]

@@ -24,6 +24,8 @@ from csnode.types import Message
 FRAME_BYTES = 256 * 1024  # a frame grows to this size before the next one is begun
 MESSAGE_BYTES = 16 * 1024 * 1024  # one call's arguments or answer
 OVERHEAD_BYTES = 128  # of a message besides its payload, about
+MESSAGE_MAX = 2000  # characters of a fault's words that are believed
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: too deep
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -70,7 +72,7 @@ def asked(frame: bytes) -> list[Request | Cancel]:
     """What a caller's frame says. Raises Invalid if it is not one."""
     try:
         return _asked.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("a frame of requests cannot be read", detail=str(error)) from error
 
 
@@ -78,7 +80,7 @@ def answered(frame: bytes) -> list[Answer | Failure]:
     """What a server's frame says. Raises Invalid if it is not one."""
     try:
         return _answered.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("a frame of answers cannot be read", detail=str(error)) from error
 
 
@@ -106,7 +108,7 @@ class Codec:
         """Raises Invalid, naming the place, if they are not what the method takes."""
         try:
             return self._arguments.decode(packed)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Invalid(f"{self._name}: {error}") from error
 
     def packed_answer(self, value: Any) -> msgspec.Raw:
@@ -123,7 +125,7 @@ class Codec:
         """Raises Broken if the server's answer is not of the method's type."""
         try:
             return self._answer.decode(packed)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Broken(f"the answer of {self._name} cannot be read", detail=str(error)) from error
 
 
@@ -146,11 +148,23 @@ def failure(id: int, fault: Fault) -> Failure:
 
 
 def fault_of(failure: Failure) -> Fault:
-    """The fault again; of its own kind, or a plain Fault if we do not know that kind."""
+    """The fault again; of its own kind, or a plain Fault if we do not know that kind.
+
+    It goes into rows, logs and answers to users, so it is cut to a size that fits there.
+    """
     kind = kinds().get(failure.kind, Fault)
     fault = kind.__new__(kind)  # a plug-in's kind may take other arguments than Fault does
-    Fault.__init__(fault, failure.message, detail=failure.detail, code=failure.code, cs=failure.cs)
+    code = failure.code if 400 <= failure.code < 600 else kind.code
+    cs = failure.cs if 0 <= failure.cs < 10_000 else kind.cs
+    Fault.__init__(fault, _plain(failure.message), detail=_plain(failure.detail), code=code, cs=cs)
     return fault
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey, and not too long."""
+    if len(text) > MESSAGE_MAX:
+        text = f"{text[: MESSAGE_MAX - 3]}..."
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def channel_of(kind: type[Event], topic: str = "") -> bytes:

@@ -51,6 +51,7 @@ class Peer:
         """`key` is its machine's; `moved` is told when the connection stands or is lost."""
         self.node, self.endpoint, self.key = node, endpoint, key
         self.up = False
+        self.since = now()
         self.load = 0.0  # as the node itself reports it
         self._moved = moved
         self._loop = asyncio.get_running_loop()
@@ -126,7 +127,7 @@ class Peer:
         if not up:
             self._transport.drain()  # answers may have come before the connection was lost
             self._give_up(f"the connection to {self.node} was lost")
-        self.up = up
+        self.up, self.since = up, now()
         self._moved()
 
     def _give_up(self, why: str) -> None:

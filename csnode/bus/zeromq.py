@@ -37,6 +37,7 @@ from csnode.types import NodeId
 ServiceT = TypeVar("ServiceT")
 EventT = TypeVar("EventT", bound=Event)
 log = logger("bus")
+ANEW_S = 15.0  # libzmq never tries again after a frame that is none, as from a hostile network
 PATIENCE_S = 2.0  # how long a call waits for somebody to serve it: start-up has no order
 PUBLISHER = "data"  # all events tell of the feed, and the machines with this role publish it
 REBIND_S = 0.02
@@ -245,6 +246,9 @@ class ZmqBus:
 
     def _peer(self, member: Member) -> Peer:
         peer = self._peers.get(member.node)
+        if peer is not None and not peer.up and now() > peer.since + ANEW_S:
+            peer.close(f"{member.node} cannot be reached")
+            peer = None
         if peer is None:
             peer = Peer(member.node, member.calls, member.key, self._sockets, self._tell_waiting)
             peer.load = member.load

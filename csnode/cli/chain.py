@@ -22,7 +22,7 @@ from csnode.plugins import entity_kinds
 from csnode.types import Struct
 
 TRACE = re.compile(r"[0-9a-f]{32}")
-_SECRET = re.compile(r"password|secret|user_data|(^|_)key$")
+_SECRET = re.compile(r"password|secret|user_data|fence_options|(^|_)key$")
 TRACES_MAX = 50
 ROWS_MAX = 50  # whose earlier entries are looked up, to say what a commit changed
 HIDDEN = "..."

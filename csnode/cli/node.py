@@ -48,8 +48,13 @@ def evict(chosen: Chosen, name: str) -> None:
     Its host and its guests stay in the records; its name may be taken by a machine that joins.
     """
     log.start("error", "text")
-    asyncio.run(_evict(chosen.config(), name))
+    had_key = asyncio.run(_evict(chosen.config(), name))
     print(f"{name} is evicted")
+    if had_key:
+        print(
+            "it could admit machines, so it may have kept the cluster's key:"
+            " `csnode cluster rotate` makes that worthless"
+        )
 
 
 @command.command("allow")
@@ -97,10 +102,13 @@ def _plain(seat: Seated) -> dict[str, Any]:
     }
 
 
-async def _evict(config: Config, name: str) -> None:
+async def _evict(config: Config, name: str) -> bool:
+    """Whether the machine had the cluster's key."""
     async with joined.joined(config) as bus:
         await joined.members(bus)
+        seats = await bus.ask(Membership).seats()
         await bus.ask(Membership).evict(name)
+    return any(seat.name == name and "fabric" in seat.roles for seat in seats)
 
 
 async def _allow(config: Config, name: str, roles: Sequence[str], pools: Sequence[str]) -> None:

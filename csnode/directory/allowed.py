@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from csnode.context import Principal
 from csnode.directory.directory import Member, Serving
 from csnode.faults import Denied
@@ -30,6 +32,9 @@ def check(member: Member, who: Principal, key: str) -> None:
     if not who.roles.issuperset(member.roles):
         more = ", ".join(sorted(set(member.roles) - who.roles))
         raise Denied(f"the machine {who.name} may not play {more}")
+    for endpoint in (member.calls, member.events):
+        if endpoint and not is_endpoint(endpoint):
+            raise Denied(f"the machine {who.name} names an address that is none")
     for served in member.serves:
         _check_served(served, who)
 
@@ -43,6 +48,23 @@ def _check_served(served: Serving, who: Principal) -> None:
         raise Denied(f"the machine {who.name} may not serve {served.contract} at {place}")
     if not served.at and (served.contract in AT_PLACES or (role is None and not who.controls)):
         raise Denied(f"the machine {who.name} may not serve {served.contract} everywhere")
+
+
+def is_endpoint(endpoint: str) -> bool:
+    """Whether it is "tcp://ADDRESS:PORT". A name would be looked up by libzmq, which answers
+    nobody meanwhile; and other transports lead into our own process, or to files.
+    """
+    kind, _, rest = endpoint.partition("://")
+    host, _, port = rest.rpartition(":")
+    return kind == "tcp" and is_address(host.removeprefix("[").removesuffix("]"), port)
+
+
+def is_address(host: str, port: str | int) -> bool:
+    """Whether something can be sent there as it stands."""
+    try:
+        return not ip_address(host).is_unspecified and 0 < int(port) < 2**16
+    except ValueError:
+        return False
 
 
 def is_node_of(node: str, machine: str) -> bool:

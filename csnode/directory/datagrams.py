@@ -44,7 +44,7 @@ class Udp:
         wide = ":" in to[0]
         outlet = self._outlets.get(socket.AF_INET6 if wide else socket.AF_INET)
         if outlet is not None:
-            with suppress(OSError):
+            with suppress(OSError, OverflowError):
                 outlet.sendto(datagram, (*to, 0, self._scope) if wide else to)
 
     def look(self) -> None:

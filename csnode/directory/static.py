@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from csnode import uuids
 from csnode.clock import now
 from csnode.config import DirectoryConfig
+from csnode.directory.allowed import is_address
 from csnode.directory.beacon import Address, Beacon, Says, Seal
 from csnode.directory.beating import BeatingDirectory
 from csnode.directory.datagrams import Datagrams, Udp, unbound
@@ -24,6 +25,7 @@ from csnode.directory.roster import GONE_S
 from csnode.faults import Invalid
 
 TELL_MAX = 32  # addresses in one beacon
+TOLD_MAX = 1024  # kept of those that others tell of
 _MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a machine without IPv6
 
 
@@ -44,10 +46,14 @@ class StaticDirectory(BeatingDirectory):
         return tuple(known if len(known) <= TELL_MAX else uuids.source.sample(known, TELL_MAX))
 
     def _learn(self, beacon: Beacon) -> None:
-        """Whoever is new to us shall hear of us; whoever stays silent is forgotten again."""
+        """Whoever is new to us shall hear of us; whoever stays silent is forgotten again.
+
+        Only addresses, and not too many: a name would be looked up while all else waits.
+        """
         known = self._seeds.union(self._roster.addresses(), self._told)
-        new = [other for other in beacon.others if other not in known]
+        told = [other for other in beacon.others[:TELL_MAX] if is_address(*other)]
         self._told = {a: at for a, at in self._told.items() if at > now() - GONE_S}
+        new = [other for other in told if other not in known][: TOLD_MAX - len(self._told)]
         self._told.update(dict.fromkeys(new, now()))
         if new and self._roster.own is not None:
             self._say(Says.HERE, new)

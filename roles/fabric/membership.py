@@ -25,16 +25,25 @@ from csnode.contracts.membership import (
     Seated,
 )
 from csnode.data.store import Store
+from csnode.directory.allowed import is_address
 from csnode.faults import Conflict, Denied, Invalid, NotFound, Stale, Unavailable
 from csnode.log import logger
 from csnode.model.membership import Invite, Seat
 from csnode.trust.credential import Credential, Signed, signed
+from csnode.trust.files import un_z85, z85
 from csnode.trust.trust import Trust
 from roles.fabric.sealed import packed, unpacked
 from roles.fabric.succession import Successor
 
 EARLY_S = 300.0  # clocks of machines differ
 HOSTS_MAX = 10_000
+RESERVED = CONTROLLING | HOSTING | {NEWCOMER, "shared"}
+"""No names for machines: who is named like a role might speak as one, and the ids of shared pools
+are made like those of the pools of a machine of that name.
+"""
+GOOD_FOR_MAX_S = 30 * 86400.0
+TRUSTS_MAX = 16
+KEY_CHARACTERS = 40  # of a Curve25519 key in Z85
 TRIES = 5  # of a commit whose rows moved on meanwhile
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 log = logger("fabric")
@@ -112,6 +121,7 @@ class Registry(Membership):
         for other in await self._store.find(Seat):
             if other.id != request.name and not own.isdisjoint(other.places):
                 raise Conflict(f"{request.name} would speak for hosts or pools of {other.id}")
+            _check_not_of(other, request.name, request.key)
         credential = self._credential(
             request.name, invite.roles, places, request.key, request.verify,
             before.serial + 1 if before else 1,
@@ -123,6 +133,7 @@ class Registry(Membership):
         who = proved()
         if who is not None and who.name != renewal.name:
             raise _denied(who.name, f"the credential of {renewal.name} is not its own")
+        _check_renewal(renewal)
         for _ in range(TRIES):
             seat = await self._seat(renewal.name)
             if seat is None or seat.evicted:
@@ -144,6 +155,8 @@ class Registry(Membership):
             before=seat.before, before_until=seat.before_until, before_serial=seat.before_serial,
         )  # fmt: skip
         if renewal.key != seat.key:
+            for other in await self._store.find(Seat):
+                _check_not_of(other, seat.id, renewal.key)
             row = replace(
                 row, before=seat.key, before_until=wall() + renewal.good_for,
                 before_serial=seat.serial,
@@ -302,14 +315,49 @@ def _columns(row: Seat) -> dict[str, object]:
 
 def _check_request(request: JoinRequest) -> None:
     if not NAME.fullmatch(request.name):
-        raise Invalid(f"{request.name!r} is no name for a machine: letters, digits, - and .")
+        raise Invalid(f"{request.name[:80]!r} is no name for a machine: letters, digits, - and .")
+    if request.name.lower() in RESERVED:
+        raise Invalid(f"a machine cannot be called {request.name}: that means something else")
     if not 1 <= request.hosts <= HOSTS_MAX:
         raise Invalid(f"a machine plays 1 to {HOSTS_MAX} hosts, not {request.hosts}")
+    if request.pool and not NAME.fullmatch(request.pool):
+        raise Invalid(f"{request.pool[:80]!r} is no name for a pool")
+    if request.address and not is_address(request.address, 1):
+        raise Invalid(f"{request.address[:80]!r} is no IP address")
+    _check_keys(request.key, request.verify)
     try:
         public = Ed25519PublicKey.from_public_bytes(request.verify)
         public.verify(request.proof, request.said)
     except (InvalidSignature, ValueError):
         raise _denied(request.name, "it does not prove to have its key") from None
+
+
+def _check_renewal(renewal: Renewal) -> None:
+    _check_keys(renewal.key, renewal.verify)
+    if not 0 <= renewal.good_for <= GOOD_FOR_MAX_S:
+        raise Invalid("a key before may be good for 30 days at most")
+    if len(renewal.trusts) > TRUSTS_MAX or any(len(key) != 32 for key in renewal.trusts):
+        raise Invalid("those are no keys of a cluster")
+
+
+def _check_keys(key: str, verify: bytes) -> None:
+    """Raises Invalid if they are none; others would find that out at every connection."""
+    try:
+        raw = un_z85(key) if len(key) == KEY_CHARACTERS else b""
+        Ed25519PublicKey.from_public_bytes(verify)
+    except ValueError:
+        raw = b""
+    if len(raw) != 32 or z85(raw) != key:
+        raise Invalid("those are no keys of a machine")
+
+
+def _check_not_of(other: Seat, name: str, key: str) -> None:
+    """Raises Conflict if another machine has the key, or had it and may still be connected by it:
+    its connections would be taken for ours, and refused.
+    """
+    if other.id != name and key in (other.key, other.before):
+        log.warning("refused", machine=name, why=f"it names a key of {other.id} as its own")
+        raise Conflict(f"that is a key of {other.id}")
 
 
 def _check_roles(roles: Sequence[str]) -> None:
