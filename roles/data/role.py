@@ -23,6 +23,7 @@ from roles.data.history import History
 from roles.data.permit import Permit
 from roles.data.reader import Reader
 from roles.data.relay import relaying
+from roles.data.transfer import change_schema, move
 from roles.data.writer import Writer
 
 TOKEN_KEPT_S = 86400.0
@@ -34,6 +35,8 @@ class DataRole(Role[DataConfig], Data):
 
     name = "data"
     needs_data = False  # it is what the others wait for
+    move = staticmethod(move)  # `csnode data` finds them here
+    change_schema = staticmethod(change_schema)
 
     async def opened(self) -> Opened:
         async with place.opened(self.config, self.node.state) as (database, stored, schema):

@@ -115,7 +115,8 @@ class TestZooKeeper(Stored[servers.ZooKeeperServer]):
     async def test_a_watch_that_calls_before_its_answer_is_read_is_not_lost(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("csnode.directory.zookeeper.LIST_S", 3600.0)
+        for pause in ("LIST_S", "WRITE_S"):  # nothing but watches
+            monkeypatch.setattr(f"csnode.directory.zookeeper.{pause}", 3600.0)
         async with self.make() as first, self.make() as second:
             assert isinstance(first, ZooKeeperDirectory)
             second.announce(member("b"))
@@ -136,6 +137,14 @@ class TestZooKeeper(Stored[servers.ZooKeeperServer]):
                 await until(lambda: names(first) == ["b", "c"] and self.refused(first) == 1)
                 fourth.announce(member("d"))
                 await until(lambda: names(first) == ["b", "c", "d"])
+
+    async def test_a_dead_node_is_gone_though_its_entry_was_spoilt(self) -> None:
+        async with self.make() as first:
+            await self.dropped("b", seen_by=first)
+            await self.client.set("nodes/b~1", b"nonsense")
+            await until(lambda: self.refused(first) == 1)
+            assert names(first) == ["b"]
+            await until(lambda: names(first) == [])
 
     async def entries(self) -> dict[str, bytes]:
         listed = await self.client.children("nodes")

@@ -1,0 +1,170 @@
+"""A stopped cloud is moved to PostgreSQL and back by `csnode data`, and its schema up and down."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from csnode.testing.cloud import SimCloud, sim_config
+from csnode.testing.loop import simulate
+from roles.data import place
+from roles.data.config import DataConfig
+from roles.data.migrate import known
+from tests import servers
+from tests.system.processes import CSNODE, Cloud
+from tests.system.test_verify import verified
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[servers.PostgresServer]:
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cloud_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("filled")
+
+    async def story() -> None:
+        async with SimCloud(sim_config(folder, 1)) as cloud:
+            assert (await cloud.ask("listServiceOfferings"))[0] == 200
+
+    simulate(story())
+    return folder / "csnode.db"
+
+
+@pytest.fixture
+def filled(cloud_file: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(cloud_file, tmp_path / "csnode.db"))
+
+
+def data(*words: str, at: DataConfig | None = None) -> subprocess.CompletedProcess[str]:
+    at = at or DataConfig()
+    chosen = [f"--set=data.path={at.path}", f"--set=data.url={at.url}"]
+    command = [str(CSNODE), *chosen, "data", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def moved(since: str, to: str) -> str:
+    ended = data("migrate", "--from", since, "--to", to)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def whole(config: DataConfig) -> dict[str, list[str]]:
+    """Every row's id, revision and text; the feed's and the heads' numbers."""
+
+    async def read() -> dict[str, list[str]]:
+        async with place.opened(config, "") as there:
+            gather = "string_agg" if config.url else "group_concat"
+            found: dict[str, list[str]] = {}
+            for name in (*there.schema.kinds, "feed"):
+                query = (
+                    f"SELECT {gather}(id || ' ' || revision || ' ' || \"row\", '|') FROM \"{name}\""
+                )
+                text = await there.database.text(query, ())
+                found[name] = sorted(text.decode().split("|"))
+            last, floor = await there.stored.marks()
+            heads = await there.stored.known_heads()
+            found["_marks"] = [f"{last} {floor}", *(f"{k} {n}" for k, n in sorted(heads.items()))]
+            return found
+
+    return asyncio.run(read())
+
+
+def test_a_cloud_moves_to_postgresql_and_back_whole(
+    filled: Path, tmp_path: Path, server: servers.PostgresServer
+) -> None:
+    before, url, back = whole(DataConfig(path=str(filled))), server.database(), tmp_path / "back.db"
+    assert len(before["feed"]) > 20
+    assert "moved and checked" in moved(f"sqlite:{filled}", url)
+    assert whole(DataConfig(url=url)) == before
+    moved(url, f"sqlite:{back}")
+    assert whole(DataConfig(path=str(back))) == before
+    assert whole(DataConfig(path=str(filled))) == before
+
+
+def test_rows_are_moved_into_an_empty_database_only(
+    filled: Path, server: servers.PostgresServer
+) -> None:
+    url = server.database()
+    moved(f"sqlite:{filled}", url)
+    before = whole(DataConfig(url=url))
+    for ends in ((f"sqlite:{filled}", url), (url, f"sqlite:{filled}")):
+        again = data("migrate", "--from", ends[0], "--to", ends[1])
+        assert again.returncode == 69
+        assert "rows already" in again.stderr
+    assert whole(DataConfig(url=url)) == before == whole(DataConfig(path=str(filled)))
+
+
+def test_what_cannot_be_kept_whole_leaves_the_target_empty(
+    filled: Path, server: servers.PostgresServer
+) -> None:
+    url = server.database()
+    name = url.rpartition("/")[2]
+    assert data("schema", at=DataConfig(url=url)).returncode == 69  # nobody's cloud yet
+    moved(f"sqlite:{filled}", url)
+    server.sql("CREATE TABLE kept AS SELECT * FROM offering", name)
+    for table in server.sql(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' "
+        "AND tablename NOT IN ('alembic_version', 'kept')",
+        name,
+    ).split():
+        server.sql(f'DELETE FROM "{table}"', name)
+    server.sql(
+        "CREATE FUNCTION half() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.revision := NEW.revision + 1; RETURN NEW; END $$;"
+        "CREATE TRIGGER half BEFORE INSERT ON offering FOR EACH ROW EXECUTE FUNCTION half()",
+        name,
+    )
+    ended = data("migrate", "--from", f"sqlite:{filled}", "--to", url)
+    assert ended.returncode == 69
+    assert "offering arrived otherwise" in ended.stderr
+    assert server.sql("SELECT count(*) FROM feed", name).strip() == "0"
+    server.sql("DROP TRIGGER half ON offering", name)
+    moved(f"sqlite:{filled}", url)
+
+
+def test_the_schema_goes_down_and_up_on_both(filled: Path, server: servers.PostgresServer) -> None:
+    url = server.database()
+    moved(f"sqlite:{filled}", url)
+    for config in (DataConfig(path=str(filled)), DataConfig(url=url)):
+        before = whole(config)
+        for words, has in ((("--to", "0002"), "0002"), ((), known()[-1])):
+            ended = data("schema", *words, at=config)
+            assert (ended.returncode, ended.stdout) == (0, f"the schema is {has}\n"), ended.stderr
+        assert whole(config)["offering"] == before["offering"]
+        assert whole(config)["feed"] == before["feed"]
+        assert data("schema", "--to", "9999", at=config).returncode == 78
+
+
+def test_a_moved_cloud_goes_on_and_is_left_alone_while_it_runs(
+    tmp_path: Path, server: servers.PostgresServer
+) -> None:
+    url, file = server.database(), tmp_path / "state" / "csnode.db"
+    with Cloud(tmp_path) as cloud:
+        cloud.start()
+        cloud.wait_ready()
+        code, found = verified(cloud)
+        assert (code, found["findings"]) == (0, []), found
+        refused = data("migrate", "--from", f"sqlite:{file}", "--to", url)
+        assert (refused.returncode, "another csnode process" in refused.stderr) == (69, True)
+        cloud.processes["all"].terminate()
+        cloud.processes.pop("all").wait(30)
+        moved(f"sqlite:{file}", url)
+        before = whole(DataConfig(url=url))["_marks"][0]
+        cloud.start(settings=(f"data.url={url}",))
+        cloud.wait_ready()
+        code, found = verified(cloud)
+        assert (code, found["findings"]) == (0, []), found
+        assert found["commit"] >= int(before.split()[0])
+        for words in (("schema", "--to", "0002"), ("schema",)):
+            ended = data(*words, at=DataConfig(url=url))
+            assert (ended.returncode, "a data process uses" in ended.stderr) == (69, True)
+        ended = data("migrate", "--from", url, "--to", f"sqlite:{tmp_path / 'back.db'}")
+        assert (ended.returncode, "a data process uses" in ended.stderr) == (69, True)
