@@ -1,5 +1,5 @@
 # csnode: `make run` shows it, `make test` proves it. Both set up what they need first.
-.PHONY: help run test check sim nightly chaos rolling bench lab lab-down setup guest servers clean
+.PHONY: help run test check sim nightly chaos rolling bench lab lab-down deb setup guest servers clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS ?=
@@ -31,6 +31,7 @@ endif
 
 nightly: setup ## 10,000 virtual worlds: about an hour on two cores
 	@$(BIN)/csnode sim --seeds 0-9999 $(ARGS)
+	@NIGHTLY=1 $(BIN)/python -m pytest tests/system/test_deb.py
 
 chaos: servers ## kill -9 of every role under load, with a recorder and a judge (SECONDS=300 ARGS="--seed 7")
 	@$(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)
@@ -46,6 +47,9 @@ lab: servers ## several hosts on this machine, csnode split over them; Ctrl-C en
 
 lab-down: ## takes the lab away, whatever is left of it
 	@.venv/bin/python -m tests.lab down
+
+deb: setup ## dist/csnode_VERSION_amd64.deb for Debian 12
+	@config/deb/build.sh
 
 setup: ## Debian packages and .venv
 	@config/setup.sh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,18 @@ def _check(token: Token, listen: str, file: Path, force: bool) -> None:
         ipaddress.ip_address(listen)
     except ValueError:
         raise Invalid(f"--listen {listen} is no IP address") from None
-    if file.exists() and not force:
+    if not force and _says_anything(file):
         raise Conflict(f"{file} is there already; --force writes over it, --config names another")
+
+
+def _says_anything(file: Path) -> bool:
+    """Whether a configuration is there that sets anything: the package's own only lists."""
+    try:
+        return any(tomllib.loads(file.read_text()).values())
+    except FileNotFoundError:
+        return False
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return True
 
 
 def _keys(folder: Path) -> Keys:

@@ -23,7 +23,12 @@ from csnode.plugins import found, load
 from csnode.types import Struct
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-GROUPS = {"compute": "hypervisor", "network": "network", "storage": "storage"}
+GROUPS = {
+    "compute": "hypervisor",
+    "network": "network",
+    "storage": "storage",
+    "keeper": "prober",
+}
 TRIALS = {
     "bridges": "ip link add probe type bridge",
     "virtual links": "ip link add probe type veth peer name other",

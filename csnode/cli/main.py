@@ -17,8 +17,8 @@ from csnode.cli import ending
 from csnode.cli.chosen import Chosen, setting
 
 SUBCOMMANDS = (
-    "check", "roles", "apis", "sagas", "config", "doctor", "status", "verify", "why", "job", "sim",
-    "demo", "cluster", "token", "join", "node",
+    "check", "roles", "apis", "sagas", "config", "doctor", "status", "top", "verify", "why", "job",
+    "sim", "demo", "cluster", "token", "join", "node", "data",
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def cli(
     if ctx.invoked_subcommand is None:
         from csnode.cli.run import play
 
-        ctx.exit(play(ctx.obj.config()))
+        ctx.exit(play(ctx.obj.config))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from csnode.config import Config
 from csnode.directory.directory import Member
 from csnode.faults import Fault
 from csnode.model.host import Host, StoragePool
+from csnode.model.membership import Seat
 from csnode.model.vm import Vm
 from csnode.types import Power
 
@@ -33,13 +34,13 @@ def command(chosen: Chosen, output: str) -> None:
     if output == "json":
         show.as_json(found)
         return
-    for title in ("nodes", "hosts", "pools"):
+    for title in ("nodes", "machines", "hosts", "pools"):
         rows: list[dict[str, Any]] = found[title]
         if rows:
             show.table(title.upper(), tuple(rows[0]), [tuple(row.values()) for row in rows])
             print()
     if found["trouble"]:
-        print(f"hosts and pools are not known: {found['trouble']}")
+        print(f"machines, hosts and pools are not known: {found['trouble']}")
 
 
 async def _look(config: Config) -> dict[str, Any]:
@@ -47,13 +48,15 @@ async def _look(config: Config) -> dict[str, Any]:
         nodes = _nodes(await joined.members(bus))
         store = joined.store(bus)
         try:
-            hosts, pools, vms = await asyncio.gather(
-                store.find(Host), store.find(StoragePool), store.find(Vm)
+            hosts, pools, vms, seats = await asyncio.gather(
+                store.find(Host), store.find(StoragePool), store.find(Vm), store.find(Seat)
             )
         except Fault as fault:
-            return {"nodes": nodes, "hosts": [], "pools": [], "trouble": fault.message}
+            nothing: dict[str, Any] = {"machines": [], "hosts": [], "pools": []}
+            return {"nodes": nodes, **nothing, "trouble": fault.message}
         return {
             "nodes": nodes,
+            "machines": [_seat(seat) for seat in sorted(seats, key=lambda seat: seat.id)],
             "hosts": [_host(host, vms) for host in sorted(hosts, key=_name)],
             "pools": [_pool(pool) for pool in sorted(pools, key=_name)],
             "trouble": "",
@@ -71,9 +74,21 @@ def _nodes(members: Sequence[Member]) -> list[dict[str, Any]]:
             "up since": clock.stamp(m.incarnation / 1000),
             "calls at": m.calls,
             "version": m.version,
+            "wire": m.wire,
         }
         for m in members
     ]
+
+
+def _seat(seat: Seat) -> dict[str, Any]:
+    """A machine with a credential; clouds on loopback have none."""
+    return {
+        "machine": seat.id,
+        "may play": list(seat.roles),
+        "address": seat.address,
+        "credential until": clock.stamp(seat.until),
+        "evicted": clock.stamp(seat.evicted) if seat.evicted else "",
+    }
 
 
 def _name(row: Host | StoragePool) -> str:

@@ -20,12 +20,14 @@ async def keep_told(node: HealthState) -> None:
         return
     pause_s = int(os.environ.get("WATCHDOG_USEC", "20000000")) / 2e6
     was_ready = False
-    while node.ready or not was_ready:
-        if node.ready:
-            tell("WATCHDOG=1" if was_ready else "READY=1")
-            was_ready = True
-        await asyncio.sleep(pause_s if was_ready else POLL_S)
-    tell("STOPPING=1")
+    try:
+        while node.ready or not was_ready:
+            if node.ready:
+                tell("WATCHDOG=1" if was_ready else "READY=1")
+                was_ready = True
+            await asyncio.sleep(pause_s if was_ready else POLL_S)
+    finally:  # a node may have left before the pause is over
+        tell("STOPPING=1")
 
 
 def tell(state: str) -> None:

@@ -73,6 +73,7 @@ class Cloud:
         self.file = folder / "csnode.toml"
         self.file.write_text(toml(values))
         self.environment: dict[str, str] = {}  # on top of ours
+        self.before: list[str] = []  # a command that runs the command, as setpriv does
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -104,7 +105,7 @@ class Cloud:
     ) -> subprocess.Popen[bytes]:
         """One process with these roles; all of them if none is named. Settings as for --set."""
         name = name or "+".join(roles) or "all"
-        command = [str(CSNODE), "--config", str(self.file)]
+        command = [*self.before, str(CSNODE), "--config", str(self.file)]
         command += ["--roles", ",".join(roles)] if roles else []
         command += [part for setting in settings for part in ("--set", setting)]
         with (self.folder / f"{name.replace('+', '-')}.log").open("ab") as log:

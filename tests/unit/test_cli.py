@@ -321,3 +321,16 @@ def test_a_request_is_signed_as_cloudstack_has_it() -> None:
     text = "apikey=k-y&command=listusers&name=a%20b%7e*%c3%bc&response=json"
     expected = hmac.digest(b"secret", text.encode(), hashlib.sha1)
     assert client.signature(params, "secret") == base64.b64encode(expected).decode()
+
+
+def test_join_writes_over_a_configuration_that_sets_nothing(tmp_path: Path) -> None:
+    from csnode.cli.join import _says_anything
+
+    listed, said = tmp_path / "listed.toml", tmp_path / "said.toml"
+    listed.write_text('# all defaults\n[node]\n# cluster = "csnode"\n')
+    said.write_text('[node]\ncluster = "mine"\n')
+    (tmp_path / "broken.toml").write_text("[node")
+    assert not _says_anything(tmp_path / "none.toml")
+    assert not _says_anything(listed)
+    assert _says_anything(said)
+    assert _says_anything(tmp_path / "broken.toml")
