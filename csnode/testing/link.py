@@ -55,8 +55,8 @@ class Flow:
             self.waiting.append(parts)
             return
         loop = self._wire.loop
-        self._last = max(self._last + STEP_S, loop.time() + self._wire.delay())
-        loop.call_at(self._last, self._arrive, parts, context=self._context)
+        self._last = max(self._last + STEP_S, loop.moment + self._wire.delay())
+        loop.call_at_moment(self._last, self._arrive, parts, context=self._context)
 
     def retry(self) -> None:
         """They may reach each other again."""
@@ -100,9 +100,9 @@ class Link(Still):
             self._try_connect()
         else:
             asleep = self._wire.loop.is_asleep
-            parted = not self._wire.reach(self.owner, door.owner)
+            parted = not self._wire.meet(self.owner, door.owner)
             if parted or asleep(self.owner) or asleep(door.owner):
-                now = self._wire.loop.time()
+                now = self._wire.loop.moment
                 self._silent_since = now if self._silent_since is None else self._silent_since
                 if now - self._silent_since >= HEARTBEAT_S:
                     self.lose()
@@ -117,7 +117,7 @@ class Link(Still):
         asleep = self._wire.loop.is_asleep
         if door is None or not door.open or asleep(door.owner) or asleep(self.owner):
             return
-        if not self._wire.reach(self.owner, door.owner):
+        if not self._wire.meet(self.owner, door.owner):
             return
         self._identity = b"%d" % self._wire.next_end()
         self._door, self._silent_since = door, None

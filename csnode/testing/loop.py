@@ -44,14 +44,34 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._asleep: dict[str, list[asyncio.Handle]] = {}
         self.epoch = EPOCH
         self.skew: dict[str, float] = {}  # seconds by which an owner's wall clock is wrong
+        self.drift: dict[str, float] = {}  # by which part of a second an owner's clocks run fast
         self.set_task_factory(_named)  # type: ignore[arg-type]
 
-    def time(self) -> float:
+    @property
+    def moment(self) -> float:
+        """The true time, whatever anybody's clock shows."""
         return self._now
+
+    def time(self) -> float:
+        """What the clock of whoever asks shows."""
+        return self._now * (1.0 + self.drift.get(OWNER.get(), 0.0)) if self.drift else self._now
 
     def wall(self) -> float:
         """What the wall clock of whoever asks shows."""
-        return self.epoch + self._now + (self.skew.get(OWNER.get(), 0.0) if self.skew else 0.0)
+        return self.epoch + self.time() + (self.skew.get(OWNER.get(), 0.0) if self.skew else 0.0)
+
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """When the clock of whoever asks shows that."""
+        moment = when / (1.0 + self.drift.get(OWNER.get(), 0.0)) if self.drift else when
+        return super().call_at(moment, callback, *args, context=context)
+
+    def call_at_moment(
+        self, moment: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """At that true time."""
+        return super().call_at(moment, callback, *args, context=context)
 
     def _run_once(self) -> None:
         if self._asleep:

@@ -42,7 +42,7 @@ class Power:
         processes = self._world.processes.values()
         ours = [p.name for p in processes if p.machine == asker]
         theirs = [p.name for p in processes if p.machine == address]
-        return any(self._world.wire.reach(a, b) for a in ours for b in theirs)
+        return any(self._world.wire.meet(a, b) for a in ours for b in theirs)
 
     async def cut(self, machine: str) -> None:
         """The machine loses its power: processes, guests and routers, between two instructions."""

@@ -36,7 +36,7 @@ class Timeline:
 
     def add(self, who: str, what: str) -> None:
         """It happens now."""
-        self.happenings.append(Happening(self._loop.time(), who, what))
+        self.happenings.append(Happening(self._loop.moment, who, what))
 
     @contextmanager
     def hearing(self) -> Generator[None]:

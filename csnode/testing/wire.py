@@ -23,6 +23,10 @@ from csnode.testing.link import CONNECT_S, Link, Still
 from csnode.testing.loop import SimLoop
 
 
+Way = tuple[str, str]
+"""From one machine to another, by name."""
+
+
 class Weather(msgspec.Struct):
     """How the wire is just now. Chances are per frame; seconds are drawn between two bounds."""
 
@@ -46,6 +50,7 @@ class Wire:
         self.ears: list[Ear] = []
         self.posts: list[AirPost] = []
         self.principals: dict[str, Principal] = {}  # by machine; none: nothing is proved
+        self.cuts: list[frozenset[Way]] = []  # each: ways that no frame gets through
         self._sides: dict[str, int] = {}  # by process; a partition's two sides, or more
         self._ends = 0
 
@@ -56,7 +61,17 @@ class Wire:
     def reach(self, one: str, other: str) -> bool:
         """Whether a frame from one arrives at the other just now."""
         one, other = _process(one), _process(other)
-        return one == other or self._sides.get(one, 0) == self._sides.get(other, 0)
+        if one == other:
+            return True
+        if self.cuts:
+            way = (one.partition(".")[0], other.partition(".")[0])
+            if any(way in cut for cut in self.cuts):
+                return False
+        return self._sides.get(one, 0) == self._sides.get(other, 0)
+
+    def meet(self, one: str, other: str) -> bool:
+        """Whether frames arrive both ways, as a connection needs."""
+        return self.reach(one, other) and self.reach(other, one)
 
     def machine(self, owner: str) -> str:
         """Where it runs; its key too, in a world where everybody tells the truth about that."""
@@ -144,7 +159,7 @@ class Ear(Still):
         wire.ears.append(self)
 
     def hears(self, mouth: Door, channel: bytes) -> bool:
-        now = self.wire.loop.time()
+        now = self.wire.loop.moment
         for endpoint, since in self._since.items():
             if self.wire.doors.get(endpoint) is mouth:
                 return since <= now and any(channel.startswith(p) for p in self._prefixes)
@@ -165,7 +180,7 @@ class Ear(Still):
 
     def attach(self, endpoint: str, key: str = "") -> None:
         del key
-        self._since[endpoint] = self.wire.loop.time() + CONNECT_S
+        self._since[endpoint] = self.wire.loop.moment + CONNECT_S
 
     def detach(self, endpoint: str) -> None:
         self._since.pop(endpoint, None)

@@ -134,6 +134,7 @@ class World:
         self.wire = Wire(loop, random.Random(f"wire {seed}"))
         self.processes = {name: Process(name, roles) for name, roles in shape.items()}
         self.broken: list[str] = []  # what no code of ours caught
+        self.drifts: dict[str, float] = {}  # by machine, from its next starts on: see SimLoop
         self._sections = sections or {}
         self._image = image
         self._stack = ExitStack()
@@ -183,6 +184,8 @@ class World:
         process.starts += 1
         process.context = copy_context()
         process.context.run(OWNER.set, process.owner)
+        if drift := self.drifts.get(process.machine):
+            self.loop.drift[process.owner] = drift
         process.running = self.loop.create_task(self._play(process), context=process.context)
         self.timeline.add("world", f"starts {name}")
 
@@ -286,6 +289,8 @@ class World:
     async def _all_up(self) -> bool:
         hosting = sum("compute" in p.roles for p in self.processes.values())
         storing = sum("storage" in p.roles for p in self.processes.values())
+        if self._sections.get("storage", {}).get("shared"):
+            storing = min(storing, 1)
         try:
             up = [h for h in await self.store.find(Host) if h.seen is Seen.UP]
             pools = [p for p in await self.store.find(StoragePool) if p.up]

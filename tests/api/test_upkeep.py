@@ -128,7 +128,7 @@ class CutBus(LocalBus):
 @pytest.mark.parametrize("by", [None, ALICE, ADMIN])
 async def test_an_outage_of_the_data_service_is_told_as_what_it_is(by: Any) -> None:
     bus = CutBus(AloneDirectory())
-    async with opened_desk(ApiConfig(listen=""), bus) as desk:
+    async with opened_desk(ApiConfig(listen="", patience_seconds=0.5), bus) as desk:
         bus.away = "all"
         body = await desk.refused("deployVirtualMachine", by, **SMALL)
         bus.away = ""
@@ -139,7 +139,7 @@ async def test_an_outage_of_the_data_service_is_told_as_what_it_is(by: Any) -> N
 
 async def test_an_answer_that_was_lost_is_told_and_a_key_finds_it() -> None:
     bus = CutBus(AloneDirectory())
-    async with opened_desk(ApiConfig(listen=""), bus) as desk:
+    async with opened_desk(ApiConfig(listen="", patience_seconds=0.5), bus) as desk:
         bus.away = "answers"
         body = await desk.refused("deployVirtualMachine", ALICE, **SMALL)
         assert body["errorcode"] == 534

@@ -195,7 +195,10 @@ class Host:
         return shell("virsh", "-q", "-c", self.libvirt, *words)
 
     def machines(self) -> set[str]:
-        """The ids of the machines that really run here; none if the host is off."""
+        """The ids of the machines that really run here; none if the host is off.
+
+        One that is still arriving is paused, and does not count.
+        """
         if not self.init:
             return set()
-        return set(self.virsh("list", "--uuid").split())
+        return set(self.virsh("list", "--uuid", "--state-running").split())

@@ -61,6 +61,7 @@ def roles_of(host: Host) -> str:
 
 def _token(at: Host, roles: str) -> str:
     create = ("token", "create", "--roles", roles, "--uses", str(len(plan.HOSTS)))
+    create += ("--pool", plan.POOL) if "storage" in roles else ()
     command = (CSNODE, "--config", str(file_of(at)), *create)
     return wait_for(lambda: at.run(*command, check=False).strip(), f"{at.name} makes a token")
 

@@ -22,6 +22,7 @@ from cs import CloudStack
 
 from tests.lab import joining, plan
 from tests.lab.engines import Engines
+from tests.lab.fencing import Fencing
 from tests.lab.host import Host
 from tests.lab.shell import children, ip, kill, shell, wait_for
 from tests.lab.switch import NETNS, Switch, free_net
@@ -46,6 +47,7 @@ class Lab:
         self.switch = Switch(self.prefix, self.net)
         self.hosts = {each.name: self._host(each) for each in plan.HOSTS}
         self.engines = Engines(self._host(plan.ENGINES), self.net)
+        self.fencing = Fencing(self.folder / "fence", self.power_off)
 
     def _host(self, each: plan.Plan) -> Host:
         return Host(each, self.folder / each.name, self.prefix, self.switch)
@@ -89,16 +91,20 @@ class Lab:
         self.folder.chmod(0o755)  # dnsmasq and PostgreSQL drop to users of their own
         (self.folder / "net").write_text(self.net)
         (self.folder / "shared").mkdir()
+        self.fencing.install()
         names = "".join(f"{h.address} {h.name}\n" for h in self.all_hosts)
         (self.folder / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{names}")
         self.switch.up()
+        self.fencing.start()
         for host in self.all_hosts:
             host.power_on(self._keep)
         if plan.NEEDS_ENGINES:
             self.engines.up()
         first, *others = self.hosts.values()
         for host in self.hosts.values():
-            sections = plan.configuration(host.plan, self.net, str(IMAGE.parent))
+            sections = plan.configuration(
+                host.plan, self.net, str(IMAGE.parent), str(self.folder)
+            )
             joining.settle(host, sections)
         joining.found(first)
         self.start_csnode(first.name)
@@ -109,6 +115,7 @@ class Lab:
 
     def down(self) -> None:
         """Nothing of it is left, also of one whose files or first processes are gone."""
+        self.fencing.stop()
         for host in [self.engines.host, *self.hosts.values()]:
             host.power_off()
         for place in sorted(NETNS.glob(f"{self.prefix}-*")):
@@ -151,6 +158,7 @@ class Lab:
 
     def power_on(self, host: str) -> None:
         """With its disk as it was; csnode starts by itself, machines do not."""
+        self.fencing.forget(host)
         self.hosts[host].power_on(self._keep)
         assert joining.is_member(self.hosts[host]), f"{host} never joined"
         self.start_csnode(host)

@@ -13,7 +13,10 @@ DATA = os.environ.get("LAB_DATA", "postgresql")
 # or multicast. ZooKeeper is another server on `engines`.
 DIRECTORY = os.environ.get("LAB_DIRECTORY", "zookeeper")
 LEASE = os.environ.get("LAB_LEASE", "data")  # or zookeeper
+# or local: each hypervisor host has a pool of its own. Shared: both open the same folder.
+STORAGE = os.environ.get("LAB_STORAGE", "shared")
 CLUSTER = "lab"
+POOL = "shared"
 
 KEY, KEY_SECRET = "lab-admin-key", "lab-admin-secret"
 API_PORT = 8080
@@ -41,7 +44,9 @@ ENGINES = Plan(name="engines", number=5)
 NEEDS_ENGINES = "postgresql" in DATA or "zookeeper" in {DIRECTORY, LEASE}
 
 
-def configuration(plan: Plan, net: str, images: str) -> Mapping[str, Mapping[str, Any]]:
+def configuration(
+    plan: Plan, net: str, images: str, folder: str
+) -> Mapping[str, Mapping[str, Any]]:
     """What an operator sets on a host that joined; `net` is "10.1.2" of 10.1.2.0/24."""
     engines = f"{net}.{ENGINES.number}"
     sections: dict[str, dict[str, Any]] = {
@@ -51,10 +56,15 @@ def configuration(plan: Plan, net: str, images: str) -> Mapping[str, Mapping[str
         "log": {"form": "json"},
     }
     if plan.guests:
+        moving = {"migrate_uri": "qemu+tcp://{address}/system", "migrate_tls": False}
+        storage: dict[str, Any] = {"options": {"file_roots": [images]}}
+        if STORAGE == "shared":
+            storage = {"shared": True, "name": POOL, "options": {
+                "file_roots": [images], "path": f"{folder}/shared/pool"}}  # fmt: skip
         return sections | {
-            "compute": {"options": {"kvm": "never"}, "stop_seconds": 30},
+            "compute": {"options": {"kvm": "never", **moving}, "stop_seconds": 30},
             "network": {"options": {"public_bridge": "br-pub", "make_public": False}},
-            "storage": {"options": {"file_roots": [images]}},
+            "storage": storage,
         }
     if DATA == "postgresql":
         sections["data"] = {"url": f"postgresql://postgres@{engines}:5432/csnode"}
@@ -63,6 +73,8 @@ def configuration(plan: Plan, net: str, images: str) -> Mapping[str, Mapping[str
         "fabric": {
             "admin_api_key": KEY,
             "admin_secret_key": KEY_SECRET,
+            "fence": "command",
+            "fence_options": {"program": f"{folder}/fence/agent", "within_seconds": "20"},
             "public_cidr": f"{PUBLIC}.0/24",
             "public_gateway": f"{PUBLIC}.1",
             "public_first": f"{PUBLIC}.10",
