@@ -241,7 +241,7 @@ def test_a_host_is_cut_off_and_no_machine_runs_twice(lab: Lab, watched: Watcher)
     cut = time.monotonic()
     wait_for(lambda: where(lab).get(vm) == [other], "it runs elsewhere", 180)
     figure(fencer_back_to_domain_s=time.monotonic() - cut)
-    assert lab.fencing.fenced[already:] == [host]
+    assert set(lab.fencing.fenced[already:]) == {host}  # perhaps asked twice
     wait_for(lambda: ready(lab, vm) == 2, "its guest is READY again", 180)
     lab.heal(host)
     lab.power_on(host)
