@@ -21,7 +21,17 @@ from csnode.data.change import AGAIN_S
 from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.directory.directory import Member
-from csnode.faults import Broken, Conflict, Denied, Fault, Full, Invalid, Stale, Unavailable
+from csnode.faults import (
+    Broken,
+    Conflict,
+    Denied,
+    Fault,
+    Full,
+    Invalid,
+    NotFound,
+    Stale,
+    Unavailable,
+)
 from csnode.log import logger
 from csnode.model.entity import Entity
 from csnode.model.identity import Account, AccountType, Standing, User
@@ -285,7 +295,14 @@ class Door:
             case Answers.ENTITY:
                 if isinstance(result, Shown):
                     return envelope.entity(wrapper, key, for_rank(result, call.caller.rank))
-                return envelope.entity(wrapper, key, self._encoded(call, declared, result.id))
+                return envelope.entity(wrapper, key, self._made(call, declared, result.id))
+
+    def _made(self, call: Call, declared: Declaration, id: str) -> bytes:
+        """What a command made or changed; but its id if it has gone since: the change was made."""
+        try:
+            return self._encoded(call, declared, id)
+        except NotFound:
+            return encoded(GoneView(id=id))
 
     def _encoded(self, call: Call, declared: Declaration, id: str) -> bytes:
         assert declared.shows is not None  # it shows what its run made

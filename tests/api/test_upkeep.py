@@ -13,6 +13,7 @@ from csnode.bus.event import Event
 from csnode.bus.local import LocalBus
 from csnode.bus.service import Method
 from csnode.clock import now, wall
+from csnode.contracts.data import Commit, Delete
 from csnode.directory.alone import AloneDirectory
 from csnode.faults import Unavailable
 from csnode.model.event import UserEvent
@@ -150,3 +151,29 @@ async def test_an_answer_that_was_lost_is_told_and_a_key_finds_it() -> None:
         assert [reply.status for reply in replies] == [200, 200]
         assert msgspec.json.decode(replies[0].body) == msgspec.json.decode(replies[1].body)
         assert len(await desk.store.find(Vm)) == 2
+
+
+class HastyBus(LocalBus):
+    """Somebody expunges a machine in the very moment in which it was changed."""
+
+    expunges = ""
+
+    async def send(self, method: Method, at: str | None, args: tuple[Any, ...]) -> Any:
+        answer = await super().send(method, at, args)
+        if self.expunges and method.name.endswith("commit"):
+            gone, self.expunges = self.expunges, ""
+            deletion = Delete(kind="vm", id=gone)
+            await super().send(method, at, (Commit(changes=(deletion,), by="orchestrator@o"),))
+        return answer
+
+
+async def test_a_change_of_what_has_gone_since_is_not_told_as_refused() -> None:
+    """It was made, and others may have seen it."""
+    bus = HastyBus(AloneDirectory())
+    async with opened_desk(ApiConfig(listen=""), bus) as desk:
+        await desk.plant([*seeds.network(NET), *seeds.machine(1, NET)])
+        vm = seeds.uuid(1_000_001)
+        bus.expunges = vm
+        answer = await desk.ask("updateVirtualMachine", ALICE, id=vm, displayname="other")
+        assert answer["virtualmachine"] == {"id": vm}
+        assert await desk.store.find(Vm) == []
