@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from csnode.cli import show
+
+if TYPE_CHECKING:
+    from csnode.testing.trial import Outcome
 
 
 class Told(NamedTuple):
@@ -27,9 +31,10 @@ class Told(NamedTuple):
 @click.option("--seed", type=int, help="Replay this seed, and print its story.")
 @click.option("--seeds", default="0-99", show_default=True, metavar="FIRST-LAST",
               help="Without --seed: try all of these.")  # fmt: skip
+@click.option("--ha", is_flag=True, help="Worlds in which hosts fail: power cuts, partitions.")
 @click.option("--workers", type=int, default=0, help="Processes; 0: one per core.")
 @show.output_option()
-def command(seed: int | None, seeds: str, workers: int, output: str) -> int:
+def command(seed: int | None, seeds: str, ha: bool, workers: int, output: str) -> int:
     """Plays whole clouds in virtual time: real roles, simulated network, disk and hardware.
 
     The seed decides every delay, loss, partition, pause and crash. Each world works under load
@@ -40,21 +45,20 @@ def command(seed: int | None, seeds: str, workers: int, output: str) -> int:
     \b
       csnode sim --seeds 0-499      500 worlds; the seeds that failed are named
       csnode sim --seed 17          the story of that one
+      csnode sim --ha               worlds in which hosts fail: no machine may ever run twice
 
     The exit code is 1 if something promised was not kept.
     """
     if seed is not None:
-        return _replay(seed, output)
+        return _replay(seed, ha, output)
     first, _, last = seeds.partition("-")
     if not (first.isdigit() and (last or first).isdigit()):
         raise click.UsageError(f"--seeds {seeds}: expected FIRST-LAST, for example 0-499")
-    return _try_all(range(int(first), int(last or first) + 1), workers, output)
+    return _try_all(range(int(first), int(last or first) + 1), ha, workers, output)
 
 
-def _replay(seed: int, output: str) -> int:
-    from csnode.testing.trial import tried
-
-    outcome = tried(seed)
+def _replay(seed: int, ha: bool, output: str) -> int:
+    outcome = _player(ha)(seed)
     if output == "json":
         show.as_json({"seed": seed, "digest": outcome.digest, "violations": outcome.violations,
                       "story": outcome.story.splitlines()})  # fmt: skip
@@ -67,11 +71,11 @@ def _replay(seed: int, output: str) -> int:
     return 1 if outcome.violations else 0
 
 
-def _try_all(seeds: Sequence[int], workers: int, output: str) -> int:
+def _try_all(seeds: Sequence[int], ha: bool, workers: int, output: str) -> int:
     began = time.monotonic()
     failed: list[Told] = []
     jobs = 0
-    for done, told in enumerate(_outcomes(seeds, workers or os.cpu_count() or 1), 1):
+    for done, told in enumerate(_outcomes(seeds, ha, workers or os.cpu_count() or 1), 1):
         jobs += told.jobs
         if told.violations:
             failed.append(told)
@@ -88,24 +92,33 @@ def _try_all(seeds: Sequence[int], workers: int, output: str) -> int:
         print(f"{len(seeds)} worlds, {jobs} jobs, {len(failed)} worlds with violations; "
               f"{took:.0f} s, {per_minute:.0f} worlds a minute")  # fmt: skip
         for told in failed:
-            print(f"again: csnode sim --seed {told.seed}")
+            print(f"again: csnode sim {'--ha ' if ha else ''}--seed {told.seed}")
     return 1 if failed else 0
 
 
-def _outcomes(seeds: Sequence[int], workers: int) -> Iterator[Told]:
+def _outcomes(seeds: Sequence[int], ha: bool, workers: int) -> Iterator[Told]:
     with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(_one, seeds, chunksize=5)
+        yield from pool.map(partial(_one, ha), seeds, chunksize=5)
 
 
-def _one(seed: int) -> Told:
+def _player(ha: bool) -> Callable[[int], Outcome]:
+    """What plays the world of a seed."""
+    if ha:
+        from csnode.testing.survival import survived
+
+        return survived
+    from csnode.testing.trial import tried
+
+    return tried
+
+
+def _one(ha: bool, seed: int) -> Told:
     """In a process of the pool."""
     import gc
 
-    from csnode.testing.trial import tried
-
     gc.set_threshold(100_000, 20, 100)  # a world makes little garbage, and is soon over
     try:
-        outcome = tried(seed)
+        outcome = _player(ha)(seed)
     except Exception as error:  # noqa: BLE001 (a world that breaks is a finding too)
         return Told(seed, (f"the world broke: {type(error).__name__}: {error}",), 0, 0.0)
     return Told(seed, outcome.violations, outcome.jobs, outcome.seconds)

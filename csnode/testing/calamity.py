@@ -23,6 +23,7 @@ BRIEF_S, SHORT_S, LONG_S = (0.05, 3.0), (3.0, 12.0), (10.0, 40.0)
 SKEW_S = 60.0
 DRIFT = 0.01
 LATE_S = 30.0  # what a slow switch may take
+ROUND_S = 5.0
 KEEPER = ".keeper"
 
 
@@ -128,6 +129,7 @@ class Fate:
     def __init__(self, world: World) -> None:
         self.world = world
         self._dark: dict[str, int] = {}  # machine -> blackouts that are not over
+        self._round: asyncio.Task[None] | None = None
 
     async def strike(self, calamities: Sequence[Calamity]) -> None:
         """All of them, side by side as they overlap."""
@@ -144,11 +146,24 @@ class Fate:
         for process in world.processes.values():
             if world.loop.is_asleep(process.owner):
                 world.resume(process.name)
-        for machine in self._machines:
-            await world.power.restore(machine)
-        for name in world.processes:
-            world.start(name)
+        self._dark.clear()
+        self._round = asyncio.create_task(self._go_round())
         await world.whole()
+
+    async def _go_round(self) -> None:
+        """A slow switch may still do what it was told long ago."""
+        while True:
+            for machine in self._machines:
+                await self._on(machine)
+            for name, process in self.world.processes.items():
+                if self.world.power.switch(process.machine).on:
+                    self.world.start(name)
+            await asyncio.sleep(ROUND_S)
+
+    def leave(self) -> None:
+        """Nobody goes round any more."""
+        if self._round is not None:
+            self._round.cancel()
 
     @property
     def _machines(self) -> list[str]:
@@ -270,7 +285,7 @@ class Fate:
                 return frozenset((whom, whom[::-1]))  # type: ignore[arg-type]
             case Ill.SPLIT:
                 third = max(1, int(len(whom) * calamity.much / 2))
-                side = {m: min(n // third, 2) for n, m in enumerate(whom)}
+                side = dict.fromkeys(all_, 0) | {m: min(n // third, 2) for n, m in enumerate(whom)}
             case _:
                 side = {m: int(m in whom) for m in all_}
         return frozenset((a, b) for a in all_ for b in all_ if side[a] != side[b])

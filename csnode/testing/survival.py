@@ -28,7 +28,7 @@ from csnode.verify.judge import verify
 HOSTS = ("host-1", "host-2", "host-3")
 GUESTS = ("compute", "network", "storage")
 CONTROL = ("api", "orchestrator", "monitor", "fabric")
-_HOSTING: Shape = {name: GUESTS for name in HOSTS} | {f"{h}.keeper": ("keeper",) for h in HOSTS}
+_HOSTING: Shape = dict.fromkeys(HOSTS, GUESTS) | {f"{h}.keeper": ("keeper",) for h in HOSTS}
 APART: Shape = {
     "data": ("data",), "api-1": ("api",), "orc-1": ("orchestrator",), "orc-2": ("orchestrator",),
     "watch-1": ("monitor", "fabric"), "watch-2": ("monitor", "fabric"), **_HOSTING,
@@ -68,6 +68,7 @@ async def _survive(
             await working
             await fate.relent()
             violations = await judged(world, owner)
+            fate.leave()
             return Outcome(
                 seed=seed,
                 violations=tuple(violations),

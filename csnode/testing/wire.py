@@ -22,7 +22,6 @@ from csnode.testing.air import AirPost
 from csnode.testing.link import CONNECT_S, Link, Still
 from csnode.testing.loop import SimLoop
 
-
 Way = tuple[str, str]
 """From one machine to another, by name."""
 

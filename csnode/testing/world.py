@@ -280,8 +280,9 @@ class World:
         async with asyncio.timeout(READY_S):
             while not all(p.ready for p in self.processes.values()):
                 for process in self.processes.values():
-                    if process.running is not None and process.running.done():
-                        await process.running
+                    running = process.running
+                    if running is not None and running.done() and not running.cancelled():
+                        await running
                 await asyncio.sleep(0.05)
             while not await self._all_up():
                 await asyncio.sleep(0.2)

@@ -12,8 +12,9 @@ from csnode.context import Fences, current
 from csnode.contracts.compute import Compute
 from csnode.data.store import Store
 from csnode.drivers.hypervisor import Hypervisor
-from csnode.faults import Fault, NotFound, Unavailable
+from csnode.faults import Conflict, Fault, NotFound, Unavailable
 from csnode.log import logger
+from csnode.model.host import Host, Seen
 from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.model.vm import Vm
 from csnode.sweep import Strangers, at_work
@@ -58,6 +59,7 @@ class HostCompute(Compute):
 
     async def ensure_running(self, domain: Domain) -> Power:
         async def verb() -> Power:
+            await self._check_in_use()
             power = await self._done("started", domain.vm, self._hypervisor.ensure_running(domain))
             await self._tell(domain.vm, power)
             return power
@@ -88,6 +90,7 @@ class HostCompute(Compute):
 
     async def ensure_expected(self, vm: VmId) -> Landing:
         async def verb() -> Landing:
+            await self._check_in_use()
             return await self._asked(self._hypervisor.ensure_expected(vm))
 
         return await self._ordered(vm, verb)
@@ -208,6 +211,22 @@ class HostCompute(Compute):
         async with self._lock(vm):
             self._fences.check(vm)
             return await verb()
+
+    async def _check_in_use(self) -> None:
+        """Nothing comes to a host that was proven off until it is taken back: others believe that
+        nothing is on it, and may start what an old order would start here.
+
+        Nor to one that counts as Down, for it may be proven off any moment. Whoever says that it is
+        not Down any more changes its row, and a proof from before is then refused.
+        """
+        try:
+            row = await self._store.get(Host, self.id)
+        except NotFound:
+            return  # it is not of the cloud yet
+        if row.fenced:
+            raise Conflict(f"host {row.name} was fenced, and has not been taken back yet")
+        if row.seen is Seen.DOWN:
+            raise Unavailable(f"host {row.name} counts as Down: {row.why}")
 
     async def _send(self, move: Move) -> Power:
         vm = move.domain.vm

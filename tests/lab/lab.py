@@ -102,9 +102,7 @@ class Lab:
             self.engines.up()
         first, *others = self.hosts.values()
         for host in self.hosts.values():
-            sections = plan.configuration(
-                host.plan, self.net, str(IMAGE.parent), str(self.folder)
-            )
+            sections = plan.configuration(host.plan, self.net, str(IMAGE.parent), str(self.folder))
             joining.settle(host, sections)
         joining.found(first)
         self.start_csnode(first.name)

@@ -83,9 +83,13 @@ class Cloud:
 
         assert await self.world.until(ready, 60)
 
+    async def order(self, offering: str) -> dict[str, Any]:
+        """A machine that may run some time; what the api answered."""
+        return await self.ask("deployVirtualMachine", serviceofferingid=offering, **self._about)
+
     async def deploy(self, offering: str) -> str:
         """The id of a machine that runs."""
-        asked = await self.ask("deployVirtualMachine", serviceofferingid=offering, **self._about)
+        asked = await self.order(offering)
         assert await self.ended(asked["jobid"])
         return str(asked["id"])
 

@@ -19,12 +19,21 @@ class Start(MachineSaga[StartVm]):
     event = "VM.START"
 
     @step
+    async def found(self) -> HostId | None:
+        """The host that has it already: whoever stood before us in its queue may have started it.
+        Then it is as it should be, and stays so if we fail."""
+        if "host" in self.job.started:  # by a csnode that did not ask: what it finds is its own
+            return None
+        return (await self.vm()).host
+
+    @step
     async def host(self) -> HostId:
         return await self.reserve()
 
     @host.undo
     async def free_host(self) -> None:
-        await self.unreserve()
+        if not self._was_there:
+            await self.unreserve()
 
     @step
     async def disks(self) -> tuple[Disk, ...]:
@@ -54,13 +63,20 @@ class Start(MachineSaga[StartVm]):
 
     @power.undo
     async def end_domain(self) -> None:
-        await self.drop_domain()
+        if not self._was_there:
+            await self.drop_domain()
+
+    @property
+    def _was_there(self) -> bool:
+        return self.results.get("found") is not None
 
     async def succeeded(self) -> None:
         self.change.update(Vm, self.order.vm, started=True, trouble="")
 
     async def failed(self, why: str) -> None:
         vm = await self.vm()
+        if vm.host is not None:  # it was found running, and still is, or its host's end is told
+            return
         if self.order.ha:  # nobody but we asked for it: it is tried again, and the machine says why
             self.change.update(Vm, vm.id, trouble=why)
         else:
