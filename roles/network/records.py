@@ -12,7 +12,7 @@ from csnode.model.network import Network, Nic
 from csnode.model.place import Zone
 from csnode.model.telling import guest_network
 from csnode.model.vm import Vm
-from csnode.types import HostId, Power
+from csnode.types import HostId, NetworkId, Power
 
 E = TypeVar("E", bound=Entity)
 AT_ONCE = 500  # values of a key in one question
@@ -30,6 +30,7 @@ class Records:
         self._cards: dict[str, dict[str, Nic]] = {}
         self.needed_by_machines: dict[HostId, set[str]] = {}
         self.lacking: dict[HostId, list[Nic]] = {}
+        self.misplaced: dict[HostId, list[NetworkId]] = {}
 
     def routed(self, host: HostId) -> list[Network]:
         """Networks whose router is to serve on the host; one that is being built is not yet."""
@@ -63,6 +64,14 @@ class Records:
         ]
 
 
+def belongs_elsewhere(row: Network, host: HostId) -> bool:
+    """Whether a router of the network on this host would be a second one, with the same addresses.
+
+    A row names the host before anything is built there: so this holds while jobs are at work too.
+    """
+    return row.router != host
+
+
 async def read(store: Store, found: Found) -> Records:
     """All that the rows say of these hosts, on which that was found."""
     hosts = tuple(found)
@@ -74,7 +83,26 @@ async def read(store: Store, found: Found) -> Records:
     wanted = {nic.vm for nics in unlike.values() for nic in nics}
     running = {vm.id for vm in await find_many(store, Vm, "id", sorted(wanted)) if runs(vm)}
     records.lacking = {h: [n for n in nics if n.vm in running] for h, nics in unlike.items()}
+    records.misplaced = await _misplaced(store, found, records)
     return records
+
+
+async def _misplaced(store: Store, found: Found, records: Records) -> dict[HostId, list[NetworkId]]:
+    """Networks that have a router, or what is left of one, on a host that is not their router's.
+
+    Those that no row is of are strangers, and another matter.
+    """
+    doubted = {
+        host: [f.network for f in seen if (f.told or f.trouble) and f.network not in routed]
+        for host, seen in found.items()
+        for routed in [{row.id for row in records.routed(host)}]
+    }
+    ids = sorted({id for ids in doubted.values() for id in ids})
+    rows = {row.id: row for row in await find_many(store, Network, "id", ids)}
+    return {
+        host: [id for id in ids if id in rows and belongs_elsewhere(rows[id], host)]
+        for host, ids in doubted.items()
+    }
 
 
 async def machine_networks(store: Store, hosts: Sequence[HostId]) -> dict[HostId, set[str]]:

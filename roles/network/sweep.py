@@ -8,10 +8,11 @@ knows what is to be there; the look that was taken before only says where readin
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from csnode.data.store import Store
-from csnode.faults import Fault
+from csnode.faults import Conflict, Fault
 from csnode.log import logger
 from csnode.model.machine import FoundNetwork, FoundNic
 from csnode.model.network import Network, Nic
@@ -22,7 +23,7 @@ from csnode.model.vm import Vm
 from csnode.sweep import Strangers, at_work
 from csnode.types import HostId, NetworkId, NicId
 from roles.network.host import HostNetwork
-from roles.network.records import Records, machine_networks, read, runs
+from roles.network.records import Records, belongs_elsewhere, machine_networks, read, runs
 
 log = logger("network")
 
@@ -50,6 +51,8 @@ class HostSweep:
             return  # the records are another world's: nothing of them is to be believed
         for network in ripe:
             await self._quietly("network not removed", network, self._drop(NetworkId(network)))
+        for network in records.misplaced.get(self.id, ()):
+            await self._quietly("router not removed", network, self._drop_router(network))
         here = {f.network: f for f in found}
         for row in records.routed(self.id):
             seen = here.get(NetworkId(row.id))
@@ -83,6 +86,16 @@ class HostSweep:
                 return
             log.warning("removing a network nobody has here", network=network, host=self.id)
             await self._driver.ensure_no_router(network)
+
+    async def _drop_router(self, network: NetworkId) -> None:
+        """The network stays, if machines of this host are plugged into it."""
+        async with self.host.alone(network):
+            rows = await self._store.find(Network, id=network)
+            if not rows or not belongs_elsewhere(rows[0], self.id):
+                return
+            log.warning("removing a router that belongs elsewhere", network=network, host=self.id)
+            with suppress(Conflict):  # the router is gone, the bridge is not
+                await self._driver.ensure_no_router(network)
 
     async def _is_needed(self, network: NetworkId) -> bool:
         """Its router belongs here, or a machine of this host is plugged into it, or will be."""

@@ -121,6 +121,27 @@ async def test_a_router_half_made_when_the_process_died_is_completed_by_the_role
         assert (await guest.dhcp())["ip"] == nic.address
 
 
+async def test_a_router_from_before_the_host_started_is_left_to_the_rows(lab: Lab) -> None:
+    """Its network may have a router elsewhere since: two would answer for one address."""
+    network, kept = guest_network(1), guest_network(2)
+    async with lab.driver() as driver:
+        await driver.ensure_router(network)
+        await driver.ensure_router(kept)
+    await kill_dnsmasq(lab, network)
+    await batch(
+        [
+            f"netns del {router_of(lab, network).namespace}",
+            f"link del {lab.names}b{network.network[:8]}",
+        ]
+    )
+    async with lab.driver() as driver:
+        found = await HostNetwork(driver).repair()
+        assert [each.network for each in found] == [kept.network]
+        assert set(await driver.survey()) == {kept.network}
+        await driver.ensure_router(network)
+        assert set(await driver.survey()) == {network.network, kept.network}
+
+
 async def test_what_nobody_told_of_is_found_by_its_name_and_can_be_removed(lab: Lab) -> None:
     names = lab.names
     await batch([f"netns add {names}r-0badcafe", f"link add {names}bdeadbeef type bridge"])

@@ -298,6 +298,28 @@ def test_a_second_router_is_removed_and_the_first_stays(world: World) -> None:
     world(story)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_second_router_is_removed_at_once_where_machines_are_plugged_in(
+    world: World, broken: bool
+) -> None:
+    """As on a host that lost its power, whose networks have their routers elsewhere since."""
+
+    async def story(cloud: SimCloud) -> None:
+        vm = await running(cloud)
+        network, nic, right = await network_of(cloud, vm)
+        id, there = NetworkId(network.id), await elsewhere(cloud, vm)
+        wrong = networks.outside(there)
+        built(wrong, right.routers[id])
+        wrong.plugged.add(id)
+        if broken:
+            wrong.cut.add(id)
+        await asyncio.sleep(2 * OFTEN["sweep_seconds"])  # less than a stranger is given
+        assert (wrong.routers, wrong.bridges) == ({}, {id})
+        assert set(right.nics[id]) == {nic.id}
+
+    world(story, network={"ghost_seconds": 1000.0})
+
+
 def test_a_machine_far_from_its_router_keeps_its_bridge(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
         params = await prepared(cloud)

@@ -79,11 +79,26 @@ class LinuxNetwork(NetworkDriver, Remembers):
             make_open(self._folder)
             dnsmasq.check_folder(self._folder)
             self._told = read_all(self._folder)
+        await self._forget_before_boot()
         for told, scene in await self._scenes(self._told.values()):
             if Part.METADATA in self._missing(told, scene) and scene.sight:
                 with suppress(OSError):  # a broken router; it is not surveyed, so told again
                     await self._serve_metadata(told)
         return self
+
+    async def _forget_before_boot(self) -> None:
+        """A router of which nothing stands is from before this host started.
+
+        The network may have one elsewhere by now: whether one belongs here is for the rows to say.
+        """
+        for told, scene in await self._scenes(self._told.values()):
+            names = self._names(told.network.network)
+            served = dnsmasq.of_folder(scene.daemons, told.dnsmasq)
+            if scene.sight is None and names.bridge not in scene.links and not served:
+                log.info("a router from before the host started", network=told.network.network)
+                del self._told[told.network.network]
+                with _as_faults():
+                    forget(told.folder)
 
     async def __aexit__(
         self,

@@ -65,7 +65,10 @@ class Return(Saga[ReturnHost]):
         """Two routers of one network would answer for one address."""
         host = self.order.host
         removed: list[str] = []
-        for network in sorted(await self.ask(Networking, at=host).survey()):
+        for found in await self.ask(Networking, at=host).inspect():  # broken ones too
+            network = found.network
+            if not (found.told or found.trouble):
+                continue  # only a bridge
             rows = await self.store.find(Network, id=network)
             if rows and all(row.router != host for row in rows):
                 await self.ask(Networking, at=host).ensure_no_router(network)
