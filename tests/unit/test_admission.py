@@ -138,11 +138,12 @@ def test_joining_needs_a_good_token_and_writes_over_nothing(csnode: Any, tmp_pat
     assert (code, "time of this token is over" in err) == (77, True)
     code, _, err = csnode("join", token().text, *place, "--listen", "here")
     assert (code, "no IP address" in err) == (78, True)
-    file.write_text("# mine\n")
+    mine = '[node]\nhost = "mine"\n'
+    file.write_text(mine)
     code, _, err = csnode("join", token().text, *place)
     assert code != 0
     assert "--force" in err
-    assert file.read_text() == "# mine\n"
+    assert file.read_text() == mine
     assert not (tmp_path / "state/trust/credential").exists()
 
 
