@@ -23,7 +23,7 @@ from csnode.testing.lease import LeaseSuite, Site, two_of
 from roles.data.config import DataConfig
 from tests import servers
 from tests.contract.data_writer import playing
-from tests.system.processes import Cloud, toml
+from tests.system.processes import Cloud, toml, wait_for
 
 
 class DataProcess:
@@ -32,6 +32,7 @@ class DataProcess:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.start()
+        wait_for(lambda: '"ready"' in cloud.log("data"), 60, "the data process is ready")
 
     def start(self) -> None:
         self.cloud.start("data")
