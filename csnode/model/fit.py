@@ -71,6 +71,18 @@ def why_not(
     return ""
 
 
+def closed(host: Host) -> str:
+    """Why no machine at all can come to the host; "" if some may."""
+    checks: Iterable[tuple[bool, str]] = (
+        (not host.enabled, "is disabled"),
+        (host.degraded, "is declared degraded"),
+        (bool(host.fenced), "was fenced, and is not taken back yet"),
+        (bool(host.maintenance), "is in maintenance"),
+        (host.seen is not Seen.UP, f"is not Up but {host.seen}"),
+    )
+    return next((reason for wrong, reason in checks if wrong), "")
+
+
 def _unfit(need: Need, host: Host) -> str:
     missing = set(need.tags) - set(host.tags)
     strange = need.hypervisor and host.hypervisor != need.hypervisor
@@ -78,11 +90,7 @@ def _unfit(need: Need, host: Host) -> str:
         (host.id == need.leaves, "is where the machine is"),
         (host.zone != need.zone, "is in another zone"),
         (bool(strange), f"runs {host.hypervisor}, not {need.hypervisor}"),
-        (not host.enabled, "is disabled"),
-        (host.degraded, "is declared degraded"),
-        (bool(host.fenced), "was fenced, and is not taken back yet"),
-        (bool(host.maintenance), "is in maintenance"),
-        (host.seen is not Seen.UP, f"is not Up but {host.seen}"),
+        (bool(shut := closed(host)), shut),
         (bool(missing), f"lacks the tag {', '.join(sorted(missing))}"),
         (need.only is not None and host.id not in need.only, "does not reach the machine's disks"),
         (host.id in need.avoid, "was filled by others meanwhile"),

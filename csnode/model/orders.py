@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from csnode.types import HostId, NetworkId, PoolId, Struct, TemplateId, VmId
+from csnode.types import ClusterId, HostId, NetworkId, PodId, PoolId, Struct, TemplateId, VmId
 
 
 class Order(Struct):
@@ -39,14 +39,22 @@ class VmOrder(Order):
         return self.vm
 
 
-class DeployVm(VmOrder):
+class PlacedOrder(VmOrder):
+    """Base of the orders that find a machine a host: which it may be. None: any."""
+
+    host: HostId | None = None
+    cluster: ClusterId | None = None
+    pod: PodId | None = None
+
+
+class DeployVm(PlacedOrder):
     """Make the machine, and start it if it is to run."""
 
     start: bool = True
 
 
-class StartVm(VmOrder):
-    """Start a stopped machine; with ha, because its host failed: it is tried until it runs."""
+class StartVm(PlacedOrder):
+    """Start a stopped machine; with ha, it was to run already: if this fails, it still is."""
 
     ha: bool = False
 

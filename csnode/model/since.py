@@ -26,6 +26,7 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
         "vm": frozenset({"ha", "moving_to"}),
         "zone": frozenset({"internal_dns2", "network_domain"}),
     },
+    3: {},
 }  # fmt: skip
 """Wire number, kind, the columns that came with it."""
 

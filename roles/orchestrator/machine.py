@@ -19,7 +19,7 @@ from csnode.model.job import Job
 from csnode.model.machine import Clone, Disk, GuestNic, Plug
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
-from csnode.model.orders import VmOrder
+from csnode.model.orders import PlacedOrder, VmOrder
 from csnode.model.place import Cluster, Zone
 from csnode.model.stock import Tally
 from csnode.model.telling import guest_network, guest_nic, image_of
@@ -71,7 +71,8 @@ class MachineSaga(Saga[VmOrderT]):
         """Choose a host and take its capacity, in one commit; the same host if asked again.
 
         The commit says too that a domain may be there from now on. A host where one may be from
-        before must say first that there is none: a machine never runs twice.
+        before must say first that there is none: a machine never runs twice. Raises Full if the
+        hosts that the order allows have no room, Conflict if it runs on another one already.
         """
         full: frozenset[str] = frozenset()
         volumes = await self.volumes()
@@ -79,7 +80,7 @@ class MachineSaga(Saga[VmOrderT]):
         for _ in range(PLACE_TRIES):
             vm = await self.vm()
             if vm.host is not None:
-                return vm.host
+                return self._as_asked(vm.host)
             await self._clear(vm.maybe_on)
             offering = offering or await self.store.get(Offering, vm.offering)
             chosen = self._choose(vm, volumes, offering, full)
@@ -100,11 +101,35 @@ class MachineSaga(Saga[VmOrderT]):
         return self.placed(need_of(vm, offering, self.reach(placed), full))
 
     def placed(self, need: Need) -> HostId:
-        """A host for it. Raises Full, with a reason for every host."""
-        view = self.view
+        """A host for it, of those that the order allows. Raises Full, with a reason for each."""
+        view, hosts = self.view, self._allowed()
         clusters = {c.id: c for c in view.all(Cluster)}
-        used = {t.id: t.used for t in (view.maybe(Tally, h.id) for h in view.all(Host)) if t}
-        return place(need, view.all(Host), clusters, used, uuids.source)
+        used = {t.id: t.used for t in (view.maybe(Tally, h.id) for h in hosts) if t}
+        return place(need, hosts, clusters, used, uuids.source)
+
+    def _allowed(self) -> list[Host]:
+        """The hosts that the order leaves to choose from."""
+        hosts = self.view.all(Host)
+        for column, wanted in self._asked_for():
+            hosts = [host for host in hosts if getattr(host, column) == wanted]
+        return hosts
+
+    def _asked_for(self) -> list[tuple[str, str]]:
+        """Columns of a host, and what the order wants of them."""
+        order = self.order
+        if not isinstance(order, PlacedOrder):
+            return []
+        asked = (("id", order.host), ("cluster", order.cluster), ("pod", order.pod))
+        return [(column, wanted) for column, wanted in asked if wanted is not None]
+
+    def _as_asked(self, at: HostId) -> HostId:
+        """Where the machine is already. Raises Conflict if the order asks for another place."""
+        allowed = self._allowed()
+        if not self._asked_for() or any(host.id == at for host in allowed):
+            return at
+        there = self.view.maybe(Host, at)
+        names = ", ".join(sorted(host.name for host in allowed)) or "a host that is gone"
+        raise Conflict(f"The machine runs on {there.name if there else at} already, not on {names}")
 
     def reach(self, pools: Sequence[str]) -> frozenset[str]:
         """Hosts that reach all of these pools, or some pool if there are none."""

@@ -47,7 +47,8 @@ async def test_everything_is_one_commit(desk: Desk) -> None:
     (root,) = await desk.store.find(Volume, vm=vm.id)
     assert (root.type, root.size, root.name) == ("ROOT", 2 * GIB, f"ROOT-{vm.id[:8]}")
     assert (job.verb, job.command, job.order) == (
-        "deploy_vm", "deployVirtualMachine", {"vm": vm.id, "start": True})  # fmt: skip
+        "deploy_vm", "deployVirtualMachine", {
+            "vm": vm.id, "start": True, "host": None, "cluster": None, "pod": None})  # fmt: skip
     assert (job.object_kind, job.object_id, job.account) == ("vm", vm.id, seeds.ALICE)
     tally = await desk.store.get(Tally, f"account:{seeds.ALICE}")
     assert tally.used == {"user_vm": 1, "cpu": 1, "memory": 512, "volume": 1, "primary_storage": 2}

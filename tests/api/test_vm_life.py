@@ -27,13 +27,16 @@ STOPPED = {"want": Want.STOPPED, "power": Power.OFF}
 DESTROYED = {"want": Want.DESTROYED, "power": Power.OFF}
 FAILED = {"want": Want.RUNNING, "power": Power.ABSENT, "started": False, "trouble": "no room"}
 FALLEN = {"want": Want.RUNNING, "power": Power.OFF}
+ANYWHERE = {"host": None, "cluster": None, "pod": None}
 
 
 @pytest.mark.parametrize(
     ("command", "before", "params", "want", "verb", "order"),
     [
-        ("startVirtualMachine", STOPPED, {}, Want.RUNNING, "start_vm", {"ha": False}),
-        ("startVirtualMachine", FALLEN, {}, Want.RUNNING, "start_vm", {"ha": False}),
+        ("startVirtualMachine", STOPPED, {}, Want.RUNNING, "start_vm",
+         {"ha": False} | ANYWHERE),
+        ("startVirtualMachine", FALLEN, {}, Want.RUNNING, "start_vm",
+         {"ha": True} | ANYWHERE),
         ("stopVirtualMachine", RUNNING, {}, Want.STOPPED, "stop_vm", {"forced": False}),
         ("stopVirtualMachine", STOPPED, {}, Want.STOPPED, "stop_vm", {"forced": False}),
         ("stopVirtualMachine", RUNNING, {"forced": "true"}, Want.STOPPED, "stop_vm",

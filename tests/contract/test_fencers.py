@@ -108,10 +108,12 @@ class Board:
     """A small Redfish service with one computer."""
 
     def __init__(self) -> None:
-        self.on, self.stuck = True, False
+        self.on, self.stuck, self.babbles = True, False, False
         self.logins: list[str] = []
 
     def answer(self, path: str) -> dict[str, Any] | None:
+        if self.babbles:
+            return {"Systems": 7, "Managers": None}
         match path.rstrip("/"):
             case "/redfish/v1":
                 return {"Systems": {"@odata.id": "/redfish/v1/Systems"},
@@ -254,3 +256,9 @@ class TestRedfish(FencerSuite):
             await BmcFencer(options, SEAT).fence()
         assert board.on
         assert "hunter2" not in f"{caught.value.message} {caught.value.detail}"
+
+    async def test_a_board_that_talks_nonsense_proves_nothing(self, fencer: Fencer) -> None:
+        self.made.babbles = True
+        with pytest.raises(Unavailable, match="cannot be used"):
+            await fencer.fence()
+        assert self.is_on()

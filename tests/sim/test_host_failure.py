@@ -83,9 +83,10 @@ class Cloud:
 
         assert await self.world.until(ready, 60)
 
-    async def order(self, offering: str) -> dict[str, Any]:
+    async def order(self, offering: str, **more: str) -> dict[str, Any]:
         """A machine that may run some time; what the api answered."""
-        return await self.ask("deployVirtualMachine", serviceofferingid=offering, **self._about)
+        asked = {"serviceofferingid": offering, **self._about, **more}
+        return await self.ask("deployVirtualMachine", **asked)
 
     async def deploy(self, offering: str) -> str:
         """The id of a machine that runs."""
@@ -263,6 +264,35 @@ def test_a_machine_that_finds_no_room_is_tried_until_it_does_and_says_why() -> N
         await change.commit()
         assert await cloud.runs_elsewhere(vm, home)
         assert (await cloud.vm(vm)).trouble == ""
+
+    played(story)
+
+
+def test_an_owners_start_that_fails_does_not_end_its_being_tried() -> None:
+    """It was to be kept running before its owner lost patience."""
+
+    async def story(cloud: Cloud) -> None:
+        vm = await cloud.deploy(cloud.kept)
+        home = await cloud.home(vm)
+        others = [name for name in HOSTS if name != home]
+        change = cloud.world.store.change()
+        for name in others:
+            change.update(Host, cloud.power.host(name), enabled=False)
+        await change.commit()
+        await cloud.power.cut(home)
+
+        async def told() -> bool:
+            return "is disabled" in (await cloud.vm(vm)).trouble
+
+        assert await cloud.world.until(told, 120)
+        start = await cloud.ask("startVirtualMachine", id=vm)
+        assert not await cloud.ended(start["jobid"])
+        await asyncio.sleep(60)
+        change = cloud.world.store.change()
+        change.update(Host, cloud.power.host(others[0]), enabled=True)
+        await change.commit()
+        assert await cloud.runs_elsewhere(vm, home)
+        assert (await cloud.vm(vm)).want is Want.RUNNING
 
     played(story)
 

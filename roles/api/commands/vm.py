@@ -35,6 +35,7 @@ from csnode.types import (
     VmId,
     ZoneId,
 )
+from roles.api.commands.aim import aim_of
 from roles.api.commands.deploy import Deployment, checked_name, user_data
 from roles.api.views.vm import VmView, state_in
 
@@ -83,11 +84,20 @@ class DeployVirtualMachine(ApiCommand):
     group: Annotated[str | None, About("its group")] = None
     hypervisor: Annotated[str | None, About("KVM")] = None
     start_vm: Annotated[bool, About("start it")] = True
+    host_id: Annotated[HostId | None, About("the host to start it on; root admins only")] = None
+    cluster_id: Annotated[
+        ClusterId | None, About("the cluster to start it in; root admins only", since="4.13")
+    ] = None
+    pod_id: Annotated[
+        PodId | None, About("the pod to start it in; root admins only", since="4.13")
+    ] = None
     custom_id: Annotated[str | None, About("its id, chosen", allows=Rank.ROOT_ADMIN)] = None
 
     async def run(self, call: Call) -> Job:
-        vm = Deployment(call, self).add()
-        return call.order(DeployVm(vm=VmId(vm.id), start=self.start_vm))
+        deployment = Deployment(call, self)
+        aim = aim_of(call, self, ZoneId(deployment.zone.id))
+        vm = deployment.add()
+        return call.order(DeployVm(vm=VmId(vm.id), start=self.start_vm, **aim))
 
 
 @command(

@@ -16,7 +16,8 @@ from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.orders import DestroyVm, ExpungeVm, RebootVm, StartVm, StopVm
 from csnode.model.vm import Vm, Want
-from csnode.types import VmId, VolumeId
+from csnode.types import ClusterId, HostId, PodId, VmId, VolumeId
+from roles.api.commands.aim import aim_of
 from roles.api.views.vm import VmView, state_in
 
 
@@ -31,9 +32,15 @@ class StartVirtualMachine(ApiCommand):
     """Starts a machine."""
 
     id: Annotated[VmId, About("the id of the machine")]
+    host_id: Annotated[HostId | None, About("the host it is to run on; root admins only")] = None
+    cluster_id: Annotated[
+        ClusterId | None, About("the cluster it is to run in; root admins only")
+    ] = None
+    pod_id: Annotated[PodId | None, About("the pod it is to run in; root admins only")] = None
 
     async def run(self, call: Call) -> Job:
         row = _alive(call, self.id)
+        aim = aim_of(call, self, row.zone)
         if not call.jobs(row.id):
             state = state_in(call.view, row)
             if state == "Running":
@@ -41,7 +48,7 @@ class StartVirtualMachine(ApiCommand):
             if state == "Error":
                 raise Invalid(f"{_called(row)} is in state Error: {row.trouble}")
         call.change.update(Vm, row.id, revision=row.revision, want=Want.RUNNING)
-        return call.order(StartVm(vm=self.id))
+        return call.order(StartVm(vm=self.id, ha=row.want is Want.RUNNING, **aim))
 
 
 @command(

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import pyghmi.exceptions as failures
 from pyghmi.ipmi.command import Command as IpmiCommand
 from pyghmi.redfish.command import Command as RedfishCommand
 
+from csnode.clock import now
 from csnode.drivers.fencer import Fencer
 from csnode.faults import Fault, Refused, Unavailable
 from csnode.types import Struct
@@ -59,11 +59,12 @@ class BmcFencer(Fencer):
         await self._asked(lambda board: board.set_power("on"))
 
     async def _becomes(self, wanted: str) -> bool:
-        for _ in range(int(OFF_WITHIN_S / LOOK_S)):
-            if await self.power() == wanted:
-                return True
+        until = now() + OFF_WITHIN_S
+        while await self.power() != wanted:
+            if now() > until:
+                return False
             await asyncio.sleep(LOOK_S)
-        return False
+        return True
 
     async def _asked(self, question: Callable[[Any], Any]) -> Any:
         try:
@@ -76,19 +77,26 @@ class BmcFencer(Fencer):
         try:
             if self.options.protocol == "redfish":
                 return question(self._redfish())
-            with _ipmi_turn:
-                board: Any = self._ipmi()
-                try:
-                    return question(board)
-                finally:
-                    board.ipmi_session.logout()
+            if not _ipmi_turn.acquire(timeout=ANSWER_S):  # then nobody waits for us any more
+                raise Unavailable(f"the board of {self.seat.name} was not asked: others are slow")
+            try:
+                return self._in_ipmi_session(question)
+            finally:
+                _ipmi_turn.release()
         except Fault:
             raise
-        except (failures.PyghmiException, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # pyghmi stumbles in many ways over what boards answer
             raise Unavailable(
                 f"the board of {self.seat.name} cannot be used: {type(error).__name__}",
                 detail=str(error),
             ) from error
+
+    def _in_ipmi_session(self, question: Callable[[Any], Any]) -> Any:
+        board = self._ipmi()
+        try:
+            return question(board)
+        finally:
+            board.ipmi_session.logout()
 
     def _redfish(self) -> Any:
         options = self.options
@@ -99,8 +107,8 @@ class BmcFencer(Fencer):
 
     def _ipmi(self) -> Any:
         options = self.options
-        return IpmiCommand(
-            bmc=options.address, userid=options.user, password=options.password,
+        return IpmiCommand(  # told texts, it forgets no session, and takes an ended one up again
+            bmc=options.address, userid=options.user.encode(), password=options.password.encode(),
             port=int(options.port) or 623, keepalive=False,
         )  # fmt: skip
 

@@ -77,7 +77,7 @@ class Start(MachineSaga[StartVm]):
         vm = await self.vm()
         if vm.host is not None:  # it was found running, and still is, or its host's end is told
             return
-        if self.order.ha:  # nobody but we asked for it: it is tried again, and the machine says why
+        if self.order.ha:  # one that is to be kept running is tried again, and says why
             self.change.update(Vm, vm.id, trouble=why)
         else:
             await self.wants_again(vm, Want.RUNNING, Want.STOPPED)
