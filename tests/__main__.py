@@ -1,41 +1,27 @@
-"""`make test`: all tests, in three processes side by side.
+"""`make test`: all tests, some files at a time side by side. With arguments: pytest with those.
 
-One takes what needs the machine (guests, namespaces, real processes), one what waits for servers
-most of its time (PostgreSQL, ZooKeeper, Redis), one the rest. With arguments: plain pytest with
-those.
+Most tests wait most of their time, for a server, a guest or a beacon; so there are more workers
+than cores.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import tempfile
-from contextlib import ExitStack
 
 import pytest
 
-PYTEST = (sys.executable, "-m", "pytest")
-BESIDE = ("server and not machine", "not server and not machine")
+WORKERS = max(4, os.cpu_count() or 1)
+BESIDE = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def main(args: list[str]) -> int:
-    """The exit code: 0 if every test of all three passed."""
+    """The exit code: 0 if every test passed."""
     if args:
         return int(pytest.main(args))
-    with ExitStack() as open:
-        outputs = [open.enter_context(tempfile.TemporaryFile("w+")) for _ in BESIDE]
-        others = [
-            subprocess.Popen(
-                (*PYTEST, "-m", which, "-p", "no:cacheprovider"), stdout=said, stderr=said
-            )
-            for which, said in zip(BESIDE, outputs, strict=True)
-        ]
-        code = subprocess.run((*PYTEST, "-m", "machine"), check=False).returncode
-        for other, said in zip(others, outputs, strict=True):
-            code = max(code, other.wait())
-            said.seek(0)
-            sys.stdout.write(said.read())
-    return code
+    whole = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=25", *BESIDE)
+    return subprocess.run(whole, check=False).returncode
 
 
 if __name__ == "__main__":

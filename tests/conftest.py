@@ -1,6 +1,7 @@
-"""Which tests need the machine for themselves, and which wait for servers most of their time.
+"""What pytest is told of all tests: in which order their files begin.
 
-`make test` runs the three kinds beside each other.
+`make test` runs files side by side: those that take longest come first, so that nothing is left
+to wait for at the end.
 """
 
 from __future__ import annotations
@@ -11,21 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
+LAST = 3
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Guests, namespaces and processes of ours stand in each other's way, and in nobody else's."""
-    for item in items:
-        place = item.path.relative_to(ROOT)
-        if item.get_closest_marker("real") or place.parts[0] == "system":
-            item.add_marker(pytest.mark.machine)
-        elif _starts_servers(item.path):
-            item.add_marker(pytest.mark.server)
+    items.sort(key=lambda item: _turn(item.path))  # stable: within a file nothing moves
 
 
 @cache
-def _starts_servers(path: Path) -> bool:
-    """Whether the file starts PostgreSQL, ZooKeeper or Redis (tests/servers.py)."""
-    text = path.read_text()
-    return "tests.servers" in text or "from tests import servers" in text
+def _turn(file: Path) -> int:
+    """The lab, guests and processes; then what starts servers; then the virtual worlds."""
+    text, part = file.read_text(), file.relative_to(ROOT).parts[0]
+    if "tests.lab" in text or file.name in ("test_real.py", "test_chaos.py"):
+        return 0
+    if part == "system" or "pytest.mark.real" in text:
+        return 1
+    return 2 if "tests.servers" in text or "from tests import servers" in text else LAST

@@ -29,3 +29,8 @@ class Fabric(Service, Protocol):
     async def restore(self, host: HostId) -> None:
         """Switch the host on again."""
         ...
+
+    @callers("keeper")
+    async def report(self, host: HostId, text: str) -> None:
+        """A keeper tells what it did to machines of its own host: an alert says so."""
+        ...

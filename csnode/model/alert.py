@@ -12,6 +12,7 @@ class Alert(Entity):
     """One thing that went wrong; id: AlertId. The same thing again raises `count`."""
 
     kind: ClassVar[str] = "alert"
+    told_by: ClassVar[tuple[str, ...]] = ("monitor",)
 
     type: int  # CloudStack's AlertType, for example 7 ALERT_TYPE_HOST
     name: str  # its word: ALERT.HOST

@@ -27,6 +27,7 @@ class Entity(Struct, omit_defaults=True):
     """
 
     kind: ClassVar[str] = ""
+    told_by: ClassVar[tuple[str, ...]] = ()  # roles that only observe, and yet write its intents
     id: str
     revision: int = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,13 @@ from csnode.drivers.fencer import Fencer
 from csnode.drivers.hypervisor import Hypervisor
 from csnode.drivers.network import NetworkDriver
 from csnode.drivers.prober import Prober
+from csnode.drivers.watchdog import Watchdog
 from csnode.uuids import id_of
 
 if TYPE_CHECKING:
     from csnode.testing.world import World
+
+BOOT_S = 8.0  # after a reset by the watchdog
 
 
 class Power:
@@ -26,6 +30,7 @@ class Power:
             switch = self.switch(machine)
             switch.cut = partial(self._lost, machine)
             switch.restored = partial(self._restored, machine)
+            self.watchdog(machine).bites = partial(self._reset, machine)
 
     def host(self, machine: str) -> str:
         """The id of the host that the machine is."""
@@ -34,6 +39,10 @@ class Power:
     def switch(self, machine: str) -> Any:
         """Its management board: `on`, `answers` and `seconds` can be looked at and set."""
         return self._world.outside(Fencer, self.host(machine))
+
+    def watchdog(self, machine: str) -> Any:
+        """The hardware that resets it, once a keeper has armed it."""
+        return self._world.outside(Watchdog, self.host(machine))
 
     def answers(self, asker: str, address: str) -> bool:
         """Whether the machine of that address has power, and can be reached from the asker."""
@@ -56,12 +65,21 @@ class Power:
         world, host = self._world, self.host(machine)
         world.timeline.add("world", f"{machine} loses power")
         self._off.add(machine)
+        self.watchdog(machine).rest()
         for kind in (Hypervisor, NetworkDriver):
             outside = world.outside(kind, host)
             outside.acts.stop()
             outside.lose_power()
         for process in self._of(machine):
             await world.crash(process)
+
+    async def _reset(self, machine: str) -> None:
+        """By its watchdog: it boots by itself, unless somebody switched it off meanwhile."""
+        self._world.timeline.add("world", f"the watchdog of {machine} bites")
+        await self._lost(machine)
+        await asyncio.sleep(BOOT_S)
+        if self.switch(machine).on:
+            await self._restored(machine)
 
     async def _restored(self, machine: str) -> None:
         self._world.timeline.add("world", f"{machine} has power")

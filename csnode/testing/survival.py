@@ -17,6 +17,7 @@ from csnode.drivers.hypervisor import Hypervisor
 from csnode.faults import Fault, Unavailable
 from csnode.model.host import Host
 from csnode.model.job import Job, JobState
+from csnode.model.orders import StartVm
 from csnode.model.vm import Vm, Want
 from csnode.testing.calamity import Calamity, Fate, drifts, forecast, machines_of
 from csnode.testing.loop import simulate
@@ -49,24 +50,35 @@ def survived(
 ) -> Outcome:
     """Run the world of that seed; calamities and shape follow from the seed unless given."""
     shape = shape or SHAPES[seed % len(SHAPES)]
-    return simulate(_survive(seed, prepared(), calamities, shape))
+    drawn = forecast(seed, list(shape), HOSTS) if calamities is None else calamities
+    return simulate(endured(seed, prepared(), shape, hardware(seed), lambda f: f.strike(drawn)))
 
 
-async def _survive(
-    seed: int, image: bytes, calamities: Sequence[Calamity] | None, shape: Shape
+async def endured(
+    seed: int,
+    image: bytes,
+    shape: Shape,
+    sections: dict[str, dict[str, Any]],
+    strike: Callable[[Fate], Awaitable[None]],
+    calms_s: float = 0.0,
 ) -> Outcome:
-    world = World(seed, shape, image, _sections(seed))
+    """The world of that seed, of that shape and so configured, after what `strike` does to it.
+
+    `calms_s` is how long what was struck goes on to settle after everything is put right.
+    """
+    world = World(seed, shape, image, sections)
     world.drifts = drifts(seed, machines_of(shape))
     async with world:
         with Eye(world):
             fate, owner = Fate(world), Owner(world, seed)
             await _fencers(world, seed)
             await owner.begin()
-            drawn = forecast(seed, list(shape), HOSTS) if calamities is None else calamities
             working = asyncio.create_task(owner.work(WORK_S))
-            await fate.strike(drawn)
+            await strike(fate)
             await working
             await fate.relent()
+            if calms_s:
+                await asyncio.sleep(calms_s)
             violations = await judged(world, owner)
             fate.leave()
             return Outcome(
@@ -79,7 +91,7 @@ async def _survive(
             )
 
 
-def _sections(seed: int) -> dict[str, dict[str, Any]]:
+def hardware(seed: int) -> dict[str, dict[str, Any]]:
     """How slow this world's hardware is; every host reaches the one pool there is."""
     chance = random.Random(f"hardware {seed}")
 
@@ -223,9 +235,10 @@ async def judged(world: World, owner: Owner) -> list[str]:
     """What the cloud promised and did not keep, now that every host is well."""
 
     async def missed() -> list[str]:
-        jobs = [j for j in await world.store.find(Job) if j.open or j.state is JobState.STUCK]
-        wrong = [f"P1 job {j.id} ({j.verb}) does not end: {j.state}, {j.started}" for j in jobs]
-        return wrong + await _not_running(world, owner)
+        jobs = await world.store.find(Job)
+        stay = [j for j in jobs if j.open or j.state is JobState.STUCK]
+        wrong = [f"P1 job {j.id} ({j.verb}) does not end: {j.state}, {j.started}" for j in stay]
+        return wrong + await _not_running(world, owner, jobs)
 
     async def found() -> list[str]:
         report = await verify(world.bus, world.store)
@@ -252,8 +265,12 @@ async def _until_none(
         await asyncio.sleep(every_s)
 
 
-async def _not_running(world: World, owner: Owner) -> list[str]:
-    """Every machine that its owner wants running runs, on one host, which its row names."""
+async def _not_running(world: World, owner: Owner, jobs: Sequence[Job]) -> list[str]:
+    """Every machine that its owner wants running runs, on one host, which its row names.
+
+    One whose owner had a start of it fail was told that it is stopped.
+    """
+    told = {j.object_id for j in jobs if j.state is JobState.FAILED and _is_owners_start(j)}
     outsides = {h: world.outside(Hypervisor, world.power.host(h)) for h in HOSTS}
     names = {world.power.host(h): h for h in HOSTS}
     wrong: list[str] = []
@@ -264,9 +281,14 @@ async def _not_running(world: World, owner: Owner) -> list[str]:
             wrong.append(f"P4 machine {vm.id} is to run, and has no host: {vm.trouble}")
         if on != should:
             wrong.append(f"P2 machine {vm.id} is on {on}, and its row says {should}")
-        if owner.machines.get(vm.id) and vm.started and vm.want is not Want.RUNNING:
+        kept = owner.machines.get(vm.id) and vm.started and vm.id not in told
+        if kept and vm.want is not Want.RUNNING:
             wrong.append(f"P4 machine {vm.id} was to be kept running, and is wanted {vm.want}")
     return wrong
+
+
+def _is_owners_start(job: Job) -> bool:
+    return job.verb == StartVm.verb() and not job.order.get("ha")
 
 
 # -- what every world begins with --------------------------------------------------------------
@@ -279,7 +301,7 @@ def prepared() -> bytes:
 
 
 async def _prepare() -> bytes:
-    async with World(0, PAIR, sections=_sections(0)) as world:
+    async with World(0, PAIR, sections=hardware(0)) as world:
 
         async def first(command: str, **params: str) -> dict[str, Any]:
             status, answer = await world.ask("ctl-1", command, params)

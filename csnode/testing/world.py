@@ -29,9 +29,11 @@ from csnode.directory.datagrams import Datagrams
 from csnode.drivers.driver import Simulated
 from csnode.drivers.fencer import Fencer
 from csnode.drivers.hypervisor import Hypervisor
+from csnode.drivers.leasehold import Leasehold
 from csnode.drivers.network import NetworkDriver
 from csnode.drivers.prober import Prober
 from csnode.drivers.storage import StorageDriver
+from csnode.drivers.watchdog import Watchdog
 from csnode.faults import Fault, Unavailable
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.identity import Account, User
@@ -144,7 +146,9 @@ class World:
         self.loop.set_exception_handler(self._broke)
         before, uuids.source = uuids.source, random.Random(f"ids {self.seed}")
         self._stack.callback(lambda: setattr(uuids, "source", before))
-        for kind in (Hypervisor, NetworkDriver, StorageDriver, Prober, Fencer):
+        for kind in (
+            Hypervisor, NetworkDriver, StorageDriver, Prober, Fencer, Leasehold, Watchdog
+        ):  # fmt: skip
             driver = driver_type(kind, "sim")
             assert issubclass(driver, Simulated)
             driver.forget_outside()

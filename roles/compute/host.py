@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
+from csnode.clock import now
 from csnode.context import Fences, current
 from csnode.contracts.compute import Compute
 from csnode.data.store import Store
@@ -22,6 +23,7 @@ from csnode.types import HostId, Power, VmId
 
 T = TypeVar("T")
 ON_ITS_WAY_S = 60.0  # how long a caller waits for a move before he is told that it goes on
+FRESH_S = 3.0  # an answer that took longer says nothing of now: we may have slept meanwhile
 CANCEL_AGAIN_S = 0.5  # a move may begin in the moment in which it is cancelled
 log = logger("compute")
 
@@ -217,16 +219,21 @@ class HostCompute(Compute):
         nothing is on it, and may start what an old order would start here.
 
         Nor to one that counts as Down, for it may be proven off any moment. Whoever says that it is
-        not Down any more changes its row, and a proof from before is then refused.
+        not Down any more changes its row, and a proof from before is then refused. A host that is
+        fenced by its lease goes on: so what was asked long ago must not be acted on here.
         """
-        try:
-            row = await self._store.get(Host, self.id)
-        except NotFound:
-            return  # it is not of the cloud yet
-        if row.fenced:
-            raise Conflict(f"host {row.name} was fenced, and has not been taken back yet")
-        if row.seen is Seen.DOWN:
-            raise Unavailable(f"host {row.name} counts as Down: {row.why}")
+        while True:
+            began = now()
+            try:
+                row = await self._store.get(Host, self.id)
+            except NotFound:
+                return  # it is not of the cloud yet
+            if row.fenced:
+                raise Conflict(f"host {row.name} was fenced, and has not been taken back yet")
+            if row.seen is Seen.DOWN:
+                raise Unavailable(f"host {row.name} counts as Down: {row.why}")
+            if now() - began <= FRESH_S:
+                return
 
     async def _send(self, move: Move) -> Power:
         vm = move.domain.vm

@@ -70,7 +70,8 @@ class Kind:
         writable = self._writable.get(by)
         if writable is None:
             own = frozenset(c for c, writer in self.writers.items() if writer == by)
-            intents = frozenset[str]() if by in HOST_SIDE else self.columns - self.writers.keys()
+            observes = by in HOST_SIDE and by not in self.type.told_by
+            intents = frozenset[str]() if observes else self.columns - self.writers.keys()
             writable = own | intents
             if len(self._writable) < 32:  # `by` comes from outside
                 self._writable[by] = writable

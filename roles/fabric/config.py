@@ -28,6 +28,7 @@ class FabricConfig(Section):
     admin_password: str = "password"  # of the first user, admin
     admin_api_key: str = ""  # its keys; empty: none until registerUserKeys
     admin_secret_key: str = ""
-    fence: str = ""  # fencer of hosts that name none: command, bmc or manual; empty: no HA for new
+    fence: str = ""  # of hosts that name none: command, bmc, lease or manual; empty: no HA for new
     fence_options: dict[str, Any] = {}  # that fencer's own
+    trust_lease: bool = False  # by lease without watchdog: if a keeper died, guests run twice
     credential_days: Annotated[float, Meta(gt=0)] = 365.0  # of a machine; renewed at two thirds

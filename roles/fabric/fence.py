@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from csnode.bus.bus import Bus
+from csnode.context import proved
 from csnode.contracts.fabric import Fabric
+from csnode.data.alarm import HOST, alarm
 from csnode.data.store import Store
 from csnode.drivers.driver import Seat
 from csnode.drivers.fencer import Fencer
-from csnode.faults import Fault, Refused
+from csnode.faults import Denied, Fault, Refused
 from csnode.log import logger
 from csnode.model.host import Host
 from csnode.plugins import driver_type
 from csnode.types import HostId
 from roles.fabric.config import FabricConfig
+from roles.fabric.leased import HostLeases
 
 T = TypeVar("T")
 MANUAL = "manual"
+REPORT_MAX = 1000  # characters
 log = logger("fabric")
 
 
 class HostPower(Fabric):
     """Any number of them may be asked: fencing twice is fencing once."""
 
-    def __init__(self, config: FabricConfig, store: Store) -> None:
-        self._config, self._store = config, store
+    def __init__(self, config: FabricConfig, store: Store, bus: Bus) -> None:
+        self._config, self._store, self._bus = config, store, bus
 
     async def fence(self, host: HostId) -> str:
         proof = await self._asked(host, lambda fencer: fencer.fence())
@@ -34,6 +39,13 @@ class HostPower(Fabric):
 
     async def power(self, host: HostId) -> str:
         return await self._asked(host, lambda fencer: fencer.power())
+
+    async def report(self, host: HostId, text: str) -> None:
+        who = proved()
+        if who is not None and not who.controls and host not in who.places:
+            raise Denied(f"{who.name} may not report on host {host}")
+        row = await self._store.get(Host, host)
+        await alarm(self._store, HOST, row, "lease", f"Host {row.name}: {text[:REPORT_MAX]}")
 
     async def restore(self, host: HostId) -> None:
         await self._asked(host, lambda fencer: fencer.restore())
@@ -55,6 +67,8 @@ class HostPower(Fabric):
         kind: type[Fencer] = driver_type(Fencer, name)
         seat = Seat(id=host.id, name=host.name, address=host.address, folder="")
         try:
-            return kind(options | host.fence_options, seat)
+            fencer = kind(options | host.fence_options, seat)
         except Fault as fault:
             raise Refused(f"host {host.name} has no usable fencer: {fault.message}") from fault
+        fencer.leases = HostLeases(self._store, self._bus, host, config.trust_lease)
+        return fencer

@@ -37,7 +37,7 @@ class FabricRole(Role[FabricConfig]):
         await self.seed.sow(self.store)
         self.view = View(self.store, (Host, StoragePool, Retired))
         await self.view.open()
-        self.power = HostPower(self.config, self.store)
+        self.power = HostPower(self.config, self.store, self.bus)
         self.bus.serve(self.power)
         self.registry = await self._registry()
         self._enrolling = asyncio.Lock()

@@ -169,9 +169,13 @@ class Work:
         return replace(job, revision=job.revision + 1, **claimed), committed.number
 
     async def _resume(self, job: Job) -> Claimed:
-        """It is ours, but nobody works on it: a turn of ours broke. Any later number will do."""
+        """It is ours, but nobody works on it: a turn of ours broke. Any later number will do.
+
+        Our view may be behind: one that another has taken over meanwhile is his.
+        """
         fence = await self.store.data.head((Job.kind, Lock.kind))
-        return await self.store.get(Job, job.id), fence
+        found = await self.store.get(Job, job.id)
+        return (found, fence) if found.owner == self.me else None
 
     async def _take_over(self, job: Job) -> Claimed:
         """Take the job of an orchestrator whose lease has run out; Conflict while it lives.

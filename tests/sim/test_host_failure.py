@@ -346,6 +346,28 @@ def test_when_only_csnode_dies_on_a_host_its_machines_run_on() -> None:
     played(story)
 
 
+def test_a_host_that_falls_silent_again_is_told_of_again() -> None:
+    async def story(cloud: Cloud) -> None:
+        async def silent() -> Alert:
+            await asyncio.sleep(5)  # it is raised after the host is told of
+            [alert] = await cloud.world.store.find(Alert)
+            return alert
+
+        await cloud.world.crash("host-1")
+        assert await cloud.seen("host-1", Seen.ALERT)
+        first = await silent()
+        assert (await cloud.world.ask("api-1", "archiveAlerts", {"ids": first.id}))[0] == 200
+        cloud.world.start("host-1")
+        assert await cloud.seen("host-1", Seen.UP)
+        await cloud.world.crash("host-1")
+        assert await cloud.seen("host-1", Seen.ALERT)
+        again = await silent()
+        assert (again.id, again.count, again.archived) == (first.id, 2, False)
+        cloud.world.start("host-1")
+
+    played(story)
+
+
 def test_a_live_host_on_which_no_csnode_is_left_answers_witnesses() -> None:
     async def story(cloud: Cloud) -> None:
         vm = await cloud.deploy(cloud.kept)

@@ -149,7 +149,7 @@ async def test_a_loop_that_hangs_feeds_no_watchdog(
         telling.cancel()
 
 
-@pytest.mark.machine
+@pytest.mark.real
 def test_a_node_feeds_its_watchdog_reads_log_again_and_says_that_it_leaves(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hearing:
         hearing.bind(str(tmp_path / "notify"))
@@ -176,7 +176,7 @@ def test_a_node_feeds_its_watchdog_reads_log_again_and_says_that_it_leaves(tmp_p
                 last = hearing.recv(100)
 
 
-@pytest.mark.machine
+@pytest.mark.real
 @pytest.mark.real
 def test_the_management_side_runs_without_any_capability(tmp_path: Path) -> None:
     with Cloud(tmp_path) as cloud:

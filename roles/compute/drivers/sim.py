@@ -65,15 +65,22 @@ class SimMachines:
         self.acts = Acts()
         self.leaving: Counter[VmId] = Counter()  # moves away that are under way, or wait for those
         self.cancelled: Counter[VmId] = Counter()  # how many of them are to end here
+        self.out_of_reach: set[str] = set()  # pools, as what their disks' paths begin with
 
     def start(self, domain: Domain) -> None:
         """A running machine is left as it is."""
         machine = self.machines.get(domain.vm)
         if machine is None or machine.power is Power.OFF:
+            self._check_disks(domain)
             machine = self.machines.setdefault(domain.vm, SimMachine(domain))
             machine.domain = domain
             machine.boot()
             self._tell(domain.vm, Power.ON)
+
+    def _check_disks(self, domain: Domain) -> None:
+        lost = tuple(self.out_of_reach)
+        if lost and any(disk.path.startswith(lost) for disk in domain.disks):
+            raise Unavailable(f"disks of machine {domain.vm} cannot be opened")
 
     def halt(self, vm: VmId) -> None:
         """The machine goes off: by itself, or because it was made to."""
