@@ -76,10 +76,14 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            for host in self.hosts.values():
-                for name in host.plan.processes:
-                    print(f"--- {host.name} {name}\n{host.log(name)[-3000:]}")
+            self.tell()
         self.down()
+
+    def tell(self) -> None:
+        """Print the end of what every csnode process wrote."""
+        for host in self.hosts.values():
+            for name in host.plan.processes:
+                print(f"--- {host.name} {name}\n{host.log(name)[-6000:]}")
 
     # -- up and down -----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -16,7 +17,8 @@ from roles.data import place
 from roles.data.config import DataConfig
 from roles.data.migrate import known
 from tests import servers
-from tests.system.processes import CSNODE, Cloud
+from tests.system.processes import CSNODE, SPLIT, Cloud, wait_for
+from tests.system.test_clients import client, prepared
 from tests.system.test_verify import verified
 
 
@@ -43,11 +45,15 @@ def filled(cloud_file: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(cloud_file, tmp_path / "csnode.db"))
 
 
-def data(*words: str, at: DataConfig | None = None) -> subprocess.CompletedProcess[str]:
+def command(*words: str, at: DataConfig | None = None) -> list[str]:
     at = at or DataConfig()
     chosen = [f"--set=data.path={at.path}", f"--set=data.url={at.url}"]
-    command = [str(CSNODE), *chosen, "data", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return [str(CSNODE), *chosen, "data", *words]
+
+
+def data(*words: str, at: DataConfig | None = None) -> subprocess.CompletedProcess[str]:
+    line = command(*words, at=at)
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
 
 
 def moved(since: str, to: str) -> str:
@@ -168,3 +174,88 @@ def test_a_moved_cloud_goes_on_and_is_left_alone_while_it_runs(
             assert (ended.returncode, "a data process uses" in ended.stderr) == (69, True)
         ended = data("migrate", "--from", url, "--to", f"sqlite:{tmp_path / 'back.db'}")
         assert (ended.returncode, "a data process uses" in ended.stderr) == (69, True)
+
+
+MANY = 40_000  # rows: a move says so at every 20,000
+EARLY, LATE = 20_000, MANY
+
+
+def killed(since: str, to: str, rows: int) -> None:
+    """A move that is ended by kill -9 once it has copied so many of the rows of a table."""
+    line = command("migrate", "--from", since, "--to", to)
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as moving:
+        assert moving.stderr is not None
+        said = [moving.stderr.readline()]
+        while said[-1] and said[-1].split()[-1] != str(rows):
+            said.append(moving.stderr.readline())
+        moving.kill()
+    assert moving.returncode == -9, said
+
+
+@pytest.mark.parametrize("rows", [EARLY, LATE])
+def test_a_move_killed_on_its_way_leaves_the_source_whole_and_can_be_made_again(
+    filled: Path, tmp_path: Path, server: servers.PostgresServer, rows: int
+) -> None:
+    with sqlite3.connect(filled) as file:
+        (one,) = file.execute("SELECT min(id) FROM offering").fetchone()
+        count = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+        columns = [name for _, name, *_ in file.execute("PRAGMA table_info(offering)")]
+        file.execute(
+            f"{count} INSERT INTO offering ({', '.join(columns)}) SELECT id || '-' || n, "
+            f"{', '.join(columns[1:])} FROM offering, n WHERE id = ?",
+            (MANY, one),
+        )
+    before, url = whole(DataConfig(path=str(filled))), server.database()
+    assert len(before["offering"]) > MANY
+    killed(f"sqlite:{filled}", url, rows)
+    assert whole(DataConfig(path=str(filled))) == before
+    made_again(f"sqlite:{filled}", url)
+    assert whole(DataConfig(url=url)) == before
+    back = tmp_path / "back.db"
+    killed(url, f"sqlite:{back}", rows)
+    assert whole(DataConfig(url=url)) == before
+    made_again(url, f"sqlite:{back}")
+    assert whole(DataConfig(path=str(back))) == before
+
+
+def made_again(since: str, to: str) -> None:
+    """It succeeds; as long as the killed one's session is there, it says what is in the way."""
+
+    def succeeds() -> bool:
+        ended = data("migrate", "--from", since, "--to", to)
+        assert ended.returncode == 0 or "a data process uses that database" in ended.stderr, ended
+        return ended.returncode == 0
+
+    wait_for(succeeds, 60, "the second move succeeds")
+
+
+def test_jobs_that_are_open_at_the_move_end_after_it(
+    tmp_path: Path, server: servers.PostgresServer
+) -> None:
+    """Only the data process is stopped; all others wait for it."""
+    url, file = server.database(), tmp_path / "state" / "csnode.db"
+    with Cloud(tmp_path, compute={"options": {"latency_s": 1.0}}) as cloud:
+        for roles in SPLIT:
+            cloud.start(*roles)
+        cloud.wait_ready()
+        cs = client(cloud)
+        ready = prepared(cs)
+        jobs = [cs.deployVirtualMachine(**ready)["jobid"] for _ in range(4)]
+        cloud.processes["data"].terminate()
+        cloud.processes.pop("data").wait(30)
+        with sqlite3.connect(file) as kept:
+            (still,) = kept.execute(
+                "SELECT count(*) FROM job WHERE json_extract(\"row\", '$.state') NOT IN "
+                "('done', 'failed')"
+            ).fetchone()
+        assert still == len(jobs)
+        moved(f"sqlite:{file}", url)
+        cloud.start("data", settings=(f"data.url={url}",))
+        cloud.wait_ready()
+        wait_for(
+            lambda: all(cs.queryAsyncJobResult(jobid=job)["jobstatus"] == 1 for job in jobs),
+            60, "every job ends",
+        )  # fmt: skip
+        machines = cs.listVirtualMachines()["virtualmachine"]
+        assert [machine["state"] for machine in machines] == ["Running"] * len(jobs)
+        wait_for(lambda: verified(cloud)[0] == 0, 60, "verify finds nothing")

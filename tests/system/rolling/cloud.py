@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.system.chaos import hardware
-from tests.system.chaos.split import SplitCloud, steady_port
+from tests.system.chaos.split import PROCESSES, SplitCloud, steady_port
 from tests.system.processes import wait_for
 from tests.system.rolling.balancer import CHECK_MS
 
@@ -38,6 +38,13 @@ class Version:
 
 
 OURS = Version("ours")
+DATA = ("data-1", "data-2")
+
+
+def played(processes: Sequence[str], shared: bool) -> tuple[str, ...]:
+    """The same with two data processes in place of one, if the database is PostgreSQL."""
+    both = {"data": DATA} if shared else {}
+    return tuple(each for name in processes for each in both.get(name, (name,)))
 
 
 def checked_out(commit: str, folder: Path) -> Version:
@@ -70,8 +77,10 @@ def _announced(root: Path) -> None:
 class RollingCloud(SplitCloud):
     """Processes leave by SIGTERM, as an operator's or a supervisor's restart has it."""
 
-    def __init__(self, folder: Path, version: Version = OURS) -> None:
+    def __init__(self, folder: Path, version: Version = OURS, url: str = "") -> None:
+        """`url`: of a PostgreSQL that two data processes share; else one keeps SQLite."""
         super().__init__(folder)
+        self.names, self._url = played(PROCESSES, bool(url)), url
         self._ours = dict(self.environment)
         self.health = {name: steady_port() for name in self.names if name not in self.ports}
         self.version: dict[str, Version] = dict.fromkeys(self.names, version)
@@ -81,6 +90,8 @@ class RollingCloud(SplitCloud):
             return
         version = self.version[name]
         settings = [f"node.name=box/{name}"]
+        if self.role_of(name) == "data":
+            settings.append(f"data.url={self._url}")
         if name in self.ports:
             settings.append(f"api.listen=127.0.0.1:{self.ports[name]}")
             if version.lingers:

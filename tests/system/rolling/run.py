@@ -89,18 +89,21 @@ class Rolling(Chaos):
         turns: Sequence[Turn],
         *,
         begin: Version = OURS,
+        url: str = "",
         rate: float = 50.0,
         rest_s: float = 2.0,
         seed: int = 1,
     ) -> None:
-        """`rate`: requests a second; `rest_s`: between two turns."""
+        """`url`: of a PostgreSQL, for two data processes; `rate`: requests a second; `rest_s`:
+        between two turns."""
         super().__init__(folder, 0.0, seed)
         self._turns, self._begin, self._rate, self._rest_s = turns, begin, rate, rest_s
+        self._url = url
         self.turned: list[tuple[Turn, float, float, float]] = []
 
     async def roll(self) -> Report:
         """Raises TimeoutError or AssertionError if the cloud does not come up at all."""
-        with RollingCloud(self.folder, self._begin) as cloud:
+        with RollingCloud(self.folder, self._begin, self._url) as cloud:
             self.cloud = self._rolling = cloud
             cloud.heal()
             await asyncio.to_thread(cloud.wait_ready)
