@@ -36,10 +36,10 @@ else
 	@$(BIN)/csnode sim --ha --seeds $(SEEDS) $(ARGS)
 endif
 
-nightly: setup ## 20,000 virtual worlds: about two hours on two cores
+nightly: servers ## every test, those that take long too, and 20,000 virtual worlds: two hours on two cores
+	@NIGHTLY=1 $(BIN)/python -m tests
 	@$(BIN)/csnode sim --seeds 0-9999 $(ARGS)
 	@$(BIN)/csnode sim --ha --seeds 0-9999 $(ARGS)
-	@NIGHTLY=1 $(BIN)/python -m pytest tests/system/test_deb.py tests/system/test_lab_failures.py
 
 chaos: servers ## kill -9 of every role under load, with a recorder and a judge (SECONDS=300 ARGS="--seed 7")
 	@$(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)

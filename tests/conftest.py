@@ -1,11 +1,12 @@
-"""What pytest is told of all tests: in which order their files begin.
+"""What pytest is told of all tests: which are for the night, and in which order files begin.
 
 `make test` runs files side by side: those that take longest come first, so that nothing is left
-to wait for at the end.
+to wait for at the end. What takes long and is proven shorter by another is for `make nightly`.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,12 @@ ROOT = Path(__file__).parent
 LAST = 3
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not os.environ.get("NIGHTLY"):
+        late = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
     items.sort(key=lambda item: _turn(item.path))  # stable: within a file nothing moves
 
 

@@ -30,12 +30,15 @@ class Changed(Event):
     """Rows of one kind changed, in the order of their numbers.
 
     `before` is the number of the kind's last entry before these: a reader whose own last number
-    is lower has missed some, and asks the feed.
+    is lower has missed some, and asks the feed. What was written at once is told of in one event
+    a kind: `batch` is the last number of it all, and `along` the kinds, this one included.
     """
 
     kind: str
     before: int
     entries: tuple[Entry, ...]
+    batch: int = 0  # unknown: of a data service of the version before
+    along: tuple[str, ...] = ()
 
     @property
     def topic(self) -> str:

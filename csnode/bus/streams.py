@@ -188,7 +188,11 @@ class Streams:
             else:
                 growing[kind] = [read]
                 events.append((kind, before, growing[kind]))
-        return [Changed(kind=k, before=b, entries=tuple(of)) for k, b, of in events]
+        along = tuple(dict.fromkeys(kind for kind, _, _ in events))
+        return [
+            Changed(kind=k, before=b, entries=tuple(of), batch=self._last or 0, along=along)
+            for k, b, of in events
+        ]
 
 
 def _entry(number: int, fields: Mapping[str, bytes]) -> Entry:

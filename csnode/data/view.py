@@ -49,6 +49,8 @@ class View:
         self._next: asyncio.Task[None] | None = None
         self._replay: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._parts: dict[int, dict[str, Changed]] = {}  # by batch: heard, and not all of it
+        self._held: list[Changed] = []  # heard while the feed is read
         self._turn = asyncio.Lock()  # one reads feed or rows at a time
         self._own = copy_context()
         self._life = 0  # how often the rows were read as a whole
@@ -291,22 +293,42 @@ class View:
                 self._put(name, id, None)
 
     def _hear(self, event: Changed) -> None:
+        """What was written at once is seen at once, or a machine would be seen without its job."""
         self._heard = True
         if self._closed or self._snapping or not event.entries:
             return
-        name, done = event.kind, self._done[event.kind]
-        if event.before > done:
-            self._start_replay()
+        if self._replay is not None and not self._replay.done():
+            self._held.append(event)
             return
-        for entry in event.entries:
-            if entry.number > done:
-                self._apply(name, entry)
-        last = event.entries[-1].number
-        if last > done:
-            self._done[name] = last
-            self._heads[name] = max(self._heads[name], last)
-            self._deaf = False
-            self._tell()
+        if event.entries[-1].number <= self._done[event.kind]:
+            return
+        parts = self._parts.setdefault(event.batch, {})
+        parts[event.kind] = event
+        if all(kind in parts for kind in event.along if kind in self._kinds):
+            del self._parts[event.batch]
+            self._take_in(parts)
+
+    def _take_in(self, parts: dict[str, Changed]) -> None:
+        if any(part.before > self._done[kind] for kind, part in parts.items()):
+            self._start_replay()
+            self._held += parts.values()
+            return
+        for name, part in parts.items():
+            done = self._done[name]
+            for entry in part.entries:
+                if entry.number > done:
+                    self._apply(name, entry)
+            self._done[name] = max(done, part.entries[-1].number)
+            self._heads[name] = max(self._heads[name], self._done[name])
+        self._deaf = False
+        self._tell()
+
+    def _hear_held(self) -> None:
+        """The feed was read: of what was heard meanwhile, and before in part, the later counts."""
+        heard = [*(part for parts in self._parts.values() for part in parts.values()), *self._held]
+        self._parts, self._held = {}, []
+        for event in heard:
+            self._hear(event)
 
     def _hear_heads(self, event: Heads) -> None:
         """One below what we know may be late, or of another database: looking tells."""
@@ -323,11 +345,13 @@ class View:
         if self._replay is None or self._replay.done():
             metrics.REPLAYS.inc()
             self._replay = self._spawn(self._replay_quietly())
+            self._replay.add_done_callback(lambda _: self._hear_held(), context=self._own)
 
     async def _replay_quietly(self) -> None:
         try:
             await self._look()
         except Fault as fault:  # the next heads event, or the next look, starts another
+            self._parts, self._held = {}, []
             log.info("cannot catch up yet", why=fault.message)
         except Exception:
             log.exception("a view broke")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
+from csnode.bus.event import Changed
 from csnode.clock import now
 from csnode.contracts.data import Delete
 from csnode.data import view as views
@@ -66,14 +67,36 @@ class ViewRules(Served):
         """The machine's event is lost; the lock's, of the same commit and after it, is heard."""
         async with following(cloud) as view:
             cloud.bus.lost = {"vm"}
+            heard: list[Changed] = []
+            cloud.bus.subscribe(Changed, heard.append, "lock")
             await cloud.commit(created(vm("v1")), created(Lock(id="vm:v1", job="j")))
-            await until(lambda: view.size(Lock) == 1, "the lock is heard of")
+            await until(lambda: len(heard) == 1, "the lock is heard of")
+            assert view.size(Lock) == 0  # it would be seen without its machine
             await view.fresh()
-            assert view.size(Vm) == 1
+            assert (view.size(Vm), view.size(Lock)) == (1, 1)
             done = await cloud.commit(updated(Vm, "v1", name="x"), created(Lock(id="l", job="j")))
-            await until(lambda: view.size(Lock) == 2, "the lock is heard of")
+            await until(lambda: len(heard) == 2, "the lock is heard of")
             await view.reach(done.number)
-            assert view.get(Vm, "v1").name == "x"
+            assert (view.get(Vm, "v1").name, view.size(Lock)) == ("x", 2)
+
+    async def test_what_was_written_at_once_is_seen_at_once(self, cloud: Cloud) -> None:
+        """Also when an event was lost before, so that the feed is read meanwhile."""
+        async with following(cloud) as view:
+            for lost in ("vm", "lock"):
+                cloud.bus.lost = {lost}
+                await cloud.commit(created(vm(f"{lost}-0")), created(Lock(id=f"{lost}-0", job="j")))
+                cloud.bus.lost = set()
+                name = f"{lost}-1"
+                writing = asyncio.create_task(
+                    cloud.commit(created(vm(name)), created(Lock(id=name, job="j")))
+                )
+                deadline = now() + PATIENCE_S
+                while view.maybe(Vm, name) is None:
+                    assert view.maybe(Lock, name) is None
+                    assert now() < deadline
+                    await asyncio.sleep(0)
+                assert view.maybe(Lock, name) is not None
+                await writing
 
     async def test_a_kind_that_never_changes_holds_nothing_up(self, cloud: Cloud) -> None:
         """A gap in one kind costs no more than what was missed: others are known to be quiet."""

@@ -106,8 +106,15 @@ class Batch:
         """The batch is on disk: remember it, and say what there is to tell."""
         stored = self._stored
         stored.absorb(self.layer)
+        along = tuple(self._entries)
         news = [
-            Changed(kind=kind, before=stored.heads.get(kind, 0), entries=tuple(entries))
+            Changed(
+                kind=kind,
+                before=stored.heads.get(kind, 0),
+                entries=tuple(entries),
+                batch=self.number,
+                along=along,
+            )
             for kind, entries in self._entries.items()
         ]
         stored.heads.update(self.heads)

@@ -178,7 +178,7 @@ def test_what_is_recorded_is_also_what_is_sent() -> None:
         kind="vm", before=1, entries=(Entry(number=2, id="v", revision=1, row=b"{}"),)
     )
     assert msgspec.msgpack.encode([changed]).hex() == (
-        "9193a2766d01919402a17601c4027b7d"  # [["vm", 1, [[2, "v", 1, b"{}"]]]]
+        "9195a2766d01919402a17601c4027b7d0090"  # [["vm", 1, [[2, "v", 1, b"{}"]], 0, []]]
     )
     assert msgspec.msgpack.encode([Cancel(id=7)]).hex() == "91920207"
     seal = Seal("one")

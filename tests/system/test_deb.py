@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NIGHTLY = pytest.mark.skipif("NIGHTLY" not in os.environ, reason="make nightly runs it")
+pytestmark = pytest.mark.nightly
 LIVE = """
 set -e
 python3 -c 'import fcntl, socket, struct
@@ -76,7 +76,6 @@ def test_the_package_has_everything_and_nothing_of_this_machine(deb: Path, tmp_p
     assert (found.returncode, found.stdout) == (1, b"")
 
 
-@NIGHTLY
 def test_the_same_sources_make_the_same_bytes(deb: Path, tmp_path: Path) -> None:
     assert built(tmp_path).read_bytes() == deb.read_bytes()
 
@@ -99,7 +98,6 @@ def inside(root: Path, script: str, *more: str) -> str:
                   "bash", "-c", mounted, script)  # fmt: skip
 
 
-@NIGHTLY
 @pytest.mark.real
 def test_a_clean_debian_becomes_a_cloud_and_is_clean_again(deb: Path, debian: Path) -> None:
     shutil.copy(deb, debian / "tmp/csnode.deb")

@@ -120,6 +120,7 @@ def test_a_machine_moves_while_it_is_pinged(lab: Lab, watched: Watcher) -> None:
     destroyed(lab, one["id"], two["id"])
 
 
+@pytest.mark.nightly
 def test_a_machine_moves_with_its_disk_while_it_is_pinged(lab: Lab, watched: Watcher) -> None:
     with of_their_own(lab) as pools:
         vm = deploy(lab, "local", script=KEEPING)
@@ -194,6 +195,7 @@ def test_a_host_is_cut_off_and_no_machine_runs_twice(lab: Lab, watched: Watcher)
     destroyed(lab, vm)
 
 
+@pytest.mark.nightly
 def test_a_network_that_loses_frames_loses_no_job(lab: Lab, watched: Watcher) -> None:
     """On both hosts with guests and on a controller."""
     cs, prepared, already = lab.client(), lab.prepared(), len(lab.fencing.fenced)
@@ -248,6 +250,7 @@ def clean(lab: Lab) -> None:
         wait_for(lambda: not verified(lab), f"verify finds nothing any more: {found}", 90)
 
 
+@pytest.mark.nightly
 def test_a_controller_loses_power_and_the_other_takes_all_its_work(
     lab: Lab, watched: Watcher
 ) -> None:

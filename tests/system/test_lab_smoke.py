@@ -55,6 +55,7 @@ def test_guests_of_one_network_on_two_hosts_reach_each_other(folder: Path) -> No
     assert lab.left() == set()
 
 
+@pytest.mark.nightly
 def test_a_host_is_cut_off_and_loses_its_power_and_csnode_dies_on_it(folder: Path) -> None:
     lab = Lab(folder)
     with lab:

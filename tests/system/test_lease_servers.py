@@ -100,6 +100,7 @@ class Deploys:
         return max(b - a for a, b in zip([since, *ends], ends, strict=False))
 
 
+@pytest.mark.nightly
 def test_no_job_is_lost_when_an_orchestrator_or_the_server_of_the_leases_is_killed(
     kept: tuple[Any, Cloud],
 ) -> None:

@@ -33,6 +33,7 @@ def on_postgres(tmp_path: Path) -> Iterator[tuple[servers.PostgresServer, Cloud]
             yield server, cloud
 
 
+@pytest.mark.nightly
 def test_no_job_is_lost_when_a_data_process_or_the_server_is_killed(
     on_postgres: tuple[servers.PostgresServer, Cloud],
 ) -> None:

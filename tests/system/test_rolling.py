@@ -19,11 +19,13 @@ from tests.system.rolling.table import table
 REST_S = 0.5
 
 
+@pytest.mark.nightly
 def test_every_process_is_restarted_under_load_and_nobody_notices(tmp_path: Path) -> None:
     begin, turns = restart(tmp_path, "", shared=False)
     check(asyncio.run(Rolling(tmp_path, turns, begin=begin, rest_s=REST_S).roll()))
 
 
+@pytest.mark.nightly
 def test_nor_if_two_data_processes_share_a_postgresql(tmp_path: Path) -> None:
     begin, turns = restart(tmp_path, "", shared=True)
     with servers.postgres() as server:

@@ -35,6 +35,7 @@ _ALWAYS = (
     | libvirt.VIR_MIGRATE_AUTO_CONVERGE  # a guest that writes faster than the wire is slowed
 )
 _FAR = {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE, libvirt.VIR_FROM_NET}
+_ENDED = -1
 _pause = threading.Event()  # never set: waiting for it is a pause outside every event loop
 
 
@@ -63,7 +64,10 @@ class Moves:
             found = self._find(daemon, vm)
             if (power := _here(found)) is not Power.ON:
                 return power
-            if _at_work(found) == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
+            job = _at_work(found)
+            if job == _ENDED:
+                continue
+            if job == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
                 _pause.wait(LOOK_S)
             elif paused(found):
                 raise Conflict(f"machine {vm} was left halted by a move that broke")
@@ -75,7 +79,10 @@ class Moves:
             found = self._find(daemon, vm)
             if (power := _here(found)) is not Power.ON:
                 return power
-            if _at_work(found) != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
+            job = _at_work(found)
+            if job == _ENDED:
+                continue
+            if job != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
                 if stays and paused(found):
                     found.resume()
                 return Power.ON
@@ -89,7 +96,10 @@ class Moves:
             found = self._find(daemon, vm)
             if (power := _here(found)) is not Power.ON:
                 return power
-            if _at_work(found) != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN:
+            job = _at_work(found)
+            if job == _ENDED:
+                continue
+            if job != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN:
                 return Power.ABSENT if paused(found) else Power.ON
             _pause.wait(LOOK_S)
         raise _endless(vm)
@@ -118,7 +128,8 @@ class Moves:
         try:
             found.migrateToURI3(peer, params, flags)
         except libvirt.libvirtError as error:
-            self._explain(error, vm, move, daemon)
+            if not _has_ended(error, found):
+                self._explain(error, vm, move, daemon)
 
     def _explain(self, error: Any, vm: VmId, move: Move, daemon: Libvirtd) -> None:
         """Raises what it means, unless another look tells: it is gone, or moved by others."""
@@ -149,9 +160,19 @@ def _here(found: Any) -> Power:
 
 
 def _at_work(found: Any) -> int:
-    """Which job libvirt is at; 0: none."""
-    job = unless_gone(found.jobStats) or {}
+    """Which job libvirt is at; 0: none; _ENDED: it has just ceased to run, so look again."""
+    try:
+        job = unless_gone(found.jobStats) or {}
+    except libvirt.libvirtError as error:
+        if _has_ended(error, found):
+            return _ENDED
+        raise
     return int(job.get(libvirt.VIR_DOMAIN_JOB_OPERATION, 0)) if job.get("type") else 0
+
+
+def _has_ended(error: Any, found: Any) -> bool:
+    """Whether that is libvirt's word for a domain that no longer runs, as one moved away."""
+    return error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and not active(found)
 
 
 def _endless(vm: VmId) -> Unavailable:

@@ -90,7 +90,7 @@ class RollingCloud(SplitCloud):
             return
         version = self.version[name]
         settings = [f"node.name=box/{name}"]
-        if self.role_of(name) == "data":
+        if self.role_of(name) == "data" and self._url:
             settings.append(f"data.url={self._url}")
         if name in self.ports:
             settings.append(f"api.listen=127.0.0.1:{self.ports[name]}")
