@@ -7,13 +7,12 @@ to wait for at the end. What takes long and is proven shorter by another is for 
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent
-LAST = 3
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,15 +21,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         late = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
-    items.sort(key=lambda item: _turn(item.path))  # stable: within a file nothing moves
+    order = {file: n for n, file in enumerate(_ordered(dict.fromkeys(i.path for i in items)))}
+    items.sort(key=lambda item: order[item.path])  # stable: within a file nothing moves
 
 
-@cache
+def _ordered(files: Iterable[Path]) -> list[Path]:
+    """The lab, guests and processes; then what waits for servers among what only computes."""
+    by_turn: dict[int, list[Path]] = {}
+    for file in files:
+        by_turn.setdefault(_turn(file), []).append(file)
+    waiting, computing = by_turn.get(2, []), by_turn.get(3, [])
+    each = len(computing) // (len(waiting) + 1) // 2 + 1
+    mixed: list[Path] = []
+    for n, file in enumerate(waiting):
+        mixed += [file, *computing[n * each : (n + 1) * each]]
+    return [*by_turn.get(0, []), *by_turn.get(1, []), *mixed, *computing[len(waiting) * each :]]
+
+
 def _turn(file: Path) -> int:
-    """The lab, guests and processes; then what starts servers; then the virtual worlds."""
     text, part = file.read_text(), file.relative_to(ROOT).parts[0]
     if "tests.lab" in text or file.name in ("test_real.py", "test_chaos.py"):
         return 0
     if part == "system" or "pytest.mark.real" in text:
         return 1
-    return 2 if "tests.servers" in text or "from tests import servers" in text else LAST
+    return 2 if "tests.servers" in text or "from tests import servers" in text else 3
