@@ -315,9 +315,8 @@ class View:
             return
         for name, part in parts.items():
             done = self._done[name]
-            for entry in part.entries:
-                if entry.number > done:
-                    self._apply(name, entry)
+            for entry in (e for e in part.entries if e.number > done):
+                self._apply(name, entry)
             self._done[name] = max(done, part.entries[-1].number)
             self._heads[name] = max(self._heads[name], self._done[name])
         self._deaf = False
@@ -325,9 +324,8 @@ class View:
 
     def _hear_held(self) -> None:
         """The feed was read: of what was heard meanwhile, and before in part, the later counts."""
-        heard = [*(part for parts in self._parts.values() for part in parts.values()), *self._held]
-        self._parts, self._held = {}, []
-        for event in heard:
+        parts, held, self._parts, self._held = self._parts, self._held, {}, []
+        for event in [*(event for batch in parts.values() for event in batch.values()), *held]:
             self._hear(event)
 
     def _hear_heads(self, event: Heads) -> None:
