@@ -1,8 +1,9 @@
 """PostgreSQL: the only file that imports asyncpg.
 
-One connection writes, a few read. A session that holds the turn and says nothing for 2 s loses it
-to the others: the server ends it, and its transaction with it. Whatever goes wrong on a connection,
-it is given up and another is made when next needed, not more often than every so often.
+One connection writes, a few read. A session that holds the turn and says nothing for 2 s (in the
+middle of a statement: 5 s) loses it to the others: the server ends it, and its transaction with it.
+Whatever goes wrong on a connection, it is given up and another is made when next needed, not more
+often than every so often.
 """
 
 from __future__ import annotations
@@ -150,7 +151,13 @@ class Database:
     async def take_turn(self) -> None:
         """Begin a transaction that nobody else's runs beside."""
         with self._faults():
-            await (await self._line()).execute(sql.TURN)
+            line = await self._line()
+            try:
+                await line.execute(sql.TURN)
+            except asyncpg.exceptions.LockNotAvailableError:
+                for pid, _ in await self._pool.fetch(sql.END_STALLED):
+                    log.warning("ended a session that held the turn and stood still", pid=pid)
+                raise
 
     async def ask_writer(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows, as the transaction sees them."""

@@ -16,6 +16,14 @@ from roles.data.schema import ROW, HistoryStatements, Statements
 DIALECT = dialects.dialect()
 TURN = "BEGIN; SELECT number FROM head WHERE kind = '' FOR UPDATE"
 """Whoever has this row locked commits; everybody else waits. It holds the feed's last number."""
+END_STALLED = """
+SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'csnode' AND pid <> pg_backend_pid()
+AND backend_xid IS NOT NULL AND state = 'active' AND wait_event = 'ClientRead'
+AND state_change < clock_timestamp() - interval '4 seconds'"""
+"""Ends whoever was frozen with a statement prepared and not carried out: that is not idle to the
+server, so idle_in_transaction_session_timeout does not count there.
+"""
 NUMBER_AND_TIME = """
 SELECT '' AS id, number AS revision,
 CAST(extract(epoch FROM clock_timestamp()) AS text) AS row, '' AS value

@@ -249,6 +249,24 @@ async def test_of_two_processes_one_is_frozen(url: str) -> None:
     await agrees(url, said([one, other]))
 
 
+async def test_one_that_is_frozen_between_preparing_a_statement_and_its_run_loses_its_turn(
+    url: str,
+) -> None:
+    """To the server it is not idle then: no timeout of its own ends it."""
+    async with processes(url, 1) as (data,):
+        await commit(data, created(Zone(id="z0", name="z0")))
+        frozen = await postgres.asyncpg.connect(url, server_settings=postgres.SESSION)
+        try:
+            await frozen.execute(postgres.sql.TURN)
+            await frozen.prepare("SELECT 1")
+            async with asyncio.timeout(PATIENCE_S / 2):
+                await insist(data, Commit(changes=(created(Zone(id="z1", name="z1")),)))
+            with pytest.raises(postgres.LOST):
+                await frozen.fetch("SELECT 1")
+        finally:
+            frozen.terminate()
+
+
 async def test_the_server_is_killed_and_started_under_load() -> None:
     with servers.postgres() as server:
         url = server.database()
