@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from csnode.clock import now
 from csnode.config import Config, NodeConfig, TrustConfig
 from csnode.data.store import Store
-from csnode.directory.directory import Member
+from csnode.directory.directory import Member, serving
 from csnode.faults import Denied, Unavailable
 from csnode.node import AnyBus, Node
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from csnode.trust.trust import Trust
 
 QUIET_S = 1.3  # nodes send a beacon at least every 1.2 s
+SERVED_S = 10.0  # roles of a node that has just started may take as long to serve
 
 
 @asynccontextmanager
@@ -40,6 +41,19 @@ async def members(bus: AnyBus, within_s: float = 3.0) -> Sequence[Member]:
     if not known:
         raise Unavailable("no node of this cluster can be heard; is csnode running?")
     return known
+
+
+async def servers(bus: AnyBus, contract: str, within_s: float = SERVED_S) -> Sequence[Member]:
+    """Those who serve the contract, once the others were heard; none if nobody does in time.
+
+    A node is heard before all its roles serve.
+    """
+    until = now() + within_s
+    found = serving(await members(bus), contract)
+    while not found and now() < until:
+        await asyncio.sleep(0.1)
+        found = serving(bus.directory.members(), contract)
+    return found
 
 
 def trust_folder(config: Config, node: NodeConfig | None = None) -> Path:

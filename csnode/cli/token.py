@@ -17,7 +17,6 @@ from csnode.cli import joined, show
 from csnode.cli.chosen import Chosen
 from csnode.config import Config, DirectoryConfig, RedisConfig, ZooKeeperConfig
 from csnode.contracts.membership import Invitation, Membership
-from csnode.directory.directory import serving
 from csnode.faults import Invalid, Unavailable
 from csnode.model.membership import Invite
 from csnode.node import AnyBus
@@ -162,7 +161,7 @@ async def _create(
 
 async def _doors(bus: AnyBus) -> tuple[Door, ...]:
     """Of every machine that admits others. Unavailable if there is none."""
-    members = serving(await joined.members(bus), "Membership")
+    members = await joined.servers(bus, "Membership")
     if not members:
         raise Unavailable(
             "no node serves Membership: fabric must run on a machine that has authority.key"
