@@ -49,8 +49,11 @@ class Seed:
         return id_of(self._cloud, *names)
 
     async def sow(self, store: Store) -> None:
-        """Create whatever is missing. What exists is left as it is."""
-        for rows in (self._identity(), self._choices(), self._places()):
+        """Create whatever is missing. What exists is left as it is.
+
+        The user comes last: an api is ready once it knows one, and then shows a whole cloud.
+        """
+        for rows in (self._choices(), self._places(), self._identity()):
             for row in rows:
                 await self._plant(store, row)
 
