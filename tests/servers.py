@@ -268,11 +268,12 @@ class PostgresServer(Server):
         name = self.user() or pwd.getpwuid(os.geteuid()).pw_name
         return f"postgresql://{name}@{self.address}/{database}"
 
-    def database(self) -> str:
-        """A new, empty database; returns its URL."""
+    def database(self, like: str = "") -> str:
+        """A new database, empty or like the one of that URL; returns its URL."""
         self._made += 1
         name = f"test{os.getpid()}_{self._made}"
-        self.sql(f"CREATE DATABASE {name}")
+        template = like.rpartition("/")[2] or "template1"
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def sql(self, statement: str, database: str = "postgres") -> str:

@@ -7,6 +7,9 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import libvirt
 
 from tests.lab.plan import Plan
 from tests.lab.shell import children, ip, kill, remember, remembered, shell, wait_for
@@ -56,6 +59,13 @@ log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 
 
+def _say_nothing(_: None, error: list[Any]) -> None:
+    """Errors are raised; libvirt would print each too."""
+
+
+libvirt.registerErrorHandler(_say_nothing, None)  # pyright: ignore[reportUnknownMemberType]
+
+
 class Host:
     """Its files are in `folder`: state, logs, and what stands at /run, /etc/libvirt and so on."""
 
@@ -65,6 +75,7 @@ class Host:
         self.address = f"{switch.net}.{plan.number}"
         self._switch = switch
         self._started: list[subprocess.Popen[bytes]] = []
+        self._open: libvirt.virConnect | None = None
 
     # -- power -----------------------------------------------------------------------------
 
@@ -197,8 +208,16 @@ class Host:
     def machines(self) -> set[str]:
         """The ids of the machines that really run here; none if the host is off.
 
-        One that is still arriving is paused, and does not count.
+        One that is still arriving is paused, and does not count. Asked many times a second, so
+        on one connection. AssertionError if libvirtd does not answer.
         """
         if not self.init:
+            self._open = None
             return set()
-        return set(self.virsh("list", "--uuid", "--state-running").split())
+        try:
+            asked = self._open = self._open or libvirt.open(self.libvirt)  # pyright: ignore[reportUnknownMemberType]
+            found = asked.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
+            return {domain.UUIDString() for domain in found}
+        except libvirt.libvirtError as error:
+            self._open = None
+            raise AssertionError(f"libvirtd of {self.name}: {error}") from error

@@ -422,6 +422,23 @@ def test_without_proof_nothing_starts_elsewhere_and_an_alert_says_so() -> None:
     played(story)
 
 
+def test_an_alert_says_so_at_the_first_try_that_fails() -> None:
+    async def story(cloud: Cloud) -> None:
+        vm = await cloud.deploy(cloud.kept)
+        home = await cloud.home(vm)
+        cloud.power.switch(home).answers = False
+        cloud.cut_off(home)
+
+        async def told() -> bool:
+            return any("nobody can prove it" in text for text in await alerts(cloud))
+
+        assert await cloud.world.until(told, 60, 0.05)
+        jobs = [job for job in await cloud.world.store.find(Job) if job.verb == "fence_host"]
+        assert [job.open for job in jobs] == [True]
+
+    played(story)
+
+
 def test_a_fencer_that_answers_again_ends_the_wait() -> None:
     async def story(cloud: Cloud) -> None:
         vm = await cloud.deploy(cloud.kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from csnode.clock import wall
 from csnode.contracts.fabric import Fabric
 from csnode.data.alarm import HA, alarm
-from csnode.faults import Conflict, NotFound, Stale, Unavailable
+from csnode.faults import Conflict, Fault, Stale, Unavailable
 from csnode.model.host import Host, Seen
 from csnode.model.network import Network
 from csnode.model.orders import FenceHost
@@ -36,9 +36,21 @@ class Fence(Saga[FenceHost]):
             return self.order.word
         if host.seen is not Seen.DOWN:
             raise Conflict(f"host {host.name} is {host.seen}: it is not fenced")
-        proof = await self.ask(Fabric).fence(self.order.host)
+        try:
+            proof = await self.ask(Fabric).fence(self.order.host)
+        except Fault as fault:
+            await self._tell(host, fault.message)
+            raise
         await self._write_down(host, proof)
         return proof
+
+    async def _tell(self, host: Host, why: str) -> None:
+        """At the first try that fails: all of them may take minutes, and machines are missed."""
+        await alarm(
+            self.store, HA, host, "not fenced",
+            f"Host {host.name} seems dead, and nobody can prove it: {why}. Its machines start "
+            "nowhere else until it is fenced, or declared degraded",
+        )  # fmt: skip
 
     async def _write_down(self, before: Host, proof: str) -> None:
         """Raises Unavailable if the host came back while its fencer was asked."""
@@ -99,15 +111,3 @@ class Fence(Saga[FenceHost]):
             self.store, HA, host, f"fenced {host.fenced}",
             f"Host {host.name} is off: {host.fence_proof}",
         )  # fmt: skip
-
-    async def failed(self, why: str) -> None:
-        try:
-            host = await self.store.get(Host, self.order.host)
-        except NotFound:
-            return
-        if host.seen is Seen.DOWN:
-            await alarm(
-                self.store, HA, host, "not fenced",
-                f"Host {host.name} seems dead, and nobody can prove it: {why}. Its machines start "
-                "nowhere else until it is fenced, or declared degraded",
-            )  # fmt: skip
