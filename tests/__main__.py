@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-WORKERS = max(4, os.cpu_count() or 1)
+WORKERS = max(5, os.cpu_count() or 1)
 BESIDE = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
