@@ -80,6 +80,7 @@ class TestPostgres(OnPostgres):
         return playing(bus, DataConfig(url=self.url, feed_keep=feed_keep))
 
 
+@pytest.mark.nightly
 class TestOneCommitABatch(OnPostgres):
     def serving(self, bus: Bus, state: Path, feed_keep: int):
         return playing(bus, DataConfig(url=self.url, feed_keep=feed_keep, batch_max=1))

@@ -7,6 +7,7 @@ What any world may hold is tried by seeds; the stories beside them are told one 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +26,7 @@ from roles.keeper.guard import Guard
 from roles.keeper.guests import Guests
 from tests.sim.test_host_failure import Cloud
 
-SEEDS = range(40)
+SEEDS = range(400 if "NIGHTLY" in os.environ else 20)
 LEASE_S, STOP_S, STALE_S = 8.0, 3.0, 15.0
 WATCHED_S = STALE_S + 10.0  # with a watchdog that waits for 10 s
 
@@ -370,6 +371,7 @@ def _at_once(*_: object) -> float:
     return 0.0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "sabotage",
     [patch.object(Guard, "watch", _for_ever), patch.object(LeaseFencer, "_left", _at_once)],
