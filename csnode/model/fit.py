@@ -6,9 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.offering import Offering
-from csnode.model.place import Cluster
+from csnode.model.place import Cluster, Pod
 from csnode.model.vm import Vm
 from csnode.types import Struct, ZoneId
+
+
+class Places(Struct):
+    """What hosts are in, by id: what is said of a place holds for every host in it."""
+
+    clusters: Mapping[str, Cluster]
+    pods: Mapping[str, Pod]
+
+
+def places(clusters: Iterable[Cluster], pods: Iterable[Pod]) -> Places:
+    """The places, to be looked up."""
+    return Places(clusters={c.id: c for c in clusters}, pods={p.id: p for p in pods})
 
 
 class Need(Struct):
@@ -57,13 +69,13 @@ def limits(host: Host, cluster: Cluster | None) -> dict[str, int]:
 def why_not(
     need: Need,
     host: Host,
-    clusters: Mapping[str, Cluster],
+    within: Places,
     used: Mapping[str, Mapping[str, int]],
 ) -> str:
     """Why the host cannot take the machine; "" if it can."""
-    if reason := _unfit(need, host):
+    if reason := _unfit(need, host, within):
         return reason
-    have, taken = limits(host, clusters.get(host.cluster)), used.get(host.id, {})
+    have, taken = limits(host, within.clusters.get(host.cluster)), used.get(host.id, {})
     for what, wanted, unit in (("cpu", need.cpus, "CPUs"), ("memory", need.memory_mib, "MiB")):
         free = have[what] - taken.get(what, 0)
         if wanted > free:
@@ -71,10 +83,13 @@ def why_not(
     return ""
 
 
-def closed(host: Host) -> str:
-    """Why no machine at all can come to the host; "" if some may."""
+def closed(host: Host, within: Places) -> str:
+    """Why no machine at all can come to the host, and no router either; "" if some may."""
+    cluster, pod = within.clusters.get(host.cluster), within.pods.get(host.pod)
     checks: Iterable[tuple[bool, str]] = (
         (not host.enabled, "is disabled"),
+        (cluster is not None and not cluster.enabled, "is in a cluster that is disabled"),
+        (pod is not None and not pod.enabled, "is in a pod that is disabled"),
         (host.degraded, "is declared degraded"),
         (bool(host.fenced), "was fenced, and is not taken back yet"),
         (bool(host.maintenance), "is in maintenance"),
@@ -83,14 +98,14 @@ def closed(host: Host) -> str:
     return next((reason for wrong, reason in checks if wrong), "")
 
 
-def _unfit(need: Need, host: Host) -> str:
+def _unfit(need: Need, host: Host, within: Places) -> str:
     missing = set(need.tags) - set(host.tags)
     strange = need.hypervisor and host.hypervisor != need.hypervisor
     checks: Iterable[tuple[bool, str]] = (
         (host.id == need.leaves, "is where the machine is"),
         (host.zone != need.zone, "is in another zone"),
         (bool(strange), f"runs {host.hypervisor}, not {need.hypervisor}"),
-        (bool(shut := closed(host)), shut),
+        (bool(shut := closed(host, within)), shut),
         (bool(missing), f"lacks the tag {', '.join(sorted(missing))}"),
         (need.only is not None and host.id not in need.only, "does not reach the machine's disks"),
         (host.id in need.avoid, "was filled by others meanwhile"),

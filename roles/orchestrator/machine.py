@@ -13,14 +13,14 @@ from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
 from csnode.faults import Conflict, Full, NotFound, Stale
-from csnode.model.fit import Need, limits, need_of, reach_of, reaches
+from csnode.model.fit import Need, limits, need_of, places, reach_of, reaches
 from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
 from csnode.model.machine import Clone, Disk, GuestNic, Plug
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
 from csnode.model.orders import PlacedOrder, VmOrder
-from csnode.model.place import Cluster, Zone
+from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.stock import Tally
 from csnode.model.telling import guest_network, guest_nic, image_of
 from csnode.model.template import Template
@@ -103,9 +103,9 @@ class MachineSaga(Saga[VmOrderT]):
     def placed(self, need: Need) -> HostId:
         """A host for it, of those that the order allows. Raises Full, with a reason for each."""
         view, hosts = self.view, self._allowed()
-        clusters = {c.id: c for c in view.all(Cluster)}
+        within = places(view.all(Cluster), view.all(Pod))
         used = {t.id: t.used for t in (view.maybe(Tally, h.id) for h in hosts) if t}
-        return place(need, hosts, clusters, used, uuids.source)
+        return place(need, hosts, within, used, uuids.source)
 
     def _allowed(self) -> list[Host]:
         """The hosts that the order leaves to choose from."""

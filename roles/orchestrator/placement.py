@@ -6,9 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 from csnode.faults import Full
-from csnode.model.fit import Need, limits, why_not
+from csnode.model.fit import Need, Places, limits, why_not
 from csnode.model.host import Host
-from csnode.model.place import Cluster
 from csnode.types import HostId
 
 SAMPLE = 32  # hosts compared before the rest is looked at
@@ -17,31 +16,31 @@ SAMPLE = 32  # hosts compared before the rest is looked at
 def place(
     need: Need,
     hosts: Sequence[Host],
-    clusters: Mapping[str, Cluster],
+    within: Places,
     used: Mapping[str, Mapping[str, int]],
     chance: random.Random,
 ) -> HostId:
     """The emptiest of some hosts that fit; Full, with a reason for every host, if none does."""
     if len(hosts) > SAMPLE:
-        some = [h for h in chance.sample(hosts, SAMPLE) if not why_not(need, h, clusters, used)]
+        some = [h for h in chance.sample(hosts, SAMPLE) if not why_not(need, h, within, used)]
         if some:
-            return _emptiest(some, clusters, used)
-    fitting = [h for h in hosts if not why_not(need, h, clusters, used)]
+            return _emptiest(some, within, used)
+    fitting = [h for h in hosts if not why_not(need, h, within, used)]
     if fitting:
-        return _emptiest(fitting, clusters, used)
+        return _emptiest(fitting, within, used)
     reasons = "; ".join(
-        f"{h.name}: {why_not(need, h, clusters, used)}" for h in sorted(hosts, key=_name)
+        f"{h.name}: {why_not(need, h, within, used)}" for h in sorted(hosts, key=_name)
     )
     raise Full(f"No host can run this machine: {reasons or 'there are no hosts'}")
 
 
 def _emptiest(
     hosts: Sequence[Host],
-    clusters: Mapping[str, Cluster],
+    within: Places,
     used: Mapping[str, Mapping[str, int]],
 ) -> HostId:
     def fullness(host: Host) -> tuple[float, str]:
-        have, taken = limits(host, clusters.get(host.cluster)), used.get(host.id, {})
+        have, taken = limits(host, within.clusters.get(host.cluster)), used.get(host.id, {})
         shares = [taken.get(what, 0) / max(have[what], 1) for what in have]
         return max(shares), host.name
 

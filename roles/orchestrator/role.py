@@ -17,7 +17,7 @@ from csnode.model.identity import Account
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
-from csnode.model.place import Cluster, Zone
+from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.stock import Lease, Lock, Tally
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
@@ -31,7 +31,7 @@ from roles.orchestrator.peers import Peers, lease_name
 from roles.orchestrator.tidy import Tidy
 from roles.orchestrator.work import Work
 
-PLACES = (Account, Zone, Cluster, Host, StoragePool, Offering)
+PLACES = (Account, Zone, Pod, Cluster, Host, StoragePool, Offering)
 KINDS = (*PLACES, Tally, Lease, Lock, Cancel, Job, Vm, Nic, Volume, Network)
 log = logger("orchestrator")
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from csnode.directory.directory import Member, Serving
+from csnode.model.entity import Entity
 from csnode.model.host import Host, Seen
 from csnode.model.job import Job
 from csnode.model.place import Cluster, Pod, Zone
@@ -53,9 +54,9 @@ async def nothing_was_done(desk: Desk) -> bool:
     return [vm.want for vm in vms] == [Want.STOPPED] and not await desk.store.find(Job)
 
 
-async def change(desk: Desk, **columns: Any) -> None:
+async def change(desk: Desk, kind: type[Entity], id: str, **columns: Any) -> None:
     change = desk.store.change()
-    change.update(Host, seeds.HOST, **columns)
+    change.update(kind, id, **columns)
     await change.commit()
 
 
@@ -116,11 +117,29 @@ async def test_a_place_in_another_zone_is_refused_at_once(
 async def test_a_host_to_which_no_machine_comes_is_refused_at_once(
     desk: Desk, command: str, columns: dict[str, Any], why: str
 ) -> None:
-    await change(desk, **columns)
+    await change(desk, Host, seeds.HOST, **columns)
     refusal = await desk.refused(command, **COMMANDS[command], hostid=seeds.HOST)
     assert refusal["errorcode"] == 431
     assert "host: h1 is not in the right state" in refusal["errortext"]
     assert why in refusal["errortext"]
+    assert await nothing_was_done(desk)
+
+
+@both
+@every
+@pytest.mark.parametrize(("kind", "id"), [(Cluster, seeds.CLUSTER), (Pod, seeds.POD)])
+async def test_nothing_starts_in_a_disabled_cluster_or_pod(
+    desk: Desk, command: str, parameter: str, kind: type[Cluster] | type[Pod], id: str
+) -> None:
+    await change(desk, kind, id, enabled=False)
+    params = {parameter: HERE[parameter]}
+    if (parameter, kind) == ("podid", Cluster):  # the pod may have others
+        await desk.ask(command, **COMMANDS[command], **params)
+        return
+    refusal = await desk.refused(command, **COMMANDS[command], **params)
+    assert refusal["errorcode"] == 431
+    assert f"{kind.kind}" in refusal["errortext"]
+    assert "is disabled" in refusal["errortext"]
     assert await nothing_was_done(desk)
 
 

@@ -7,22 +7,25 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from csnode.faults import Full
-from csnode.model.fit import Need, limits, why_not
+from csnode.model.fit import Need, closed, limits, places, why_not
 from csnode.model.host import Host, Seen
-from csnode.model.place import Cluster
+from csnode.model.place import Cluster, Pod
 from csnode.types import ClusterId, PodId, ZoneId
 from roles.orchestrator.placement import place
 
 ZONE = ZoneId("z1")
-CLUSTERS = {"c1": Cluster(id="c1", zone=ZONE, pod=PodId("p1"), name="c1")}
+CLUSTER = Cluster(id="c1", zone=ZONE, pod=PodId("p1"), name="c1")
+POD = Pod(id="p1", zone=ZONE, name="p1")
+WITHIN = places([CLUSTER], [POD])
 
 
 def host(name: str, cpus: int = 4, memory: int = 4096, **more: object) -> Host:
-    given = {"seen": Seen.UP, "cpu_mhz": 2000, "zone": ZONE} | more
+    given = {"seen": Seen.UP, "cpu_mhz": 2000, "zone": ZONE, "cluster": ClusterId("c1")} | more
     return Host(
-        id=name, name=name, pod=PodId("p1"), cluster=ClusterId("c1"),
+        id=name, name=name, pod=PodId("p1"),
         cpus=cpus, memory_mib=memory, **given,  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -33,7 +36,7 @@ def need(**more: object) -> Need:
 
 def test_the_emptier_host_is_taken() -> None:
     used = {"a": {"cpu": 3, "memory": 100}, "b": {"cpu": 1, "memory": 100}}
-    assert place(need(), [host("a"), host("b")], CLUSTERS, used, random.Random(1)) == "b"
+    assert place(need(), [host("a"), host("b")], WITHIN, used, random.Random(1)) == "b"
 
 
 def test_a_refusal_names_the_reason_of_every_host() -> None:
@@ -46,7 +49,7 @@ def test_a_refusal_names_the_reason_of_every_host() -> None:
         host("plain", cpus=8),
     ]
     with pytest.raises(Full) as refused:
-        place(need(cpus=2, tags=("ssd",)), hosts, CLUSTERS, {}, random.Random(1))
+        place(need(cpus=2, tags=("ssd",)), hosts, WITHIN, {}, random.Random(1))
     for name, reason in {
         "full": "lacks the tag ssd", "gone": "is not Up but Alert", "off": "is disabled",
         "other": "is in another zone", "plain": "lacks the tag ssd",
@@ -55,19 +58,30 @@ def test_a_refusal_names_the_reason_of_every_host() -> None:
 
 
 def test_a_refusal_for_room_says_how_much_there_is() -> None:
-    said = why_not(need(cpus=3), host("a"), CLUSTERS, {"a": {"cpu": 2}})
+    said = why_not(need(cpus=3), host("a"), WITHIN, {"a": {"cpu": 2}})
     assert said == "needs 3 CPUs, 2 of 4 are free"
+
+
+def test_a_disabled_cluster_or_pod_closes_its_hosts_and_no_others() -> None:
+    off = places([replace(CLUSTER, enabled=False)], [POD])
+    assert closed(host("a"), WITHIN) == ""
+    assert closed(host("a"), off) == "is in a cluster that is disabled"
+    assert closed(host("a", cluster=ClusterId("c2")), off) == ""
+    off = places([CLUSTER], [replace(POD, enabled=False)])
+    assert closed(host("a"), off) == "is in a pod that is disabled"
+    with pytest.raises(Full, match="a: is in a pod that is disabled"):
+        place(need(), [host("a")], off, {}, random.Random(1))
 
 
 def test_no_host_at_all_is_said_so() -> None:
     with pytest.raises(Full, match="there are no hosts"):
-        place(need(), [], CLUSTERS, {}, random.Random(1))
+        place(need(), [], WITHIN, {}, random.Random(1))
 
 
 def test_mending_the_named_cause_makes_the_same_request_fit() -> None:
     small = host("a", cpus=1)
-    assert "needs 2 CPUs" in why_not(need(cpus=2), small, CLUSTERS, {})
-    assert why_not(need(cpus=2), host("a", cpus=2), CLUSTERS, {}) == ""
+    assert "needs 2 CPUs" in why_not(need(cpus=2), small, WITHIN, {})
+    assert why_not(need(cpus=2), host("a", cpus=2), WITHIN, {}) == ""
 
 
 @given(
@@ -81,8 +95,8 @@ def test_a_chosen_host_always_has_room(sizes: list[tuple[int, int]], cpus: int, 
     wanted = need(cpus=cpus)
     fits = any(have - taken >= cpus for have, taken in sizes)
     try:
-        chosen = place(wanted, hosts, CLUSTERS, used, random.Random(seed))
+        chosen = place(wanted, hosts, WITHIN, used, random.Random(seed))
     except Full:
         assert not fits
     else:
-        assert limits(hosts[int(chosen[1:])], CLUSTERS["c1"])["cpu"] - used[chosen]["cpu"] >= cpus
+        assert limits(hosts[int(chosen[1:])], CLUSTER)["cpu"] - used[chosen]["cpu"] >= cpus

@@ -7,7 +7,7 @@ from typing import Protocol, TypedDict
 from csnode.api.about import Rank
 from csnode.api.call import Call
 from csnode.faults import Conflict, Denied, Invalid
-from csnode.model.fit import closed
+from csnode.model.fit import closed, places
 from csnode.model.host import Host
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.types import ClusterId, HostId, PodId, ZoneId
@@ -62,7 +62,12 @@ def _check(call: Call, asked: Aiming, zone: ZoneId) -> None:
                 f"The {row.kind} {row.name} is not in the machine's zone "
                 f"{call.view.get(Zone, zone).name}"
             )
-    if host is not None and (why := closed(host)):
+    over = call.view.maybe(Pod, cluster.pod) if cluster is not None else None
+    for place in filter(None, (cluster, pod, over)):
+        if not place.enabled:
+            raise Invalid(f"Unable to deploy the VM as the {place.kind} {place.name} is disabled")
+    within = places(call.view.all(Cluster), call.view.all(Pod))
+    if host is not None and (why := closed(host, within)):
         raise Invalid(
             f"Unable to deploy the VM as the host: {host.name} is not in the right state: it {why}"
         )

@@ -20,13 +20,13 @@ from csnode.api.shelf import Shelf
 from csnode.api.view import Shown, for_rank
 from csnode.data.view import View
 from csnode.faults import Invalid
-from csnode.model.fit import need_of, reach_of, why_not
+from csnode.model.fit import need_of, places, reach_of, why_not
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.offering import Offering
 from csnode.model.orders import MigrateVm
-from csnode.model.place import Cluster
+from csnode.model.place import Cluster, Pod
 from csnode.model.stock import Tally
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
@@ -153,9 +153,9 @@ def _judge(view: View, vm: Vm) -> Callable[[str], str]:
     need = need_of(
         vm, view.get(Offering, vm.offering), anywhere, leaves=vm.host or "", hypervisor=kind
     )
-    clusters = {cluster.id: cluster for cluster in view.all(Cluster)}
+    within = places(view.all(Cluster), view.all(Pod))
     used = {t.id: t.used for t in (view.maybe(Tally, host.id) for host in hosts) if t}
-    return lambda host: why_not(need, view.get(Host, host), clusters, used)
+    return lambda host: why_not(need, view.get(Host, host), within, used)
 
 
 def _near(view: View, vm: Vm) -> frozenset[str]:

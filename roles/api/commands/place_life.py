@@ -197,7 +197,7 @@ class CreatePod(ApiCommand):
     java="org.apache.cloudstack.api.command.admin.pod.UpdatePodCmd",
 )
 class UpdatePod(ApiCommand):
-    """Changes a pod."""
+    """Changes a pod. While it is disabled no machine starts in it or moves there; those run on."""
 
     id: Annotated[PodId, About("the id of the pod")]
     name: Annotated[str | None, About("a new name")] = None
@@ -288,7 +288,7 @@ class AddCluster(ApiCommand):
     java="org.apache.cloudstack.api.command.admin.cluster.UpdateClusterCmd",
 )
 class UpdateCluster(ApiCommand):
-    """Changes a cluster."""
+    """Changes a cluster. While it is disabled no machine starts in it or moves there."""
 
     id: Annotated[ClusterId, About("the id of the cluster")]
     cluster_name: Annotated[str | None, About("a new name")] = None

@@ -14,12 +14,13 @@ from csnode.context import acting
 from csnode.contracts.networking import Networking
 from csnode.data.alarm import HOST, alarm
 from csnode.faults import Conflict, Full, NotFound, Outdated, Stale
-from csnode.model.host import Host, Seen
+from csnode.model.fit import closed, places
+from csnode.model.host import Host
 from csnode.model.job import Cancel, Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
 from csnode.model.orders import EvacuateHost, MigrateVm
-from csnode.model.place import Zone
+from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.telling import guest_nic
 from csnode.model.vm import Vm
 from csnode.saga.saga import Saga, step
@@ -181,14 +182,11 @@ class Evacuate(Saga[EvacuateHost]):
 
     def _carrier(self, network: Network) -> HostId:
         """Where its machines are, if any are anywhere."""
+        within = places(self.view.all(Cluster), self.view.all(Pod))
         fit = {
             host.id
             for host in self.view.all(Host)
-            if host.zone == network.zone
-            and host.id != self.order.host
-            and host.enabled
-            and host.seen is Seen.UP
-            and not (host.fenced or host.maintenance)
+            if host.zone == network.zone and host.id != self.order.host and not closed(host, within)
         }
         if not fit:
             raise Full(f"no other host can carry the router of network {network.name}")

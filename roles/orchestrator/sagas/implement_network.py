@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from csnode import uuids
 from csnode.faults import Full
-from csnode.model.host import Host, Seen
+from csnode.model.fit import closed, places
+from csnode.model.host import Host
 from csnode.model.network import Network
 from csnode.model.orders import ImplementNetwork
+from csnode.model.place import Cluster, Pod
 from csnode.saga.saga import Saga, step
 from csnode.types import HostId
 from roles.orchestrator.networks import drop_unfinished, ensure_network
@@ -21,14 +23,16 @@ class Implement(Saga[ImplementNetwork]):
     async def host(self) -> HostId:
         await self.view.fresh()
         network = await self.store.get(Network, self.order.network)
-        up = [
-            h
-            for h in self.view.all(Host)
-            if h.zone == network.zone and h.enabled and h.seen is Seen.UP and not h.fenced
-        ]
-        if not up:
-            raise Full("No host of the zone is up to carry the network's router")
-        return HostId(uuids.source.choice(sorted(h.id for h in up)))
+        within = places(self.view.all(Cluster), self.view.all(Pod))
+        hosts = [h for h in self.view.all(Host) if h.zone == network.zone]
+        fit = sorted(h.id for h in hosts if not closed(h, within))
+        if not fit:
+            reasons = "; ".join(sorted(f"{h.name}: {closed(h, within)}" for h in hosts))
+            raise Full(
+                "No host of the zone can carry the network's router: "
+                f"{reasons or 'there are no hosts'}"
+            )
+        return HostId(uuids.source.choice(fit))
 
     @step
     async def router(self) -> None:
