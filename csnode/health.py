@@ -1,8 +1,9 @@
 """Health over HTTP, for whoever watches a process: /livez, /readyz, /healthz and /metrics.
 
 /livez asks nothing of anybody: restart the process if it fails. /readyz says whether to send
-traffic. /healthz?verbose is for people. The same routes are served at [health] listen and beside
-the CloudStack API.
+traffic. /healthz is for people, who also see what is wrong and yet keeps nobody from serving, and
+with ?verbose what is well. The same routes are served at [health] listen and beside the CloudStack
+API.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class HealthState(Protocol):
         """By role, what keeps it from serving, one line each; empty if nothing does."""
         ...
 
+    def warnings(self) -> Mapping[str, Sequence[str]]:
+        """By what it is about, what an operator should mend although all roles serve."""
+        ...
+
 
 def health_routes(state: HealthState) -> list[web.RouteDef]:
     """The four routes, reporting on that state."""
@@ -43,7 +48,7 @@ def health_routes(state: HealthState) -> list[web.RouteDef]:
     async def healthz(request: web.Request) -> web.Response:
         failing = lines(state, failing_only=True)
         verbose = request.query.get("verbose", "false").lower() not in ("false", "0")
-        shown = lines(state, failing_only=not verbose)
+        shown = [*lines(state, failing_only=not verbose), *_warned(state)]
         said = "not healthy" if failing else "healthy" if verbose else "ok"
         return web.Response(text="\n".join([*shown, said]) + "\n", status=503 if failing else 200)
 
@@ -67,6 +72,11 @@ def lines(state: HealthState, *, failing_only: bool) -> list[str]:
     if not state.ready:
         said.insert(0, "[-]node: it is starting or draining")
     return [line for line in said if not failing_only or line.startswith("[-]")]
+
+
+def _warned(state: HealthState) -> list[str]:
+    warnings = state.warnings().items()
+    return [f"[!]{about}: {'; '.join(whys)}" for about, whys in warnings if whys]
 
 
 @asynccontextmanager

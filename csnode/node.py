@@ -277,6 +277,12 @@ class Node:
         troubles = missing | {name: tuple(r.troubles()) for name, r in self.roles.items()}
         return troubles if self.trust is None else troubles | {"trust": self.trust.troubles()}
 
+    def warnings(self) -> Mapping[str, Sequence[str]]:
+        """What discovery and event delivery do without at the moment: both go on, if slower."""
+        streams = self.bus.streams
+        events = streams.troubles() if streams is not None else ()
+        return {"directory": self.bus.directory.troubles(), "events": events}
+
 
 async def _answering(store: Store) -> None:
     """Wait until the data service answers: nodes may start in any order."""

@@ -29,6 +29,10 @@ class NodeHealth(Protocol):
         """What keeps each role from serving, one line each."""
         ...
 
+    def warnings(self) -> Mapping[str, Sequence[str]]:
+        """What an operator should mend although all roles serve."""
+        ...
+
 
 class Role(Generic[ConfigT]):
     """Subclass it, name it in csnode.toml, and serve contracts in `opened`.

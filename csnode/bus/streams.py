@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from csnode.bus.event import Changed, Entry, Event, Heads
+from csnode.clock import now
 from csnode.config import BusConfig, Config, RedisConfig
 from csnode.faults import Fault, Invalid
 from csnode.log import logger
@@ -79,6 +80,7 @@ class Streams:
         self._last: int | None = None  # number read last
         self._seen: dict[str, int] = {}  # the last of each kind since `_base`
         self._base = 0  # up to there others may have had entries that we had not
+        self._away_since: float | None = None
 
     # -- adding ----------------------------------------------------------------------------
 
@@ -124,17 +126,22 @@ class Streams:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
+    def troubles(self) -> Sequence[str]:
+        """What keeps events from coming; views ask the data service for them, if later."""
+        if self._away_since is None:
+            return ()
+        return (f"Redis has not answered for {now() - self._away_since:.0f} s",)
+
     async def _follow(self, publish: Callable[[Event], None]) -> None:
-        away = False
         while not self._closed:
             try:
                 for event in await self._news():
                     publish(event)
-                away = False
+                self._away_since = None
             except Fault as fault:
-                if not away:
+                if self._away_since is None:
+                    self._away_since = now()
                     log.warning("no events", why=fault.message, detail=fault.detail)
-                away = True
                 await asyncio.sleep(AGAIN_S)
             except Exception:
                 log.exception("the stream of events broke")

@@ -54,3 +54,6 @@ class AloneDirectory:
         for member in self.members():
             watcher(member, True)
         self._meeting.watchers.append(watcher)
+
+    def troubles(self) -> Sequence[str]:
+        return ()

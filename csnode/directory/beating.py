@@ -93,6 +93,9 @@ class BeatingDirectory(ABC):
     def watch(self, watcher: Watcher) -> None:
         self._roster.watch(watcher)
 
+    def troubles(self) -> Sequence[str]:
+        return ()  # it asks nobody: who is not heard is gone, as far as it knows
+
     # -- saying ----------------------------------------------------------------------------
 
     def _tick(self) -> None:

@@ -87,6 +87,10 @@ class Directory(Protocol):
         """Call the watcher for every member known now, and for every change from now on."""
         ...
 
+    def troubles(self) -> Sequence[str]:
+        """What keeps it from seeing who comes and goes; the members known stay meanwhile."""
+        ...
+
 
 def serving(members: Sequence[Member], contract: str, at: str | None = None) -> list[Member]:
     """Those who serve the contract (at that host or pool, if given), the healthy ones first."""

@@ -125,7 +125,6 @@ class StoredDirectory(ABC):
         self._roster.watch(watcher)
 
     def troubles(self) -> Sequence[str]:
-        """What keeps it from seeing who comes and goes; the members known stay meanwhile."""
         if self._away_since is None:
             return ()
         return (f"{self.server} has not answered for {now() - self._away_since:.0f} s",)

@@ -16,10 +16,14 @@ class Patient:
 
     def __init__(self) -> None:
         self.ready = True
+        self.wants: tuple[str, ...] = ()
         self.ails: dict[str, tuple[str, ...]] = {"data": (), "api": ()}
 
     def troubles(self) -> dict[str, tuple[str, ...]]:
         return self.ails
+
+    def warnings(self) -> dict[str, tuple[str, ...]]:
+        return {"directory": self.wants, "events": ()}
 
 
 async def asked(patient: Patient, path: str) -> tuple[int, str]:
@@ -41,6 +45,16 @@ async def test_what_fails_is_named() -> None:
     assert await asked(patient, "/healthz") == (503, f"{said}not healthy\n")
     verbose = await asked(patient, "/healthz?verbose")
     assert verbose == (503, f"{said}[+]api\nnot healthy\n")
+
+
+async def test_what_should_be_mended_is_said_and_takes_no_traffic_away() -> None:
+    patient = Patient()
+    patient.wants = ("ZooKeeper has not answered for 9 s",)
+    said = "[!]directory: ZooKeeper has not answered for 9 s\n"
+    assert await asked(patient, "/readyz") == (200, "ok\n")
+    assert await asked(patient, "/healthz") == (200, f"{said}ok\n")
+    verbose = await asked(patient, "/healthz?verbose")
+    assert verbose == (200, f"[+]data\n[+]api\n{said}healthy\n")
 
 
 async def test_a_node_that_drains_takes_no_traffic_but_lives() -> None:

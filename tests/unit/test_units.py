@@ -126,6 +126,9 @@ class Ready:
     def troubles(self) -> dict[str, list[str]]:
         return {}
 
+    def warnings(self) -> dict[str, list[str]]:
+        return {}
+
 
 async def test_a_loop_that_hangs_feeds_no_watchdog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
