@@ -184,7 +184,9 @@ def outcomes(besieged: Besieged) -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", ATTACKS)
 def test_a_machine_that_was_taken_over_is_refused(what: str, outcomes: dict[str, Any]) -> None:
-    assert isinstance(outcomes[what], Denied | Conflict | Invalid), outcomes[what]
+    fault = outcomes[what]
+    assert isinstance(fault, Denied | Conflict | Invalid), fault
+    print(f"asked for {what}: {type(fault).__name__}: {fault.message[:160]}")
 
 
 def test_and_nothing_has_changed_and_the_log_tells_of_it(
