@@ -16,7 +16,8 @@ class Fabric(Service, Protocol):
     async def fence(self, host: HostId) -> str:
         """Make sure that the host is off; answers how that is known.
 
-        Raises Refused or Unavailable if it is not: then nothing of the host may be given away.
+        Raises Conflict if it is not seen as Down, and Refused or Unavailable if nobody can tell:
+        then nothing of the host may be given away.
         """
         ...
 

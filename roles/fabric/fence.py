@@ -12,9 +12,9 @@ from csnode.data.alarm import HOST, alarm
 from csnode.data.store import Store
 from csnode.drivers.driver import Seat
 from csnode.drivers.fencer import Fencer
-from csnode.faults import Denied, Fault, Refused
+from csnode.faults import Conflict, Denied, Fault, Refused
 from csnode.log import logger
-from csnode.model.host import Host
+from csnode.model.host import Host, Seen
 from csnode.plugins import driver_type
 from csnode.types import HostId
 from roles.fabric.config import FabricConfig
@@ -27,12 +27,17 @@ log = logger("fabric")
 
 
 class HostPower(Fabric):
-    """Any number of them may be asked: fencing twice is fencing once."""
+    """Any number of them may be asked: fencing twice is fencing once, and only who is Down is."""
 
     def __init__(self, config: FabricConfig, store: Store, bus: Bus) -> None:
         self._config, self._store, self._bus = config, store, bus
 
     async def fence(self, host: HostId) -> str:
+        row = await self._store.get(Host, host)
+        if row.fenced:
+            return row.fence_proof
+        if row.seen is not Seen.DOWN:  # the question waited somewhere, and the host came back
+            raise Conflict(f"host {row.name} is {row.seen}: it is not switched off")
         proof = await self._asked(host, lambda fencer: fencer.fence())
         log.warning("host fenced", host=host, proof=proof)
         return proof

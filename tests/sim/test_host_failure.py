@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+import pytest
+
+from csnode.contracts.fabric import Fabric
 from csnode.drivers.hypervisor import Hypervisor
+from csnode.faults import Conflict
 from csnode.model.alert import Alert
 from csnode.model.event import UserEvent
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.job import Job
 from csnode.model.network import Network
+from csnode.model.orders import ReturnHost
 from csnode.model.vm import Vm, Want
 from csnode.testing.loop import simulate
 from csnode.testing.trial import URL, watched
@@ -396,6 +402,45 @@ def test_a_host_that_is_cut_off_is_switched_off_before_its_machines_start_elsewh
         assert await cloud.seen(home, Seen.UP, 120)
         assert (await cloud.host(home)).fenced == 0.0
         await cloud.at_peace()
+
+    played(story)
+
+
+async def fence(cloud: Cloud, host: str) -> str:
+    """As an orchestrator asks for it."""
+    fabric = cloud.world.role("orc-1", "orchestrator").bus.ask(Fabric)
+    asked = partial(fabric.fence, HostId(cloud.power.host(host)))
+    return await cloud.world.inside("orc-1", asked, 60)
+
+
+def test_a_question_to_switch_off_that_comes_late_finds_the_host_up_and_leaves_it() -> None:
+    async def story(cloud: Cloud) -> None:
+        vm = await cloud.deploy(cloud.kept)
+        home = await cloud.home(vm)
+        with pytest.raises(Conflict, match=f"host {home} is Up: it is not switched off"):
+            await fence(cloud, home)
+        assert cloud.on(vm) == [home]
+
+        await cloud.power.cut(home)
+        assert await cloud.runs_elsewhere(vm, home)
+        proof = (await cloud.host(home)).fence_proof
+        await cloud.power.restore(home)
+        assert await fence(cloud, home) == proof
+        assert await cloud.seen(home, Seen.UP)
+
+    played(story)
+
+
+def test_a_host_that_is_taken_back_already_is_not_taken_back_again() -> None:
+    async def story(cloud: Cloud) -> None:
+        vm = await cloud.deploy(cloud.kept)
+        home = await cloud.home(vm)
+        change = cloud.world.store.change()
+        job = change.order(ReturnHost(host=HostId(cloud.power.host(home))))
+        await change.commit()
+        assert await cloud.ended(job.id)
+        assert cloud.on(vm) == [home]
+        assert not [text for text in await alerts(cloud) if "is back" in text]
 
     played(story)
 

@@ -21,14 +21,24 @@ RELEASED_S = 60
 
 class Return(Saga[ReturnHost]):
     """Ends with the host in use again, or fenced as it was. A domain goes at once: where the proof
-    was an operator's word it may run, and write to a disk that another host has opened."""
+    was an operator's word it may run, and write to a disk that another host has opened.
+
+    Two monitors may order it, or one twice: a host that is in use by then is left alone.
+    """
 
     event = "HOST.RECONNECT"
+
+    @step
+    async def fenced(self) -> float:
+        """Since when; 0 if it is taken back already."""
+        return (await self.store.get(Host, self.order.host)).fenced
 
     @step
     async def released(self) -> None:
         """Every machine that its row still has here lets go first: then whatever is on the host
         belongs elsewhere, and no network of it is in use."""
+        if not self.fenced:
+            return
         for _ in range(RELEASED_S):
             await self.view.fresh()
             left = self.view.by(Vm, "host", self.order.host)
@@ -46,6 +56,8 @@ class Return(Saga[ReturnHost]):
     async def domains(self) -> tuple[str, ...]:
         host = self.order.host
         removed: list[str] = []
+        if not self.fenced:
+            return ()
         for vm in sorted(await self.ask(Compute, at=host).survey()):
             if await self._belongs_elsewhere(vm):
                 await self.ask(Compute, at=host).ensure_absent(vm)
@@ -65,6 +77,8 @@ class Return(Saga[ReturnHost]):
         """Two routers of one network would answer for one address."""
         host = self.order.host
         removed: list[str] = []
+        if not self.fenced:
+            return ()
         for found in await self.ask(Networking, at=host).inspect():  # broken ones too
             network = found.network
             if not (found.told or found.trouble):
@@ -76,6 +90,8 @@ class Return(Saga[ReturnHost]):
         return tuple(removed)
 
     async def succeeded(self) -> None:
+        if not self.fenced:
+            return
         host = await self.store.get(Host, self.order.host)
         self.change.update(Host, host.id, fenced=0.0, fence_proof="")
         await alarm(
