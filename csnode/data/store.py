@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from csnode.bus.bus import Bus
 from csnode.contracts.data import Commit, Committed, Data
+from csnode.data import pages
 from csnode.data.change import Change
 from csnode.data.rows import decoded
 from csnode.directory.directory import floor, serving
@@ -15,7 +16,6 @@ from csnode.lease.stored import StoredLeases
 from csnode.model.entity import Entity
 
 E = TypeVar("E", bound=Entity)
-PAGE = 500
 
 
 class Store:
@@ -55,13 +55,9 @@ class Store:
     async def find(self, kind: type[E], **keys: Any) -> list[E]:
         """Every row whose Keys have these values; a tuple means any of its values."""
         found: list[E] = []
-        after = ""
-        while True:
-            page = await self.data.find(kind.kind, keys, after, PAGE)
+        async for page in pages.rows(self.data, kind.kind, keys):
             found.extend(decoded(kind, row.row) for row in page)
-            if len(page) < PAGE:
-                return found
-            after = page[-1].id
+        return found
 
     async def observe(self, kind: type[Entity], id: str, **facts: Any) -> None:
         """Record what this role saw. The data service refuses another role's facts (Denied)."""

@@ -16,8 +16,9 @@ from typing import Any, TypeVar, cast
 
 from csnode import metrics
 from csnode.bus.event import Changed, Entry, Heads
+from csnode.data import pages
 from csnode.data.rows import decoded
-from csnode.data.store import PAGE, Store
+from csnode.data.store import Store
 from csnode.faults import Fault, Gone, Invalid, NotFound, Unavailable
 from csnode.log import logger
 from csnode.model.entity import Entity
@@ -38,7 +39,7 @@ class View:
         self._store = store
         self._kinds = {kind.kind: kind for kind in kinds}
         self._names = tuple(self._kinds)
-        self._kept = self._names  # what the data service has of them
+        self._kept = self._names  # what the data service asked last has of them
         self._rows: dict[str, dict[str, Entity]] = {name: {} for name in self._kinds}
         self._done: dict[str, int] = dict.fromkeys(self._kinds, 0)  # all up to there is here
         self._heads: dict[str, int] = dict.fromkeys(self._kinds, 0)  # as far as we know
@@ -81,7 +82,7 @@ class View:
     @property
     def number(self) -> int:
         """Every entry of our kinds up to there is in the view; there may be later ones."""
-        return min(self._done.values(), default=0)
+        return min((self._done[name] for name in self._kept), default=0)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -178,8 +179,8 @@ class View:
             self._note(heads)
 
     async def _ask_heads(self) -> tuple[int, ...]:
-        """The head of each of our kinds; 0 for one that a data service of the version before does
-        not know. It has no rows then, and is asked for again each time.
+        """The head of each of our kinds; of one that a data service of the version before does not
+        know, no news: another one may have rows of it, and is asked the next time.
         """
         data = self._store.data
         try:
@@ -187,7 +188,7 @@ class View:
         except Invalid:
             self._kept = tuple([name for name in self._names if await self._is_kept(name)])
             known = dict(zip(self._kept, await data.heads(self._kept), strict=True))
-            return tuple(known.get(name, 0) for name in self._names)
+            return tuple(known.get(name, self._heads[name]) for name in self._names)
         self._kept = self._names
         return heads
 
@@ -242,7 +243,7 @@ class View:
         upto = max(heads, default=0)
         for name, head in zip(self._names, heads, strict=True):
             self._heads[name] = max(self._heads[name], head)
-            if head <= self._done[name] < upto:
+            if head <= self._done[name] < upto and name in self._kept:
                 self._done[name] = upto
 
     def _lacks(self, heads: tuple[int, ...]) -> bool:
@@ -267,28 +268,25 @@ class View:
             self._snapping = True  # what is heard meanwhile is replayed afterwards
             try:
                 heads = await self._ask_heads()
-                await self._read_all()
+                kept = self._kept
+                await self._read_all(kept)
             finally:
                 self._snapping = False
             self._life += 1
             self._heads = dict(zip(self._names, heads, strict=True))
-            self._done = dict.fromkeys(self._names, max(heads, default=0))
+            upto = max(heads, default=0)
+            self._done = {name: upto if name in kept else 0 for name in self._names}
             with suppress(Gone):  # reading took longer than the feed reaches back
                 await self._read_feed()
                 return
 
-    async def _read_all(self) -> None:
-        for name in self._kept:
+    async def _read_all(self, kept: tuple[str, ...]) -> None:
+        for name in kept:
             seen: set[str] = set()
-            after = ""
-            while True:
-                page = await self._store.data.find(name, {}, after, PAGE)
+            async for page in pages.rows(self._store.data, name, {}):
                 for row in page:
                     seen.add(row.id)
                     self._put(name, row.id, decoded(self._kinds[name], row.row))
-                if len(page) < PAGE:
-                    break
-                after = page[-1].id
             for id in [id for id in self._rows[name] if id not in seen]:
                 self._put(name, id, None)
 
@@ -355,17 +353,14 @@ class View:
             log.exception("a view broke")
 
     async def _read_feed(self) -> None:
-        after = min(self._done.values(), default=0)
-        while True:
-            page = await self._store.data.feed(after, self._kept, PAGE)
+        kept = self._kept
+        after = min((self._done[name] for name in kept), default=0)
+        async for page in pages.feed(self._store.data, after, kept):
             for name, entry in page.entries:
                 if entry.number > self._done[name]:
                     self._apply(name, entry)
                 self._heads[name] = max(self._heads[name], entry.number)
-            after = page.upto
-            self._done = {name: max(done, after) for name, done in self._done.items()}
-            if len(page.entries) < PAGE:
-                break
+            self._done |= {name: max(self._done[name], page.upto) for name in kept}
         self._tell()
 
     def _apply(self, name: str, entry: Entry) -> None:

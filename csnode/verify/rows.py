@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from csnode.contracts.data import Row
+from csnode.data import pages
 from csnode.data.store import Store
 from csnode.faults import Gone, Unavailable
 from csnode.model.entity import Entity
@@ -63,23 +64,15 @@ class Rows:
 
     async def catch_up(self, store: Store) -> None:
         """Replay what happened since reading began. Raises Gone if the feed has forgotten it."""
-        while True:
-            page = await store.data.feed(self.number, NAMES, PAGE)
+        async for page in pages.feed(store.data, self.number, NAMES, PAGE):
             for name, entry in page.entries:
                 self._apply(name, entry.id, entry.row)
             self.number = page.upto
-            if len(page.entries) < PAGE:
-                return
 
     async def _read_kind(self, store: Store, kind: type[Entity]) -> None:
         where = {"state": HELD} if kind is Job else {}
-        after = ""
-        while True:
-            page = await store.data.find(kind.kind, where, after, PAGE)
+        async for page in pages.rows(store.data, kind.kind, where, PAGE):
             self._of[kind.kind] |= self._decoded(kind, page)
-            if len(page) < PAGE:
-                return
-            after = page[-1].id
 
     def _decoded(self, kind: type[Entity], page: Iterable[Row]) -> dict[str, Entity]:
         """All at once, or one by one if one of them cannot be read."""
