@@ -38,6 +38,10 @@ class Engine:
         self._kinds = kinds
         self.store, self._view = store, view
 
+    def knows(self, verb: str) -> bool:
+        """Whether there is a saga for such jobs: another version may have more."""
+        return verb in self._kinds
+
     def beginning(self, verb: str) -> dict[str, Any]:
         """Columns to write when the job is claimed: its first step, and that it begins now."""
         kind = self._kinds.get(verb)

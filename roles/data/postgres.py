@@ -234,6 +234,9 @@ class Database:
                     "SET LOCAL idle_in_transaction_session_timeout = 0"
                 )
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
+                there = await connection.exec_driver_sql("SELECT to_regclass('head') IS NOT NULL")
+                if there.scalar():  # first the turn, then tables: as every batch has it
+                    await connection.exec_driver_sql(sql.TURN.removeprefix("BEGIN; "))
                 await connection.run_sync(work)
                 await connection.exec_driver_sql(sql.FIRST_TURN)
         finally:

@@ -12,8 +12,9 @@ from typing import Any
 
 from csnode.bus.event import Heads
 from csnode.clock import wall
+from csnode.context import current
 from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row
-from csnode.faults import Fault
+from csnode.faults import Fault, Invalid
 from csnode.log import logger
 from csnode.role import Opened, Role, every
 from roles.data import place
@@ -27,6 +28,7 @@ from roles.data.transfer import change_schema, move
 from roles.data.writer import Writer
 
 TOKEN_KEPT_S = 86400.0
+WORD_MAX = 512  # characters
 log = logger("data")
 
 
@@ -71,6 +73,10 @@ class DataRole(Role[DataConfig], Data):
         )
 
     async def commit(self, commit: Commit) -> Committed:
+        context = current()
+        for word in (commit.by, commit.token, context.trace, context.caller):
+            if len(word) > WORD_MAX or not word.isprintable():  # they stand in the history
+                raise Invalid(f"a name of a commit is no word: {word[:WORD_MAX]!r}")
         await self.permit.commit(commit)
         return await self.writer.put(commit)
 

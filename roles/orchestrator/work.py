@@ -45,6 +45,7 @@ class Work:
         self._view = view
         self.peers: Sequence[str] = (me,)  # live orchestrators, by the name they claim under
         self.accepting = True
+        self._strange: set[str] = set()  # verbs that this version has no saga for
         for job in view.all(Job):
             self.queue.note(None, job)
         view.listen(Job, self._noted)
@@ -71,6 +72,8 @@ class Work:
         """Claim the job if it is ours to claim and its turn; out of turn if it was cancelled."""
         if not self.accepting or job.id in self.running or job.owner is not None:
             return
+        if not self._knows(job):
+            return
         if owner_of(job.id, self.peers) != self.me and not self._is_overdue(job):
             return
         if self._view.maybe(Cancel, job.id) is not None:
@@ -79,6 +82,14 @@ class Work:
             self._deferred[job.id] = None
         elif self.queue.is_next(job):
             self._start(job, self._claim)
+
+    def _knows(self, job: Job) -> bool:
+        """Another orchestrator, of a newer version or with a plug-in, does what we cannot."""
+        known = self.engine.knows(job.verb)
+        if not known and job.verb not in self._strange:
+            self._strange.add(job.verb)
+            log.warning("no saga is installed here for such jobs", verb=job.verb, job_id=job.id)
+        return known
 
     def _is_overdue(self, job: Job) -> bool:
         return wall() - job.created > self.config.grace_seconds
@@ -91,7 +102,7 @@ class Work:
             elif job.id not in self.running and self.accepting:
                 if job.owner == self.me:
                     self._start(job, self._resume)
-                elif job.owner not in self.peers:
+                elif job.owner not in self.peers and self._knows(job):
                     self._start(job, self._take_over)
         for cancel in self._view.all(Cancel):
             self.engine.cancel(cancel.id, cancel.by)

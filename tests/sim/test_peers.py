@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from csnode.data.store import Store
-from csnode.model.job import Job
+from csnode.model.job import Job, JobState
 from csnode.model.stock import Lease
 from csnode.testing.cloud import SimCloud
 from roles.orchestrator.config import OrchestratorConfig
@@ -74,6 +74,23 @@ def test_orchestrators_share_the_jobs(world: World) -> None:
                 assert (await cloud.wait(answer["jobid"]))["jobstatus"] == 1
             done = [await cloud.store.get(Job, answer["jobid"]) for answer in asked]
             assert {job.owner for job in done} == {first.work.me, second.work.me}
+
+    world(story)
+
+
+def test_jobs_of_a_newer_version_are_left_to_whoever_has_their_saga(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        older, newer = cloud.role("orchestrator"), another(cloud, "newer")
+        del older.engine._kinds["deploy_vm"]
+        async with opened(newer):
+            await knows(older, older.work.me, newer.work.me)
+            asked = [await cloud.call("deployVirtualMachine", **params) for _ in range(8)]
+            for _ in range(120):
+                await newer.look()
+                await asyncio.sleep(1)
+            done = [await cloud.store.get(Job, answer["jobid"]) for answer in asked]
+            assert {(job.state, job.owner) for job in done} == {(JobState.DONE, newer.work.me)}
 
     world(story)
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from csnode.bus.local import LocalBus
-from csnode.context import Principal, prove
+from csnode.context import Principal, acting, prove
 from csnode.contracts.data import (
     ChangeItem,
     Commit,
@@ -25,7 +25,7 @@ from csnode.contracts.data import (
 )
 from csnode.data.rows import decoded, encoded
 from csnode.directory.alone import AloneDirectory
-from csnode.faults import Denied, Fault
+from csnode.faults import Denied, Fault, Invalid
 from csnode.model.entity import Entity
 from csnode.model.host import Host
 from csnode.model.job import Job
@@ -240,6 +240,25 @@ async def test_a_host_reports_the_power_of_its_own_machines(
     assert isinstance(said, Denied) is not allowed
     row = decoded(Vm, (await data.get("vm", "v")).row)
     assert (row.power is Power.ON) is allowed
+
+
+@pytest.mark.parametrize("word", ["x\x1ey\x1fz", "x\n", "\x00", "x" * 513])
+@pytest.mark.parametrize("where", ["by", "token", "trace", "caller"])
+async def test_what_is_no_word_never_comes_into_the_history(
+    data: Any, where: str, word: str
+) -> None:
+    await commit(data, created(vm("v", host=HERE)))
+    fact = Update(kind="vm", id="v", columns=encoded({"power": "on"}), by="compute")
+    names = {where: word}
+
+    async def report() -> None:
+        with acting(trace=names.get("trace"), caller=names.get("caller")):
+            about = {"by": names.get("by", ""), "token": names.get("token", "")}
+            await data.commit(Commit(changes=(fact,), **about))
+
+    assert isinstance(await by(machine("compute"), report), Invalid)
+    assert len(await data.past.since(0, 9)) == 1
+    assert len(await data.history("v", "", 9)) == 1
 
 
 async def test_a_refused_change_takes_the_whole_commit_with_it(data: Any) -> None:
