@@ -246,7 +246,8 @@ async def judged(world: World, owner: Owner) -> list[str]:
 
     wrong = await _until_none(world, missed, RUNS_AGAIN_S, 1.0)
     wrong += await _until_none(world, found, CLEAN_S, 15.0)
-    wrong += await missed()
+    # a slow switch may cut the power of a host that is well again by now: once more, with patience
+    wrong += await _until_none(world, missed, RUNS_AGAIN_S, 1.0)
     return [f"broken: {said}" for said in world.broken] + list(dict.fromkeys(wrong))
 
 
