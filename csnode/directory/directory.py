@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from csnode.types import Message, NodeId
 
-WIRE = 3  # the number of the wire's shape: no newer is written than the lowest one asked knows
+WIRE = 4  # the number of the wire's shape: no newer is written than the lowest one asked knows
 """1: the cloud of one host. 2: the columns and kinds of many hosts (csnode/model/since.py).
 3: orders that name the host on which a machine is to run.
 """

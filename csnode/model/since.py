@@ -27,6 +27,7 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
         "zone": frozenset({"internal_dns2", "network_domain"}),
     },
     3: {},
+    4: {},
 }  # fmt: skip
 """Wire number, kind, the columns that came with it."""
 
