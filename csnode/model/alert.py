@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Was
 from csnode.types import ClusterId, HostId, PodId, ZoneId
 
 
@@ -17,10 +17,10 @@ class Alert(Entity):
     type: int  # CloudStack's AlertType, for example 7 ALERT_TYPE_HOST
     name: str  # its word: ALERT.HOST
     text: str
-    zone: Annotated[ZoneId | None, Key()] = None
-    pod: PodId | None = None
-    cluster: ClusterId | None = None
-    host: HostId | None = None
+    zone: Annotated[ZoneId | None, Key(), Was(to="zone")] = None
+    pod: Annotated[PodId | None, Was(to="pod")] = None
+    cluster: Annotated[ClusterId | None, Was(to="cluster")] = None
+    host: Annotated[HostId | None, Was(to="host")] = None
     sent: float = 0.0
     count: int = 1
     archived: bool = False

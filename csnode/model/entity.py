@@ -20,6 +20,35 @@ class Key(Struct):
     unique: bool = False
 
 
+class Ref(Struct):
+    """Marks a column that names a row of another kind, or several (a tuple of ids).
+
+    The data service writes the name only while that row stands and has not begun to leave. That
+    row goes only while no column that pins it names it.
+    """
+
+    to: str  # the other kind
+    pins: bool = True  # False: that row may go first, for another column keeps it or nothing need
+    part: bool = False  # the row belongs to the other, which may begin to leave while it has parts
+
+
+class Was(Struct):
+    """Marks a column that names a row which may be gone by now: history, or a hint."""
+
+    to: str  # the other kind; empty: another column says
+
+
+class Leaves(Struct):
+    """Marks the column whose value says that the row is on its way out.
+
+    Nothing new may refer to the row from then on. It gets that value only while nothing but its
+    own parts refers to it, unless it may leave `used`: then what refers to it goes on doing so.
+    """
+
+    when: Any = True
+    used: bool = False
+
+
 class Entity(Struct, omit_defaults=True):
     """A row. Columns are intents (api, fabric and orchestrator write them) unless marked as facts.
 
@@ -40,6 +69,24 @@ class Entity(Struct, omit_defaults=True):
     def keys(cls) -> dict[str, Key]:
         """The columns that rows are found by."""
         return {column: mark for column, mark in _marks(cls) if isinstance(mark, Key)}
+
+    @classmethod
+    def refs(cls) -> dict[str, Ref]:
+        """The columns that name rows, which must stand."""
+        return {column: mark for column, mark in _marks(cls) if isinstance(mark, Ref)}
+
+    @classmethod
+    def leaves(cls) -> tuple[str, Leaves] | None:
+        """The column that says whether a row is on its way out, and how; None if none does."""
+        found = ((column, mark) for column, mark in _marks(cls) if isinstance(mark, Leaves))
+        return next(found, None)
+
+
+def named(value: Any) -> tuple[str, ...]:
+    """The ids in the value of a column that names one row, several, or none."""
+    if not value:
+        return ()
+    return tuple(value) if isinstance(value, tuple | list) else (value,)  # type: ignore[arg-type]
 
 
 @cache

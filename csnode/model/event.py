@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Was
 from csnode.types import AccountId, DomainId, JobId, UserId
 
 
@@ -15,14 +15,14 @@ class UserEvent(Entity):
 
     type: str
     description: str
-    account: Annotated[AccountId, Key()]
-    domain: DomainId
-    user: UserId | None = None
+    account: Annotated[AccountId, Key(), Was(to="account")]
+    domain: Annotated[DomainId, Was(to="domain")]
+    user: Annotated[UserId | None, Was(to="user")] = None
     level: str = "INFO"  # INFO, WARN, ERROR
     state: str = "Completed"  # Scheduled, Started, Completed
-    job: JobId | None = None
+    job: Annotated[JobId | None, Was(to="job")] = None
     object_kind: str = ""
-    object_id: str = ""
+    object_id: Annotated[str, Was(to="")] = ""  # of that kind
     trace: str = ""  # of the request behind it
     created: float = 0.0
     asked: str = ""  # digest of the parameters, for a request that may be repeated

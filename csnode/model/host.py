@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Fact, Key
+from csnode.model.entity import Entity, Fact, Key, Ref, Was
 from csnode.types import ClusterId, HostId, PodId, ZoneId
 
 
@@ -25,9 +25,9 @@ class Host(Entity):
     kind: ClassVar[str] = "host"
 
     name: Annotated[str, Key(unique=True)]
-    zone: ZoneId
-    pod: PodId
-    cluster: ClusterId
+    zone: Annotated[ZoneId, Ref(to="zone")]
+    pod: Annotated[PodId, Ref(to="pod")]
+    cluster: Annotated[ClusterId, Ref(to="cluster")]
     address: str = ""
     hypervisor: str = "KVM"
     enabled: bool = True  # resourcestate: Enabled or Disabled
@@ -58,10 +58,10 @@ class StoragePool(Entity):
     kind: ClassVar[str] = "pool"
 
     name: str
-    zone: ZoneId
-    pod: PodId | None = None
-    cluster: ClusterId | None = None
-    host: Annotated[HostId | None, Key()] = None  # scope HOST if set
+    zone: Annotated[ZoneId, Ref(to="zone")]
+    pod: Annotated[PodId | None, Ref(to="pod")] = None
+    cluster: Annotated[ClusterId | None, Ref(to="cluster")] = None
+    host: Annotated[HostId | None, Key(), Ref(to="host")] = None  # scope HOST if set
     type: str = "Filesystem"
     path: str = ""
     address: str = ""
@@ -69,7 +69,9 @@ class StoragePool(Entity):
     enabled: bool = True
     created: float = 0.0
     maintenance: bool = False  # nothing new comes here, and nothing that runs is on it
-    hosts: tuple[HostId, ...] = ()  # that reach it, where several do; fabric keeps it
+    hosts: Annotated[
+        tuple[HostId, ...], Was(to="host")
+    ] = ()  # that reach it, where several do; fabric keeps it
 
     up: Annotated[bool, Fact(by="monitor")] = True
     total_bytes: Annotated[int, Fact(by="monitor")] = 0

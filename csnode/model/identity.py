@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Ref
 from csnode.types import AccountId, DomainId, UserId
 
 
@@ -32,7 +32,7 @@ class Domain(Entity):
 
     name: str
     path: Annotated[str, Key(unique=True)]
-    parent: Annotated[DomainId | None, Key()] = None
+    parent: Annotated[DomainId | None, Key(), Ref(to="domain")] = None
     level: int = 0
     network_domain: str = ""
     created: float = 0.0
@@ -44,7 +44,7 @@ class Account(Entity):
     kind: ClassVar[str] = "account"
 
     name: Annotated[str, Key()]
-    domain: Annotated[DomainId, Key()]
+    domain: Annotated[DomainId, Key(), Ref(to="domain")]
     type: AccountType = AccountType.USER
     standing: Standing = Standing.ENABLED
     network_domain: str = ""
@@ -58,8 +58,8 @@ class User(Entity):
     kind: ClassVar[str] = "user"
 
     name: Annotated[str, Key()]  # the user name that logs in
-    account: Annotated[AccountId, Key()]
-    domain: DomainId
+    account: Annotated[AccountId, Key(), Ref(to="account")]
+    domain: Annotated[DomainId, Ref(to="domain", pins=False)]  # its account pins it
     password: str = ""  # scrypt$n$r$p$salt$hash, made by roles.api
     first_name: str = ""
     last_name: str = ""
@@ -76,6 +76,6 @@ class Session(Entity):
 
     kind: ClassVar[str] = "session"
 
-    user: Annotated[UserId, Key()]
+    user: Annotated[UserId, Key(), Ref(to="user", pins=False)]
     key: str  # digest of the sessionkey
     ends: float = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Was
 from csnode.types import AccountId, NodeId, UserId
 
 
@@ -49,9 +49,9 @@ class Job(Entity):
     needs: tuple[str, ...] = ()  # objects it needs alone, "vm:ID"
     command: str = ""  # the API command behind it
     object_kind: str = ""
-    object_id: Annotated[str, Key()] = ""
-    account: Annotated[AccountId | None, Key()] = None
-    user: UserId | None = None
+    object_id: Annotated[str, Key(), Was(to="")] = ""  # of that kind
+    account: Annotated[AccountId | None, Key(), Was(to="account")] = None
+    user: Annotated[UserId | None, Was(to="user")] = None
     trace: str = ""
     created: float = 0.0
 

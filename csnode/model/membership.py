@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Was
 
 
 class Seat(Entity):
@@ -17,7 +17,7 @@ class Seat(Entity):
     kind: ClassVar[str] = "seat"
 
     roles: tuple[str, ...]  # that it may play
-    places: tuple[str, ...] = ()  # HostIds and PoolIds that it may speak for
+    places: Annotated[tuple[str, ...], Was(to="")] = ()  # HostIds and PoolIds that it may speak for
     key: Annotated[str, Key(unique=True)]  # public, of its connections; Z85
     before: str = ""  # the key it had until it was rotated: still let in until `before_until`
     before_until: float = 0.0

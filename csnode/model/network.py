@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Fact, Key
+from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
 from csnode.types import AccountId, DomainId, HostId, NetworkId, NetworkOfferingId, VmId, ZoneId
 
 
@@ -15,19 +15,19 @@ class Network(Entity):
 
     name: str
     display_text: str = ""
-    account: Annotated[AccountId, Key()]
-    domain: DomainId
-    zone: ZoneId
-    offering: NetworkOfferingId
+    account: Annotated[AccountId, Key(), Ref(to="account")]
+    domain: Annotated[DomainId, Ref(to="domain", pins=False)]  # its account pins it
+    zone: Annotated[ZoneId, Ref(to="zone")]
+    offering: Annotated[NetworkOfferingId, Ref(to="network_offering")]
     cidr: str
     gateway: str
     network_domain: str = ""
-    gone: bool = False  # deleteNetwork asked for
+    gone: Annotated[bool, Leaves()] = False  # deleteNetwork asked for
     created: float = 0.0
 
     vni: int = 0  # taken from the zone's range
     public_address: str = ""  # source NAT, taken from the zone's range
-    router: Annotated[HostId | None, Key(), Fact(by="orchestrator")] = None
+    router: Annotated[HostId | None, Key(), Ref(to="host"), Fact(by="orchestrator")] = None
     up: Annotated[bool, Fact(by="orchestrator")] = False
     trouble: Annotated[str, Fact(by="orchestrator")] = ""
 
@@ -41,8 +41,8 @@ class Nic(Entity):
 
     kind: ClassVar[str] = "nic"
 
-    vm: Annotated[VmId, Key()]
-    network: Annotated[NetworkId, Key()]
+    vm: Annotated[VmId, Key(), Ref(to="vm", part=True)]
+    network: Annotated[NetworkId, Key(), Ref(to="network")]
     mac: str
     named: Annotated[str | None, Key(unique=True)] = None  # see `in_network`
     carded: Annotated[str | None, Key(unique=True)] = None

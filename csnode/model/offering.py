@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity
+from csnode.model.entity import Entity, Leaves, Ref
 from csnode.types import DomainId
 
 
@@ -24,9 +24,9 @@ class Offering(Entity):
     volatile: bool = False
     tags: tuple[str, ...] = ()
     host_tags: tuple[str, ...] = ()
-    domain: DomainId | None = None
+    domain: Annotated[DomainId | None, Ref(to="domain")] = None
     network_rate: int | None = None
-    removed: bool = False
+    removed: Annotated[bool, Leaves(used=True)] = False  # what has it keeps it
     created: float = 0.0
 
 
@@ -40,8 +40,8 @@ class DiskOffering(Entity):
     gib: int = 0
     custom: bool = False
     tags: tuple[str, ...] = ()
-    domain: DomainId | None = None
-    removed: bool = False
+    domain: Annotated[DomainId | None, Ref(to="domain")] = None
+    removed: Annotated[bool, Leaves(used=True)] = False  # what has it keeps it
     created: float = 0.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Ref
 from csnode.types import ZoneId
 
 
@@ -13,7 +13,7 @@ class PhysicalNetwork(Entity):
 
     kind: ClassVar[str] = "physical_network"
 
-    zone: Annotated[ZoneId, Key()]
+    zone: Annotated[ZoneId, Key(), Ref(to="zone")]
     name: str
     enabled: bool = True
     isolation: tuple[str, ...] = ("VXLAN",)
@@ -28,7 +28,7 @@ class TrafficType(Entity):
 
     kind: ClassVar[str] = "traffic_type"
 
-    physical_network: Annotated[str, Key()]
+    physical_network: Annotated[str, Key(), Ref(to="physical_network")]
     type: str  # Guest, Public, Management or Storage
     label: str = ""  # the bridge or interface that carries it on the hosts
     created: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Ref
 from csnode.types import PodId, ZoneId
 
 
@@ -31,7 +31,7 @@ class Pod(Entity):
 
     kind: ClassVar[str] = "pod"
 
-    zone: Annotated[ZoneId, Key()]
+    zone: Annotated[ZoneId, Key(), Ref(to="zone")]
     name: str
     gateway: str = ""
     netmask: str = ""
@@ -46,8 +46,8 @@ class Cluster(Entity):
 
     kind: ClassVar[str] = "cluster"
 
-    zone: Annotated[ZoneId, Key()]
-    pod: PodId
+    zone: Annotated[ZoneId, Key(), Ref(to="zone")]
+    pod: Annotated[PodId, Ref(to="pod")]
     name: str
     hypervisor: str = "KVM"
     cpu_overcommit: float = 1.0

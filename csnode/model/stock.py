@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Key
+from csnode.model.entity import Entity, Key, Ref, Was
 
 
 class Range(Entity):
@@ -26,9 +26,9 @@ class Taken(Entity):
 
     kind: ClassVar[str] = "taken"
 
-    range: Annotated[str, Key()]
+    range: Annotated[str, Key(), Ref(to="range")]
     value: int
-    owner: Annotated[str, Key()]
+    owner: Annotated[str, Key(), Was(to="")]  # a row of any kind
 
 
 class Tally(Entity):
@@ -44,7 +44,7 @@ class Lock(Entity):
 
     kind: ClassVar[str] = "lock"
 
-    job: Annotated[str, Key()]
+    job: Annotated[str, Key(), Was(to="job")]
 
 
 class Lease(Entity):

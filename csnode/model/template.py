@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Fact, Key
+from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
 from csnode.types import AccountId, DomainId, OsTypeId, ZoneId
 
 
@@ -19,14 +19,14 @@ class Template(Entity):
 
     name: str
     display_text: str = ""
-    account: Annotated[AccountId, Key()]
-    domain: DomainId
-    zone: ZoneId | None = None  # None: all zones
+    account: Annotated[AccountId, Key(), Ref(to="account")]
+    domain: Annotated[DomainId, Ref(to="domain", pins=False)]  # its account pins it
+    zone: Annotated[ZoneId | None, Ref(to="zone")] = None  # None: all zones
     url: str = ""
     format: str = "QCOW2"
     checksum: str = ""  # "{SHA-256}hex" or bare hex, whose length says which
     hypervisor: str = "KVM"
-    os_type: OsTypeId | None = None
+    os_type: Annotated[OsTypeId | None, Ref(to="os_type")] = None
     public: bool = False
     featured: bool = False
     extractable: bool = False
@@ -36,7 +36,7 @@ class Template(Entity):
     dynamically_scalable: bool = False
     details: dict[str, str] = {}
     tag: str = ""
-    gone: bool = False  # deleteTemplate asked for; the row stays while machines use it
+    gone: Annotated[bool, Leaves()] = False  # deleteTemplate asked for
     created: float = 0.0
 
     ready: Annotated[bool, Fact(by="orchestrator")] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Fact, Key
+from csnode.model.entity import Entity, Fact, Key, Leaves, Ref, Was
 from csnode.types import (
     AccountId,
     DomainId,
@@ -40,13 +40,13 @@ class Vm(Entity):
 
     name: str
     display_name: str = ""
-    account: Annotated[AccountId, Key()]
-    domain: DomainId
-    user: UserId | None = None
-    zone: ZoneId
-    offering: OfferingId
-    template: TemplateId
-    os_type: OsTypeId | None = None
+    account: Annotated[AccountId, Key(), Ref(to="account")]
+    domain: Annotated[DomainId, Ref(to="domain", pins=False)]  # its account pins it
+    user: Annotated[UserId | None, Was(to="user")] = None
+    zone: Annotated[ZoneId, Ref(to="zone")]
+    offering: Annotated[OfferingId, Ref(to="offering")]
+    template: Annotated[TemplateId, Key(), Ref(to="template")]
+    os_type: Annotated[OsTypeId | None, Ref(to="os_type")] = None
     cpus: int
     cpu_mhz: int = 1000
     memory_mib: int
@@ -55,16 +55,18 @@ class Vm(Entity):
     user_data: str = ""  # base64, as the caller sent it
     keypair: str = ""
     public_key: str = ""
-    want: Want = Want.RUNNING
+    want: Annotated[Want, Leaves(when=Want.GONE)] = Want.RUNNING
     delete_protection: bool = False
     destroyed: float = 0.0  # when it was destroyed; expunged some time after
     number: int = 0  # in its instance name: i-2-NUMBER-VM
     created: float = 0.0
 
-    host: Annotated[HostId | None, Key(), Fact(by="orchestrator")] = None
-    last_host: Annotated[HostId | None, Fact(by="orchestrator")] = None
-    maybe_on: Annotated[tuple[HostId, ...], Fact(by="orchestrator")] = ()
-    moving_to: Annotated[HostId | None, Fact(by="orchestrator")] = None  # `host` until it is there
+    host: Annotated[HostId | None, Key(), Ref(to="host"), Fact(by="orchestrator")] = None
+    last_host: Annotated[HostId | None, Was(to="host"), Fact(by="orchestrator")] = None
+    maybe_on: Annotated[tuple[HostId, ...], Ref(to="host"), Fact(by="orchestrator")] = ()
+    moving_to: Annotated[HostId | None, Ref(to="host"), Fact(by="orchestrator")] = (
+        None  # not there yet
+    )
     started: Annotated[bool, Fact(by="orchestrator")] = False  # has run at least once
     trouble: Annotated[str, Fact(by="orchestrator")] = ""  # why the first start failed for good
     power: Annotated[Power, Fact(by="compute")] = Power.ABSENT

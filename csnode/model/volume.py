@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.model.entity import Entity, Fact, Key
+from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
 from csnode.types import (
     AccountId,
     DiskOfferingId,
@@ -23,19 +23,19 @@ class Volume(Entity):
     kind: ClassVar[str] = "volume"
 
     name: str
-    account: Annotated[AccountId, Key()]
-    domain: DomainId
-    zone: ZoneId
+    account: Annotated[AccountId, Key(), Ref(to="account")]
+    domain: Annotated[DomainId, Ref(to="domain", pins=False)]  # its account pins it
+    zone: Annotated[ZoneId, Ref(to="zone")]
     type: str = "ROOT"  # or DATADISK
-    vm: Annotated[VmId | None, Key()] = None
+    vm: Annotated[VmId | None, Key(), Ref(to="vm", part=True)] = None
     device: int = 0
     size: int = 0  # bytes
-    template: TemplateId | None = None
-    offering: OfferingId | None = None
-    disk_offering: DiskOfferingId | None = None
-    gone: bool = False
+    template: Annotated[TemplateId | None, Key(), Ref(to="template")] = None
+    offering: Annotated[OfferingId | None, Ref(to="offering")] = None
+    disk_offering: Annotated[DiskOfferingId | None, Ref(to="disk_offering")] = None
+    gone: Annotated[bool, Leaves()] = False
     created: float = 0.0
     attached: float = 0.0
 
-    pool: Annotated[PoolId | None, Key(), Fact(by="orchestrator")] = None
+    pool: Annotated[PoolId | None, Key(), Ref(to="pool"), Fact(by="orchestrator")] = None
     ready: Annotated[bool, Fact(by="orchestrator")] = False

@@ -18,13 +18,14 @@ from csnode.model.vm import Vm
 from csnode.testing.data_cloud import ALL, Cloud, created, outcome, updated, vm
 from csnode.testing.data_feed import FeedRules, busy
 from csnode.testing.data_past import PastRules
+from csnode.testing.data_refs import ReferenceRules
 from csnode.testing.data_rows import RowRules
 from csnode.testing.data_stock import StockRules
 from csnode.testing.data_view import DurableViewRules, ViewRules
 from csnode.types import ZoneId
 
 
-class DataSuite(RowRules, StockRules, FeedRules, ViewRules, PastRules):
+class DataSuite(RowRules, ReferenceRules, StockRules, FeedRules, ViewRules, PastRules):
     """The rules of csnode.contracts.data, as tests."""
 
 
@@ -77,7 +78,7 @@ class DurableDataSuite(DataSuite, DurableViewRules):
 
     async def test_numbers_outlive_what_was_trimmed(self, cloud: Cloud) -> None:
         await cloud.open(feed_keep=1)
-        await cloud.create(Pod(id="p1", zone=ZoneId("z"), name="p"))
+        await cloud.create(Pod(id="p1", zone=ZoneId(""), name="p"))
         await cloud.commit(created(vm("v1")), created(vm("v2")))
         await cloud.commit(Delete(kind="vm", id="v2"))
         await cloud.turn()

@@ -28,14 +28,18 @@ from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
 from csnode.faults import Fault
 from csnode.model.entity import Entity
+from csnode.model.host import Host
+from csnode.model.identity import Account
 from csnode.model.network import Nic
 from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.types import (
     AccountId,
+    ClusterId,
     DomainId,
     NetworkId,
     OfferingId,
+    PodId,
     TemplateId,
     VmId,
     ZoneId,
@@ -113,27 +117,37 @@ def updated(kind: type[Entity], id: str, by: str = "api", **columns: Any) -> Upd
 
 
 def vm(id: str, **columns: Any) -> Vm:
-    """A machine of account a1."""
-    given: dict[str, Any] = {"account": AccountId("a1"), "name": id, "cpus": 1} | columns
-    return Vm(
-        id=id,
-        domain=DomainId("d1"),
-        zone=ZoneId("z1"),
-        offering=OfferingId("o1"),
-        template=TemplateId("t1"),
-        memory_mib=64,
-        **given,
-    )
+    """A machine that refers to nothing, unless the columns say so."""
+    nothing: dict[str, Any] = {
+        "account": AccountId(""),
+        "domain": DomainId(""),
+        "zone": ZoneId(""),
+        "offering": OfferingId(""),
+        "template": TemplateId(""),
+    }
+    given: dict[str, Any] = {"name": id, "cpus": 1, "memory_mib": 64} | columns
+    return Vm(id=id, **(nothing | given))
+
+
+def account(id: str) -> Account:
+    """An account of no domain."""
+    return Account(id=id, name=id, domain=DomainId(""))
+
+
+def host(id: str) -> Host:
+    """A host that is nowhere."""
+    nowhere: dict[str, Any] = {"zone": ZoneId(""), "pod": PodId(""), "cluster": ClusterId("")}
+    return Host(id=id, name=id, **nowhere)
 
 
 def template(id: str) -> Template:
     """An image nobody fetched yet."""
-    return Template(id=id, name=id, account=AccountId("a1"), domain=DomainId("d1"))
+    return Template(id=id, name=id, account=AccountId(""), domain=DomainId(""))
 
 
 def nic(id: str) -> Nic:
     """A card with no address yet."""
-    return Nic(id=id, vm=VmId("v1"), network=NetworkId("n1"), mac="02:00:00:00:00:01")
+    return Nic(id=id, vm=VmId(""), network=NetworkId(""), mac="02:00:00:00:00:01")
 
 
 async def outcome(work: Awaitable[Any]) -> type[Fault] | None:

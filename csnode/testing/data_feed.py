@@ -132,7 +132,7 @@ class FeedRules(Served):
 
     async def test_a_reader_too_far_behind_starts_again(self, cloud: Cloud) -> None:
         await cloud.open(feed_keep=5)
-        await cloud.create(Pod(id="p1", zone=ZoneId("z"), name="p"), vm("v0"))
+        await cloud.create(Pod(id="p1", zone=ZoneId(""), name="p"), vm("v0"))
         async with following(cloud) as view:
             cloud.bus.deaf = True
             await cloud.commit(Delete(kind="vm", id="v0"))

@@ -22,6 +22,7 @@ from csnode.verify import (
     leases,
     machines,
     networks,
+    references,
     stock,
     tallies,
 )
@@ -32,8 +33,8 @@ from csnode.verify.rows import TYPES
 Checking = Callable[[Evidence], Iterator[Finding]]
 PAUSE_S = 1.5
 CHECKS: tuple[Checking, ...] = (
-    *books.CHECKS, *jobs.CHECKS, *machines.CHECKS, *domains.CHECKS, *disks.CHECKS,
-    *networks.CHECKS, *leases.CHECKS, *stock.CHECKS, *tallies.CHECKS,
+    *books.CHECKS, *jobs.CHECKS, *machines.CHECKS, *references.CHECKS, *domains.CHECKS,
+    *disks.CHECKS, *networks.CHECKS, *leases.CHECKS, *stock.CHECKS, *tallies.CHECKS,
 )  # fmt: skip
 COUNTED = (Vm, Volume, Network, Host, StoragePool)
 

@@ -7,7 +7,7 @@ before the first page leaves the rows as they were together at its last number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -19,11 +19,12 @@ from csnode.data.store import Store
 from csnode.faults import Gone, Unavailable
 from csnode.model.entity import Entity
 from csnode.model.host import Host, StoragePool
-from csnode.model.identity import Account
+from csnode.model.identity import Account, Domain, User
 from csnode.model.job import CLOSED, Cancel, Job, JobState
 from csnode.model.network import Network, Nic
-from csnode.model.offering import Offering
-from csnode.model.place import Cluster, Zone
+from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
+from csnode.model.physical import PhysicalNetwork, TrafficType
+from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.stock import Lease, Lock, Range, Taken, Tally
 from csnode.model.template import Template
 from csnode.model.vm import Vm
@@ -32,8 +33,9 @@ from csnode.model.volume import Volume
 E = TypeVar("E", bound=Entity)
 PAGE = 4000  # rows; some 3 MB of machines, and a message may have 17
 KINDS: tuple[type[Entity], ...] = (
-    Account, Cancel, Cluster, Host, Job, Lease, Lock, Network, Nic, Offering, Range, StoragePool,
-    Taken, Tally, Template, Vm, Volume, Zone,
+    Account, Cancel, Cluster, DiskOffering, Domain, Host, Job, Lease, Lock, Network,
+    NetworkOffering, Nic, Offering, OsType, PhysicalNetwork, Pod, Range, StoragePool, Taken, Tally,
+    Template, TrafficType, User, Vm, Volume, Zone,
 )  # fmt: skip
 NAMES = tuple(kind.kind for kind in KINDS)
 TYPES = {kind.kind: kind for kind in KINDS}
@@ -53,6 +55,11 @@ class Rows:
     def of(self, kind: type[E]) -> dict[str, E]:
         """All rows of a kind, by id."""
         return cast("dict[str, E]", self._of[kind.kind])
+
+    def ids(self, kind: str) -> Set[str]:
+        """The ids of all rows of a kind; of those that cannot be read too."""
+        unreadable = {id for name, id in self.unreadable if name == kind}
+        return self._of[kind].keys() | unreadable if unreadable else self._of[kind].keys()
 
     async def begin(self, store: Store) -> None:
         """From here on, whatever changes is noticed."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from csnode.clock import wall
 from csnode.contracts.data import Commit
-from roles.data.kind import Kind
+from roles.data.gathered import ROW
+from roles.data.kind import Kind, Pin
 from roles.data.layer import Holdings, Row
+from roles.data.needs import NeedReferrers
 from roles.data.schema import HistoryStatements
 from roles.data.sqlite import Database
 from roles.data.stored import Stored, Unread, lowest_free, split
@@ -27,13 +29,19 @@ class Alone(Stored):
     ) -> None:
         super().__init__(kinds)
         self._database, self._sql = database, sql
+        self._referrers: dict[NeedReferrers, list[str]] = {}
         self._look()
 
     async def begin(self, commits: Sequence[Commit]) -> float:  # noqa: ARG002
+        self._referrers.clear()
         return wall()
 
-    async def fetch(self, unread: Unread) -> None:  # noqa: ARG002
-        raise AssertionError("everything can be read at once here")
+    async def fetch(self, unread: Unread) -> None:
+        """Only what takes a look at every row of a kind is not read at once."""
+        for need in unread.needed:
+            sql = need.pin.kind.sql.naming(need.pin.column, need.limit)
+            ids = await self._database.text(sql, (need.id,))
+            self._referrers[need] = ids.decode().split(ROW.decode()) if ids else []
 
     async def write(self, batch: Batch) -> None:
         await self._database.transact(batch.work())
@@ -90,6 +98,18 @@ class Alone(Stored):
     def having(self, kind: Kind, column: str, value: Any) -> str:
         found = self._database.rows(kind.sql.select_by[column], (value,))
         return found[0][0].decode() if found else ""
+
+    def referrer(self, pin: Pin, id: str, besides: Set[str]) -> str:
+        limit = len(besides) + 1
+        if pin.column in pin.kind.keys:
+            sql = f"{pin.kind.sql.select_by[pin.column]} LIMIT {limit}"
+            found = [row.decode() for (row,) in self._database.rows(sql, (id,))]
+        else:
+            need = NeedReferrers(pin, id, limit)
+            if need not in self._referrers:
+                raise Unread(need)
+            found = self._referrers[need]
+        return next((row for row in found if row not in besides), "")
 
     def holdings(self, owner: str) -> Holdings:
         ids = self._database.rows(self._kinds["taken"].sql.select_by["owner"], (owner,))

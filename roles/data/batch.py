@@ -11,6 +11,7 @@ import msgspec
 from csnode.bus.event import Changed, Entry
 from csnode.context import Context
 from csnode.contracts.data import Commit, Committed
+from roles.data import references
 from roles.data.change import apply
 from roles.data.draft import Draft
 from roles.data.kind import Kind
@@ -48,6 +49,7 @@ class Batch:
         draft = Draft(self.layer, self._stored, self._now)
         for item in commit.changes:
             apply(draft, item)
+        references.check(draft, self._stored.pins)
         for (kind, id), row in draft.rows.items():
             if row.text or self.layer.find(kind, id).text:  # not: made and removed again
                 self._enter(kind, id, row, context.trace, commit.by or context.caller)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 
 import msgspec
 
 from csnode.data.rows import encoded
 from csnode.faults import Conflict, Invalid, NotFound, Stale
-from csnode.model.entity import Entity
-from roles.data.kind import Fields, Kind, fields_of
+from csnode.model.entity import Entity, named
+from roles.data.kind import Fields, Kind, Pin, fields_of
 from roles.data.layer import Layer, Row, Rows
 from roles.data.stored import Stored
 
@@ -27,6 +28,8 @@ class Draft(Layer):
         self.kind = stored.kind
         self.now = now  # seconds since 1970, by this service's clock
         self.got: list[int] = []
+        self.names: dict[tuple[Kind, str, str], tuple[str, ...]] = {}  # anew, by row and column
+        self.parting: set[tuple[Kind, str]] = set()  # rows that go, or begin to leave
 
     def need(self, kind: Kind, id: str) -> Row:
         """The row; NotFound."""
@@ -52,14 +55,14 @@ class Draft(Layer):
             raise Conflict(f"{kind.name} {id} exists already")
         if not id or _control.search(id):
             raise Invalid(f"{id!r} cannot be the id of a {kind.name}")
-        self._write(kind, id, before, fields, keys=True)
+        self._write(kind, id, before, fields, None)
 
     def put(self, kind: Kind, row: Entity) -> None:
         """A row as it is to be, whether there is one or not."""
         fields = fields_of(encoded(row), kind.name)
         before = self.find(kind, row.id)
         if before.text:
-            self._write(kind, row.id, before, fields, keys=True)
+            self._write(kind, row.id, before, fields, None)
         else:
             self.create(kind, row.id, fields)
 
@@ -70,20 +73,25 @@ class Draft(Layer):
         changed = {c: v for c, v in columns.items() if fields.get(c, defaults.get(c)) != v}
         if changed:
             fields.update(changed)
-            self._write(kind, id, before, fields, keys=not changed.keys().isdisjoint(kind.keys))
+            self._write(kind, id, before, fields, changed.keys())
 
     def remove(self, kind: Kind, id: str) -> None:
         """The row goes, if there is one."""
         row = self.find(kind, id)
         if row.text:
             self._claim(kind, id, row, None)
+            self._refer(kind, id, row, None, None)
             self.rows[kind, id] = Row(self._revision(kind, id), b"", row.stored)
+            self.parting.add((kind, id))
 
     def _revision(self, kind: Kind, id: str) -> int:
         before = self.under.find(kind, id)
         return before.revision + 1 if before.text else 1
 
-    def _write(self, kind: Kind, id: str, before: Row, fields: Fields, keys: bool) -> None:
+    def _write(
+        self, kind: Kind, id: str, before: Row, fields: Fields, changed: Set[str] | None
+    ) -> None:
+        """`changed`: the columns that have other values now; None: any may."""
         revision = self._revision(kind, id)
         fields["revision"] = msgspec.Raw(b"%d" % revision)
         text = encoded(fields)
@@ -91,12 +99,36 @@ class Draft(Layer):
         if row.id != id:
             raise Invalid(f"the {kind.name} that was to be {id} calls itself {row.id}")
         values = before.keys
-        if keys or kind.unique:
+        if changed is None or kind.unique or not changed.isdisjoint(kind.keys):
             values = kind.key_values(row)
             if any(isinstance(v, int) and not -KEY_MAX <= v < KEY_MAX for v in values):
                 raise Invalid(f"{kind.name} {id}: a number is too large to be found by")
         self._claim(kind, id, before, row)
+        self._refer(kind, id, before, row, changed)
         self.rows[kind, id] = Row(revision, text, before.stored, values)
+
+    def _refer(
+        self, kind: Kind, id: str, before: Row, row: Entity | None, changed: Set[str] | None
+    ) -> None:
+        """Note what the row names from now on, and whether it begins to leave."""
+        columns = [c for c in kind.refs if changed is None or c in changed]
+        leaves = kind.leaves is not None and (changed is None or kind.leaves[0] in changed)
+        if not columns and not leaves:
+            return
+        old = kind.parse(id, before.text) if before.text else None
+        for column in columns:
+            had, has = named(getattr(old, column, None)), named(getattr(row, column, None))
+            if had == has:
+                continue
+            if kind.refs[column].pins:
+                for name in (*had, *has):
+                    self.naming_of.setdefault((Pin(kind, column), name), {})[id] = name in has
+            anew = self.names.get((kind, id, column), ())
+            anew = tuple(name for name in has if name in anew or name not in had)
+            self.names[kind, id, column] = anew
+        begins = leaves and row is not None and kind.is_leaving(row)
+        if begins and not kind.leaves_used and not (old and kind.is_leaving(old)):
+            self.parting.add((kind, id))
 
     def _claim(self, kind: Kind, id: str, before: Row, row: Entity | None) -> None:
         """Unique values: what the row had is free, what it has is its own. Conflict."""

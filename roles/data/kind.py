@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Table
 
 from csnode.data.rows import decoder, encoded
 from csnode.faults import Denied, Invalid
-from csnode.model.entity import Entity
+from csnode.model.entity import Entity, Ref
 from roles.data.schema import Statements, plain
 
 Fields = dict[str, msgspec.Raw]
@@ -42,6 +42,9 @@ class Kind:
         self.type = type
         self.keys = tuple(type.keys())
         self.unique = tuple(name for name, key in type.keys().items() if key.unique)
+        self.refs = type.refs()
+        self.leaves = type.leaves()
+        self.leaves_used = self.leaves is not None and self.leaves[1].used
         self.writers = type.writers()
         self.columns = frozenset(type.__struct_fields__) - {"id", "revision"}
         self.defaults = _defaults(type)
@@ -60,6 +63,10 @@ class Kind:
             return self._decode(row)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{self.name} {id}: {error}") from error
+
+    def is_leaving(self, row: Entity) -> bool:
+        """Whether the row is on its way out: nothing new may refer to it."""
+        return self.leaves is not None and getattr(row, self.leaves[0]) == self.leaves[1].when
 
     def key_values(self, row: Entity) -> tuple[Any, ...]:
         """The row's Keys, in the order of their columns."""
@@ -87,6 +94,35 @@ class Kind:
         """Raises Invalid for a column there is not."""
         if unknown := columns.keys() - self.columns:
             raise Invalid(f"{self.name} has no column {min(unknown)!r} that could be written")
+
+
+class Pin(NamedTuple):
+    """A column that keeps the rows it names from going (csnode.model.entity.Ref)."""
+
+    kind: Kind
+    column: str
+
+    @property
+    def ref(self) -> Ref:
+        """How it names them."""
+        return self.kind.refs[self.column]
+
+
+Pins = Mapping[str, tuple[Pin, ...]]
+"""What may keep rows of a kind, by the kind's name."""
+
+
+def pins_of(kinds: Mapping[str, Kind]) -> Pins:
+    """What may keep rows of each kind; columns that are found by an index come first."""
+    pins: dict[str, list[Pin]] = {name: [] for name in kinds}
+    for kind in kinds.values():
+        for column, ref in kind.refs.items():
+            if ref.pins:
+                pins.setdefault(ref.to, []).append(Pin(kind, column))
+    return {
+        name: tuple(sorted(held, key=lambda pin: pin.column not in pin.kind.keys))
+        for name, held in pins.items()
+    }
 
 
 def _defaults(type: type[Entity]) -> Fields:

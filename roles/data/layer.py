@@ -7,9 +7,10 @@ rows absorb it. So nothing is ever undone, in memory or in SQL.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any, Protocol
 
-from roles.data.kind import Kind
+from roles.data.kind import Kind, Pin
 
 Holdings = dict[str, int | None]
 """Range and value that an owner has of it; None: given back."""
@@ -39,6 +40,10 @@ class Rows(Protocol):
         """The id of the row with that unique value; empty if there is none."""
         ...
 
+    def referrer(self, pin: Pin, id: str, besides: Set[str]) -> str:
+        """The id of a row whose column names that id, and none of these; empty if none does."""
+        ...
+
     def holdings(self, owner: str) -> Holdings:
         """What the owner took; the caller may change it."""
         ...
@@ -55,6 +60,7 @@ class Layer:
         self.under = under
         self.rows: dict[tuple[Kind, str], Row] = {}
         self.having_of: dict[tuple[Kind, str, Any], str] = {}
+        self.naming_of: dict[tuple[Pin, str], dict[str, bool]] = {}  # of an id: who (not) names it
         self.holdings_of: dict[str, Holdings] = {}
         self.lowest_of: dict[str, tuple[int, int]] = {}
 
@@ -64,6 +70,13 @@ class Layer:
     def having(self, kind: Kind, column: str, value: Any) -> str:
         found = self.having_of.get((kind, column, value))
         return self.under.having(kind, column, value) if found is None else found
+
+    def referrer(self, pin: Pin, id: str, besides: Set[str]) -> str:
+        known = self.naming_of.get((pin, id), {})
+        for row, names in known.items():
+            if names and row not in besides:
+                return row
+        return self.under.referrer(pin, id, besides | known.keys())
 
     def holdings(self, owner: str) -> Holdings:
         return self.under.holdings(owner) | self.holdings_of.get(owner, {})
@@ -76,6 +89,8 @@ class Layer:
         """What the layer above says, this one says from now on."""
         self.rows.update(over.rows)
         self.having_of.update(over.having_of)
+        for named, by in over.naming_of.items():
+            self.naming_of.setdefault(named, {}).update(by)
         for owner, held in over.holdings_of.items():
             self.holdings_of.setdefault(owner, {}).update(held)
         self.lowest_of.update(over.lowest_of)

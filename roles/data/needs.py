@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from csnode.contracts.data import ChangeItem, Commit, Count, Create, Give, Hold, Take, Update
-from roles.data.kind import Kind, fields_of
+from csnode.model.entity import named
+from roles.data.kind import Kind, Pin, Pins, fields_of
 
 AHEAD = 8  # values of a range beyond those that the batch takes
+REFERRERS = 16  # more than a machine has parts, which go with it
 
 
 class NeedRow(NamedTuple):
@@ -27,6 +29,14 @@ class NeedHaving(NamedTuple):
     kind: Kind
     column: str
     value: Any
+
+
+class NeedReferrers(NamedTuple):
+    """Who refers to a row; so many of them at most."""
+
+    pin: Pin
+    id: str
+    limit: int
 
 
 class NeedHoldings(NamedTuple):
@@ -47,11 +57,14 @@ class NeedToken(NamedTuple):
     token: str
 
 
-Need = NeedRow | NeedHaving | NeedHoldings | NeedRange | NeedToken
+Need = NeedRow | NeedHaving | NeedReferrers | NeedHoldings | NeedRange | NeedToken
 
 
 def needs(
-    commits: Sequence[Commit], kinds: Mapping[str, Kind], lowest: Callable[[str], int | None]
+    commits: Sequence[Commit],
+    kinds: Mapping[str, Kind],
+    pins: Pins,
+    lowest: Callable[[str], int | None],
 ) -> Iterator[Need]:
     """Not all of it, maybe: the rest turns up when they are worked out. `lowest` says from where
     on a range is to be searched, if that is known.
@@ -61,7 +74,7 @@ def needs(
         if commit.token:
             yield NeedToken(commit.token)
         for item in commit.changes:
-            yield from _of(item, kinds)
+            yield from _of(item, kinds, pins)
             if isinstance(item, Take):
                 takes[item.range] += 1
     for name, count in takes.items():
@@ -78,7 +91,7 @@ def values(kinds: Mapping[str, Kind], range_: str, low: int, count: int) -> Iter
         yield NeedRow(kinds["taken"], f"{range_}={value}")
 
 
-def _of(item: ChangeItem, kinds: Mapping[str, Kind]) -> Iterator[Need]:
+def _of(item: ChangeItem, kinds: Mapping[str, Kind], pins: Pins) -> Iterator[Need]:
     match item:
         case Count():
             yield NeedRow(kinds["tally"], item.owner)
@@ -93,19 +106,27 @@ def _of(item: ChangeItem, kinds: Mapping[str, Kind]) -> Iterator[Need]:
                 yield NeedRow(kinds[item.kind], item.id)
         case _ if kind := kinds.get(item.kind):
             yield NeedRow(kind, item.id)
-            if kind.unique and isinstance(item, Create | Update):
-                yield from _unique(kind, item.row if isinstance(item, Create) else item.columns)
+            if isinstance(item, Create | Update):
+                text = item.row if isinstance(item, Create) else item.columns
+                yield from _in_columns(kind, text, kinds)
+            else:
+                keyed = (pin for pin in pins[kind.name] if pin.column in pin.kind.keys)
+                yield from (NeedReferrers(pin, item.id, REFERRERS) for pin in keyed)
         case _:
             pass
 
 
-def _unique(kind: Kind, text: bytes) -> Iterator[Need]:
+def _in_columns(kind: Kind, text: bytes, kinds: Mapping[str, Kind]) -> Iterator[Need]:
+    """Who has its unique values, and the rows that it names."""
+    if not (kind.unique or kind.refs):
+        return
     try:
         fields = fields_of(text, "")
-        for column in kind.unique:
-            if (raw := fields.get(column)) is not None:
-                value: Any = msgspec.json.decode(raw)
-                if isinstance(value, str):
-                    yield NeedHaving(kind, column, value)
+        for column in fields.keys() & {*kind.unique, *kind.refs}:
+            value: Any = msgspec.json.decode(fields[column])
+            if column in kind.unique and isinstance(value, str):
+                yield NeedHaving(kind, column, value)
+            if (ref := kind.refs.get(column)) is not None:
+                yield from (NeedRow(kinds[ref.to], str(id)) for id in named(value))
     except Exception:  # noqa: BLE001 (it is refused when it is worked out)
         return

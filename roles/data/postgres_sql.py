@@ -51,6 +51,7 @@ class BulkStatements(Statements):
     """
 
     def __init__(self, table: Table) -> None:
+        self._table = table
         columns = {c.name: c for c in table.columns}
         keys = [c for n, c in columns.items() if n not in ROW]
         name, id = _quoted(table.name), columns["id"]
@@ -64,6 +65,21 @@ class BulkStatements(Statements):
             key.name: some.format(f"CAST({_quoted(key.name)} AS text)", _quoted(key.name), _of(key))
             for key in keys
         }
+
+    def naming(self, column: str, limit: int) -> str:
+        """A part of a fetch: of each id asked by, so many rows that have it in a column.
+
+        Without an index every row is looked at; a list contains (@>) each of its values, and a
+        value itself.
+        """
+        has = f"CAST(\"row\" AS jsonb) -> '{column}' @> to_jsonb(asked.id)"
+        if column in self.select_by:
+            has = f"{_quoted(column)} = asked.id"
+        return (
+            "SELECT found.id, CAST(0 AS bigint) AS revision, '' AS row, asked.id AS value "
+            f"FROM unnest($1::text[]) AS asked(id) CROSS JOIN LATERAL "
+            f"(SELECT id FROM {_quoted(self._table.name)} WHERE {has} LIMIT {limit}) AS found"
+        )
 
 
 class BulkHistory(HistoryStatements):

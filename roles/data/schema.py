@@ -137,6 +137,7 @@ class Statements:
     select_by: Mapping[str, str]
 
     def __init__(self, table: Table) -> None:
+        self._table = table
         keys = [c.name for c in table.columns if c.name not in ROW]
         here = table.c.id == bindparam("at")
         row: dict[str, Any] = {n: bindparam(f"new_{n}") for n in ("revision", "row")}
@@ -154,6 +155,20 @@ class Statements:
             name: compiled(select(table.c.id).where(table.c[name] == bindparam("is")), ("is",))
             for name in keys
         }
+
+    def naming(self, column: str, limit: int) -> str:
+        """Finds the ids of so many rows that have an id in a column, as one text (gathered.py).
+
+        Without an index every row is looked at; json_each takes one value as it takes a list.
+        """
+        table = self._table
+        if column in self.select_by:
+            found = f"{self.select_by[column]} LIMIT {limit}"
+        else:
+            within = f"SELECT 1 FROM json_each(\"row\", '$.{column}') WHERE value = ?"
+            name = DIALECT.identifier_preparer.format_table(table)
+            found = f"SELECT id FROM {name} WHERE EXISTS ({within}) LIMIT {limit}"
+        return f"SELECT group_concat(id, char(30)) FROM ({found})"
 
 
 class HistoryStatements:

@@ -12,19 +12,21 @@ a transaction's rows before it lets go of its locks. So whoever sees entry n see
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from csnode.contracts.data import Commit
 from csnode.faults import Unavailable
 from roles.data import postgres_sql as statements
-from roles.data.kind import Kind
+from roles.data.kind import Kind, Pin
 from roles.data.layer import Holdings, Row
 from roles.data.needs import (
+    REFERRERS,
     Need,
     NeedHaving,
     NeedHoldings,
     NeedRange,
+    NeedReferrers,
     NeedRow,
     NeedToken,
     needs,
@@ -52,12 +54,14 @@ class Shared(Stored):
         self._known = False  # whether memory is true as of entry `last`
         self._by_id = {kind.sql.select: kind for kind in kinds.values()}
         self._by_value = {k.sql.select_by[c]: (k, c) for k in kinds.values() for c in k.unique}
+        self._by_naming: dict[str, Pin] = {}
         self._heads_next: asyncio.Task[Mapping[str, int]] | None = None
         self._heads_turn = asyncio.Lock()
         self._clear()
 
     def _clear(self) -> None:
         self._having: dict[tuple[Kind, str, str], str] = {}
+        self._referrers: dict[tuple[Pin, str], tuple[int, list[str]]] = {}  # at most; who
         self._holdings: dict[str, Holdings] = {}
         self._used: dict[str, set[int]] = {}
         self._answers: dict[str, bytes] = {}
@@ -77,7 +81,7 @@ class Shared(Stored):
         return time
 
     def _needs(self, commits: Sequence[Commit]) -> set[Need]:
-        return set(needs(commits, self._kinds, self._low))
+        return set(needs(commits, self._kinds, self.pins, self._low))
 
     def _low(self, range: str) -> int | None:
         known = self._lowest.get(range)
@@ -156,6 +160,10 @@ class Shared(Stored):
             case NeedHaving(kind, column, value):
                 self._having[kind, column, str(value)] = ""
                 part = kind.sql.select_by[column]
+            case NeedReferrers(pin, value, limit):
+                self._referrers[pin, value] = limit, []
+                part = pin.kind.sql.naming(pin.column, limit)
+                self._by_naming[part] = pin
             case NeedHoldings(value):
                 self._holdings[value] = {}
                 part = taken.select_by["owner"]
@@ -169,7 +177,9 @@ class Shared(Stored):
             asked.setdefault(part, []).append(plain(value))
 
     def _learn(self, part: str, id: str, revision: int, text: str, value: str) -> None:
-        if kind := self._by_id.get(part):
+        if pin := self._by_naming.get(part):
+            self._referrers[pin, value][1].append(id)
+        elif kind := self._by_id.get(part):
             self._remember((kind, id), Row(revision, text.encode(), stored=True))
         elif part == statements.ANSWERS:
             self._answers[id] = text.encode()
@@ -213,6 +223,15 @@ class Shared(Stored):
         if known is None:
             raise Unread(NeedHaving(kind, column, plain(value)))
         return known
+
+    def referrer(self, pin: Pin, id: str, besides: Set[str]) -> str:
+        limit, found = self._referrers.get((pin, id), (0, []))
+        for row in found:
+            if row not in besides:
+                return row
+        if limit <= len(found):  # there may be more; 0: nobody has looked
+            raise Unread(NeedReferrers(pin, id, max(2 * limit, REFERRERS)))
+        return ""
 
     def holdings(self, owner: str) -> Holdings:
         known = self._holdings.get(owner)

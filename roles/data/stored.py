@@ -6,12 +6,12 @@ Two kinds of it: the process is alone with its database (alone.py), or shares it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from csnode.contracts.data import Commit
 from csnode.faults import Invalid
-from roles.data.kind import Kind
+from roles.data.kind import Kind, Pin, pins_of
 from roles.data.layer import Holdings, Layer, Row
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Stored(ABC):
 
     def __init__(self, kinds: Mapping[str, Kind]) -> None:
         self._kinds = kinds
+        self.pins = pins_of(kinds)
         self.last = self.floor = 0  # the feed goes past one, up to the other
         self.heads: dict[str, int] = {}
         self._forget_all()
@@ -95,6 +96,9 @@ class Stored(ABC):
 
     @abstractmethod
     def having(self, kind: Kind, column: str, value: Any) -> str: ...
+
+    @abstractmethod
+    def referrer(self, pin: Pin, id: str, besides: Set[str]) -> str: ...
 
     @abstractmethod
     def holdings(self, owner: str) -> Holdings: ...

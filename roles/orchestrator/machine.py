@@ -88,7 +88,7 @@ class MachineSaga(Saga[VmOrderT]):
                 await self._take_capacity(vm, chosen)
             except Stale:
                 continue
-            except Full:
+            except (Full, NotFound):  # NotFound: the host left the cloud meanwhile
                 full |= {chosen}
                 continue
             return chosen

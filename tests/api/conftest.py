@@ -13,9 +13,13 @@ from csnode.api.about import Rank
 from csnode.api.call import Caller
 from csnode.bus.local import LocalBus
 from csnode.config import NodeConfig
+from csnode.contracts.data import Delete
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
 from csnode.model.entity import Entity
+from csnode.model.network import Nic
+from csnode.model.vm import Vm
+from csnode.model.volume import Volume
 from csnode.types import AccountId, DomainId, UserId
 from roles.api.config import ApiConfig
 from roles.api.envelope import Reply
@@ -68,6 +72,11 @@ class Desk:
 
     async def plant(self, rows: list[Any]) -> None:
         await seeds.plant(self.store, rows)
+
+    async def with_parts(self, vm: str) -> list[Delete]:
+        """What takes a machine away, with its cards and disks, as the expunge saga does."""
+        parts = [*await self.store.find(Nic, vm=vm), *await self.store.find(Volume, vm=vm)]
+        return [Delete(kind=row.kind, id=row.id) for row in (*parts, await self.store.get(Vm, vm))]
 
     async def observe(self, kind: type[Entity], id: str, by: str, **facts: Any) -> None:
         """As the role that may write these facts."""

@@ -92,20 +92,13 @@ async def test_a_host_goes_with_its_pools_once_it_has_nothing(desk: Desk) -> Non
     refusal = await desk.refused("deleteHost", id=seeds.HOST, forced="true")
     assert "1 machines: web1" in refusal["errortext"]
     change = desk.store.acting_as("orchestrator").change()
-    for kind, id in (("vm", seeds.uuid(1_000_001)), ("volume", seeds.uuid(3_000_001))):
-        change.items.append(_deletion(kind, id))
+    change.items += await desk.with_parts(seeds.uuid(1_000_001))
     await change.commit()
     await desk.ask("updateHost", id=seeds.HOST, allocationstate="Disable")
     assert await desk.ask("deleteHost", id=seeds.HOST) == {"success": True}
     assert await desk.store.find(Host) == []
     assert await desk.store.find(StoragePool) == []
     assert {row.id for row in await desk.store.find(Retired)} == {seeds.HOST, seeds.POOL}
-
-
-def _deletion(kind: str, id: str) -> Any:
-    from csnode.contracts.data import Delete
-
-    return Delete(kind=kind, id=id)
 
 
 async def test_a_shared_pool_is_taken_in_by_its_name(desk: Desk) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from csnode.model.job import Job, JobState
-from csnode.model.vm import Vm
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, BOB, BOSS, Desk
 
@@ -62,7 +61,7 @@ async def test_the_job_of_what_is_gone_still_shows_an_object(stopping: tuple[Des
     """Go clients read the object under the one key, whatever became of it."""
     desk, job = stopping
     change = desk.store.change()
-    change.delete(Vm, VM)
+    change.items += await desk.with_parts(VM)
     await change.commit()
     await end(desk, job, JobState.DONE)
     found = await desk.ask("queryAsyncJobResult", ALICE, jobid=job)

@@ -130,7 +130,7 @@ async def test_a_repetition_is_known_when_it_makes_no_sense_any_more(desk: Desk)
     await desk.plant([*seeds.network(NET), *seeds.machine(1, NET)])
     first = await sent(desk, "stopVirtualMachine", "k", id=VM)
     change = desk.store.change()
-    change.delete(Vm, VM)
+    change.items += await desk.with_parts(VM)
     change.delete(Job, first[1]["jobid"])
     await change.commit()
     assert await sent(desk, "stopVirtualMachine", "k", id=VM) == first
@@ -201,7 +201,7 @@ async def test_a_failed_job_keeps_its_key(desk: Desk) -> None:
     first = await sent(desk, "deployVirtualMachine", "k", **SMALL)
     change = desk.store.change()
     change.update(Job, first[1]["jobid"], state=JobState.FAILED, fault="no room", ended=9.0)
-    change.delete(Vm, first[1]["id"])
+    change.items += await desk.with_parts(first[1]["id"])
     await change.commit()
     assert await sent(desk, "deployVirtualMachine", "k", **SMALL) == first
     assert await desk.store.find(Vm) == []

@@ -125,6 +125,7 @@ async def test_public_addresses_go_when_nobody_has_one(desk: Desk) -> None:
     refusal = await desk.refused("deleteVlanIpRange", id=range["id"])
     assert "1 networks have addresses of it, a for one" in refusal["errortext"]
     change = desk.store.change()
+    change.give(network["id"])
     change.delete(Network, network["id"])
     await change.commit()
     assert await desk.ask("deleteVlanIpRange", id=range["id"]) == {"success": True}

@@ -156,14 +156,13 @@ async def test_an_answer_that_was_lost_is_told_and_a_key_finds_it() -> None:
 class HastyBus(LocalBus):
     """Somebody expunges a machine in the very moment in which it was changed."""
 
-    expunges = ""
+    expunges: tuple[Delete, ...] = ()
 
     async def send(self, method: Method, at: str | None, args: tuple[Any, ...]) -> Any:
         answer = await super().send(method, at, args)
         if self.expunges and method.name.endswith("commit"):
-            gone, self.expunges = self.expunges, ""
-            deletion = Delete(kind="vm", id=gone)
-            await super().send(method, at, (Commit(changes=(deletion,), by="orchestrator@o"),))
+            gone, self.expunges = self.expunges, ()
+            await super().send(method, at, (Commit(changes=gone, by="orchestrator@o"),))
         return answer
 
 
@@ -173,7 +172,7 @@ async def test_a_change_of_what_has_gone_since_is_not_told_as_refused() -> None:
     async with opened_desk(ApiConfig(listen=""), bus) as desk:
         await desk.plant([*seeds.network(NET), *seeds.machine(1, NET)])
         vm = seeds.uuid(1_000_001)
-        bus.expunges = vm
+        bus.expunges = tuple(await desk.with_parts(vm))
         answer = await desk.ask("updateVirtualMachine", ALICE, id=vm, displayname="other")
         assert answer["virtualmachine"] == {"id": vm}
         assert await desk.store.find(Vm) == []

@@ -140,6 +140,12 @@ async def a_card_is_in_no_network(at: Scene) -> None:
     await at.edit(Nic, at.nic.id, network=LOST)
 
 
+@damage("dangling-reference")
+async def a_cluster_is_in_no_pod(at: Scene) -> None:
+    cluster = (await at.cloud.store.find(Cluster))[0]
+    await at.edit(Cluster, cluster.id, pod=LOST)
+
+
 @damage("network-without-range")
 async def a_networks_range_is_deleted(at: Scene) -> None:
     await at.drop(Range, f"guest:{at.network.id}")

@@ -12,9 +12,12 @@ from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.network import Nic
 from csnode.model.stock import Range, Tally
+from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
+from csnode.verify.judge import verify
 from roles.data import sqlite
+from tests.sim.at_once import at_once
 from tests.sim.conftest import World
 from tests.sim.test_peers import another, knows, opened
 from tests.sim.world import a_machine, agrees, first, gone, machines, prepared, tear_down
@@ -183,3 +186,73 @@ def test_a_second_data_process_on_one_file_is_refused(world: World) -> None:
         await a_machine(cloud)  # the first is none the worse
 
     world(story)
+
+
+RACES: dict[str, tuple[tuple[str, dict[str, str]], tuple[str, dict[str, str]]]] = {
+    "network": (
+        ("deleteNetwork", {"id": "network"}),
+        ("deployVirtualMachine", {"networkids": "network"}),
+    ),
+    "template": (
+        ("deleteTemplate", {"id": "template"}),
+        ("deployVirtualMachine", {"templateid": "template"}),
+    ),
+    "pod": (("deletePod", {"id": "pod"}), ("addCluster", {"podid": "pod"})),
+    "zone": (("deleteZone", {"id": "zone"}), ("createPod", {"zoneid": "zone"})),
+}
+"""What is taken away, and used, at once; values are names of ids that the test knows."""
+
+
+@pytest.mark.parametrize("what", RACES)
+@pytest.mark.parametrize("first_asked", [0, 1], ids=["away", "use"])
+def test_of_taking_a_thing_away_and_using_it_at_once_one_is_refused(
+    world: World, what: str, first_asked: int
+) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params, ids = await _things(cloud)
+        given = {
+            "deployVirtualMachine": params,
+            "addCluster": {"zoneid": params["zoneid"], "clustername": "c", "hypervisor": "KVM",
+                           "clustertype": "CloudManaged"},
+            "createPod": {"name": "p"},
+        }  # fmt: skip
+        asked = [
+            cloud.ask(command, **(given.get(command, {}) | {k: ids[v] for k, v in names.items()}))
+            for command, names in RACES[what]
+        ]
+        if first_asked:
+            asked.reverse()
+        answers = await at_once(cloud, *asked)
+        statuses = sorted(status for status, _ in answers)
+        assert statuses == [200, 431], answers
+        for status, answer in answers:
+            if status == 200 and "jobid" in answer:
+                assert (await cloud.wait(answer["jobid"]))["jobstatus"] == 1, answer
+        assert (await verify(cloud.node.bus, cloud.store, None)).clean
+        await tear_down(cloud)
+
+    world(story)
+
+
+async def _things(cloud: SimCloud) -> tuple[dict[str, str], dict[str, str]]:
+    """What a deploy needs, and things that nothing uses yet."""
+    params = await prepared(cloud)
+    offering = (await first(cloud, "listNetworkOfferings"))["id"]
+    home = params["zoneid"]
+    network = await cloud.call("createNetwork", name="n", zoneid=home, networkofferingid=offering)
+    template = await cloud.call(
+        "registerTemplate", name="t", displaytext="t", format="QCOW2", hypervisor="KVM",
+        url="http://images.example/t.qcow2", zoneid=home,
+    )  # fmt: skip
+    image = template["template"][0]["id"]
+    while not (await cloud.store.get(Template, image)).ready:
+        await asyncio.sleep(0.5)
+    zone = await cloud.call(
+        "createZone", name="z", networktype="Advanced", dns1="192.0.2.1", internaldns1="192.0.2.1"
+    )
+    pod = await cloud.call("createPod", name="p", zoneid=home)
+    ids = {
+        "network": network["network"]["id"], "template": image, "zone": zone["zone"]["id"],
+        "pod": pod["pod"]["id"],
+    }  # fmt: skip
+    return params, ids

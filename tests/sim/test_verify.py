@@ -19,6 +19,7 @@ from csnode.verify import (
     leases,
     machines,
     networks,
+    references,
     stock,
     tallies,
 )
@@ -37,7 +38,7 @@ from tests.sim.world import machines as machines_outside
 from tests.sim.world import prepared
 
 PLANTS = (in_rows, on_hosts)  # importing them fills DAMAGE
-MODULES = (books, disks, domains, jobs, leases, machines, networks, stock, tallies)
+MODULES = (books, disks, domains, jobs, leases, machines, networks, references, stock, tallies)
 CHECKS = {c.name for m in MODULES for c in vars(m).values() if isinstance(c, Check)}
 IN_MEMORY: dict[str, Any] = {"data": {"path": ":memory:"}}
 
