@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from csnode import uuids
 from csnode.api.once import HEADER
+from csnode.clock import now
 from csnode.context import acting
 from csnode.faults import Fault, Invalid
 from csnode.log import logger
@@ -25,6 +26,7 @@ from roles.api.door import Door
 from roles.api.envelope import Reply
 
 FIELDS_MAX = 1000
+LINGER_MAX_S = 30.0  # an api that is still asked then leaves all the same
 LINGER_S = 1.0  # how long the rest of a body that nobody wants may still come in
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -44,17 +46,22 @@ class Http:
         self.door, self.config = door, config
         self.draining = False
         self._busy = 0
+        self._asked = 0.0  # when the last request came
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def drain(self) -> None:
-        """Take requests for a while yet, then finish those under way.
+        """Take requests until none has come for a while, then finish those under way.
 
-        A balancer learns from /readyz that others should have them; clients that keep their
-        connection are told with each answer that it ends.
+        A balancer learns from /readyz that others should have them, on a busy machine later than
+        it is set to; clients that keep their connection are told with each answer that it ends.
         """
         self.draining = True
-        await asyncio.sleep(self.config.linger_seconds)
+        began = self._asked = now()
+        left = quiet = self.config.linger_seconds
+        while left > 0:
+            await asyncio.sleep(left)
+            left = leaves_at(began, self._asked, quiet) - now()
         await self._idle.wait()
 
     def application(self, more: Routes) -> web.Application:
@@ -75,6 +82,7 @@ class Http:
     async def api(self, request: web.Request) -> web.Response:
         """One API request."""
         self._busy += 1
+        self._asked = now()
         self._idle.clear()
         try:
             return await self._answered(request)
@@ -130,6 +138,13 @@ class Http:
         if not body or request.content_type != "application/x-www-form-urlencoded":
             return {}
         return decoded(body.decode("utf-8", "replace"), last=False)
+
+
+def leaves_at(began: float, asked: float, quiet: float) -> float:
+    """When an api that began to leave takes no more requests, if it was last asked then: `quiet`
+    seconds after the last one, though never longer than LINGER_MAX_S after it began.
+    """
+    return min(asked + quiet, began + max(quiet, LINGER_MAX_S))
 
 
 def decoded(query: str, *, last: bool = True) -> dict[str, str]:

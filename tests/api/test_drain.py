@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 import aiohttp
 
 from roles.api.config import ApiConfig
+from roles.api.http import LINGER_MAX_S, leaves_at
 from tests.api import seeds
 from tests.api.conftest import opened_desk
 
@@ -49,3 +50,15 @@ async def test_connections_are_kept_until_the_api_is_to_leave() -> None:
             session.post(url, data=LOGIN, headers=FORM) as answer,
         ):
             assert "Connection" not in answer.headers
+
+
+def test_an_api_leaves_once_nobody_has_asked_it_for_a_while() -> None:
+    """A balancer on a busy machine takes longer to notice than it is set to."""
+    assert leaves_at(began=100.0, asked=100.0, quiet=1.0) == 101.0
+    assert leaves_at(began=100.0, asked=104.5, quiet=1.0) == 105.5
+    assert leaves_at(began=100.0, asked=100.0, quiet=0.0) == 100.0
+
+
+def test_an_api_that_is_asked_for_ever_leaves_all_the_same() -> None:
+    assert leaves_at(began=100.0, asked=500.0, quiet=1.0) == 100.0 + LINGER_MAX_S
+    assert leaves_at(began=100.0, asked=500.0, quiet=45.0) == 145.0
