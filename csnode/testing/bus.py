@@ -17,6 +17,7 @@ from csnode.bus.service import Service, within
 from csnode.clock import now
 from csnode.context import acting, current
 from csnode.faults import Broken, Conflict, Full, NotFound, Stale, Unavailable
+from csnode.testing.patience import patient
 from csnode.types import Message, VmId
 
 PATIENCE_S = 10.0
@@ -172,8 +173,8 @@ THINGS = Everything(
 
 
 async def until(fact: Callable[[], object]) -> None:
-    """Wait until the fact holds; fails after ten seconds."""
-    deadline = now() + PATIENCE_S
+    """Wait until the fact holds; fails after ten seconds of a machine at rest."""
+    deadline = now() + patient(PATIENCE_S)
     while not fact():
         assert now() < deadline, "it did not come true"
         await asyncio.sleep(0.005)

@@ -18,11 +18,12 @@ from csnode.model.stock import Lock
 from csnode.model.vm import Vm
 from csnode.testing.data_cloud import Cloud, Served, created, updated, vm
 from csnode.testing.data_feed import PATIENCE_S, busy, following
+from csnode.testing.patience import patient
 
 
 async def until(fact: Callable[[], bool], what: str) -> None:
     """Wait for the fact."""
-    deadline = now() + PATIENCE_S
+    deadline = now() + patient(PATIENCE_S)
     while not fact():
         assert now() < deadline, what
         await asyncio.sleep(0.001)

@@ -27,6 +27,7 @@ from csnode.lease.chosen import leasing
 from csnode.lease.lease import Held, Leases
 from csnode.log import start as start_log
 from csnode.node import Node
+from csnode.testing.patience import patient
 from csnode.types import Struct
 from csnode.uuids import new_id
 
@@ -128,7 +129,7 @@ class Holder:
     async def until(self, fact: Callable[[Said], bool]) -> list[Said]:
         """All that it says until it says that."""
         found: list[Said] = []
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patient(PATIENCE_S)):
             while not found or not fact(found[-1]):
                 found.append(await asyncio.to_thread(self.next))
         return found

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from csnode.drivers.driver import Seat
 from csnode.model.machine import GuestNetwork, GuestNic
+from csnode.testing.patience import patient
 from csnode.types import HostId
 from roles.network.drivers import dnsmasq
 from roles.network.drivers.command import batch, links, run
@@ -35,8 +36,8 @@ ip link set "$interface" mtu "$mtu"
 
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for it, five seconds at most."""
-    async with asyncio.timeout(5):
+    """Wait for it, five seconds at most where nothing else runs."""
+    async with asyncio.timeout(patient(5)):
         while not await true():
             await asyncio.sleep(0.02)
 

@@ -13,6 +13,7 @@ from csnode.drivers.driver import Seat
 from csnode.drivers.fencer import Fencer
 from csnode.faults import Unavailable
 from csnode.testing.fencer import FencerSuite
+from csnode.testing.patience import patient
 from roles.fabric.fencers import bmc
 from roles.fabric.fencers.bmc import BmcFencer
 from tests.contract import boards
@@ -128,6 +129,6 @@ class TestRedfish:
 
 
 async def becomes(look: Callable[[], Any], wanted: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while await look() != wanted:
             await asyncio.sleep(0.2)

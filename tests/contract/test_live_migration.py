@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from csnode.drivers.driver import Seat
 from csnode.faults import Conflict, Unavailable
 from csnode.model.machine import Disk, Domain, Move, Plug
+from csnode.testing.patience import patient
 from csnode.types import HostId, NicId, Power, VmId, VolumeId
 from csnode.uuids import new_id
 from roles.compute.drivers.libvirt import LibvirtHypervisor
@@ -184,7 +185,7 @@ def answers() -> bool:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(patient(WITHIN_S)):
         while not await asyncio.to_thread(true):
             await asyncio.sleep(0.1)
 

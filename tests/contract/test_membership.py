@@ -21,6 +21,7 @@ from csnode.directory.alone import AloneDirectory
 from csnode.faults import Conflict, Denied, Invalid, NotFound
 from csnode.model.membership import Invite, Seat
 from csnode.muster import Muster
+from csnode.testing.patience import patient
 from csnode.trust import files
 from csnode.trust.files import Keys
 from csnode.trust.trust import Trust
@@ -277,7 +278,7 @@ async def mustered(cluster: Cluster, trust: Trust, admits: bool = True) -> Muste
 
 
 async def until(fact: Callable[[], bool | Awaitable[bool]], muster: Muster) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while True:
             await muster._view.fresh()
             await muster._turn()

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from csnode.testing.patience import Patience
+
 T = TypeVar("T")
 PATIENCE_S = 60.0
 
@@ -39,9 +41,9 @@ def ip(*lines: str, namespace: str = "", check: bool = True) -> None:
 
 def wait_for(fact: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
     """The fact, as soon as it is true."""
-    until = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not (found := fact()):
-        assert time.monotonic() < until, f"not within {seconds:.0f} s: {what}"
+        assert not patience.over, f"not within {patience}: {what}"
         time.sleep(0.05)
     return found
 

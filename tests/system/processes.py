@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from csnode.testing.patience import Patience
+
 CSNODE = Path(sys.executable).with_name("csnode")
 KEY, SECRET = "admin-key", "admin-secret"
 
@@ -146,12 +148,12 @@ class Cloud:
 
 def wait_for(fact: Any, seconds: float, what: str) -> Any:
     """The fact, as soon as it is true."""
-    until = time.monotonic() + seconds
+    patience = Patience(seconds)
     while True:
         found = fact()
         if found:
             return found
-        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+        assert not patience.over, f"not within {patience}: {what}"
         time.sleep(0.05)
 
 

@@ -29,6 +29,7 @@ from csnode.model.machine import Domain
 from csnode.model.vm import Vm
 from csnode.sweep import Strangers
 from csnode.testing.hypervisor import ONE, TWO, WITHIN_S
+from csnode.testing.patience import patient
 from csnode.types import AccountId, DomainId, HostId, OfferingId, Power, TemplateId, VmId, ZoneId
 from roles.compute.config import ComputeConfig
 from roles.compute.drivers import sim
@@ -93,7 +94,7 @@ async def power(bus: LocalBus, vm: VmId = ONE.vm) -> Power:
 
 async def becomes(bus: LocalBus, wanted: Power) -> None:
     """Wait until the row says so, with no look taken by us."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(patient(WITHIN_S)):
         while await power(bus) is not wanted:
             await asyncio.sleep(0.01)
 

@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from csnode.drivers.driver import Seat
 from csnode.faults import Fault, Refused
 from csnode.model.machine import Image
+from csnode.testing.patience import patient
 from csnode.testing.storage import ignore
 from csnode.types import TemplateId
 from csnode.uuids import id_of, new_id
@@ -218,6 +219,6 @@ async def refused(driver: DirStorage, image: Image, why: str, kind: type[Fault] 
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not true():
             await asyncio.sleep(0.005)
