@@ -142,8 +142,8 @@ class TestRedis(EventSuite):
             user = User(
                 id="u1",
                 name="eve",
-                account=AccountId("a1"),
-                domain=DomainId("d1"),
+                account=AccountId(""),
+                domain=DomainId(""),
                 secret_key="a secret of the tests",
             )
             number = await here.commit(created(user))

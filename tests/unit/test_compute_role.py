@@ -25,12 +25,15 @@ from csnode.directory.alone import AloneDirectory
 from csnode.drivers.driver import Seat
 from csnode.drivers.hypervisor import Hypervisor, Sighting
 from csnode.faults import Invalid, Refused, Unavailable
+from csnode.model.host import Host
 from csnode.model.machine import Domain
 from csnode.model.vm import Vm
 from csnode.sweep import Strangers
+from csnode.testing.data_cloud import host as host_row
+from csnode.testing.data_cloud import vm as row
 from csnode.testing.hypervisor import ONE, TWO, WITHIN_S
 from csnode.testing.patience import patient
-from csnode.types import AccountId, DomainId, HostId, OfferingId, Power, TemplateId, VmId, ZoneId
+from csnode.types import HostId, Power, VmId
 from roles.compute.config import ComputeConfig
 from roles.compute.drivers import sim
 from roles.compute.drivers.libvirt import LibvirtHypervisor
@@ -70,22 +73,21 @@ async def playing(bus: LocalBus, hosts: int = 1, **options: Any) -> AsyncGenerat
 
 async def enrolled(bus: LocalBus, vm: VmId, host: HostId | None = HOST) -> None:
     """The row of a machine that the orchestrator has placed at the host."""
-    change = Store(bus, "orchestrator").change()
-    change.create(
-        Vm(
-            id=vm,
-            name="m",
-            account=AccountId("a"),
-            domain=DomainId("d"),
-            zone=ZoneId("z"),
-            offering=OfferingId("o"),
-            template=TemplateId("t"),
-            cpus=1,
-            memory_mib=32,
-        )
-    )
+    store = Store(bus, "orchestrator")
+    change = store.change()
+    change.create(row(vm, name="m"))
     await change.commit()
+    await known(bus, host)
     await Store(bus, "orchestrator").observe(Vm, vm, host=host)
+
+
+async def known(bus: LocalBus, host: HostId | None) -> None:
+    """The host's row, which a machine's may name."""
+    store = Store(bus, "orchestrator")
+    if host is not None and host not in {row.id for row in await store.find(Host)}:
+        change = store.change()
+        change.create(host_row(host))
+        await change.commit()
 
 
 async def power(bus: LocalBus, vm: VmId = ONE.vm) -> Power:
@@ -262,6 +264,7 @@ async def test_a_machine_that_runs_elsewhere_is_not_reported_from_here(bus: Loca
     async with playing(bus, hosts=2) as role:
         here, there = (host.id for host in role.hosts)
         await bus.ask(Compute, at=here).ensure_running(ONE)
+        await known(bus, there)
         await Store(bus, "orchestrator").observe(Vm, ONE.vm, host=there)
         await bus.ask(Compute, at=there).ensure_running(ONE)
         before = (await Store(bus).get(Vm, ONE.vm)).revision

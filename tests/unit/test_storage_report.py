@@ -17,8 +17,8 @@ from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
 from csnode.faults import Denied, NotFound
 from csnode.model.alert import Alert
-from csnode.model.host import Host
-from csnode.types import ClusterId, HostId, PodId, ZoneId
+from csnode.testing.data_cloud import host
+from csnode.types import HostId
 from roles.data.config import DataConfig
 from roles.data.role import DataRole
 from roles.fabric.config import FabricConfig
@@ -36,9 +36,7 @@ async def power() -> AsyncGenerator[HostPower]:
     async with asynccontextmanager(DataRole(config, NODE, bus, Store(bus, "data")).opened)():
         change = Store(bus, "fabric").change()
         for id in (OWN, OTHER):
-            change.create(
-                Host(id=id, name=id, zone=ZoneId("z"), pod=PodId("p"), cluster=ClusterId("c"))
-            )
+            change.create(host(id))
         await change.commit()
         yield HostPower(FabricConfig(), Store(bus, "fabric"), bus)
 
