@@ -103,10 +103,14 @@ class Fences:
     A fence is the number of the commit that gave its caller the right to act, so fences of any
     two callers compare. Objects that a job needs alone are checked; where many jobs may act side
     by side (a network's router), building notes the fence and only tearing down checks it.
+
+    Remembered are the objects ordered about last, or there would be an entry for each that ever
+    was. An order is late by seconds; by then thousands of others were not ordered about here.
     """
 
-    def __init__(self) -> None:
-        self._highest: dict[str, int] = {}
+    def __init__(self, keep: int = 10_000) -> None:
+        self._keep = keep
+        self._highest: dict[str, int] = {}  # ordered about last: last
 
     def check(self, object_id: str) -> None:
         """Raises Outdated if a later holder has already spoken for the object."""
@@ -122,4 +126,7 @@ class Fences:
         """Remember the caller's fence, if it is the highest so far."""
         fence = current().fence
         if fence > self._highest.get(object_id, 0):
+            self._highest.pop(object_id, None)
             self._highest[object_id] = fence
+            if len(self._highest) > self._keep:
+                del self._highest[next(iter(self._highest))]

@@ -97,6 +97,8 @@ class Shelf:
             at = bisect_left(places, place)
             if at < len(places) and places[at] == place:
                 del places[at]
+            if not places:  # an account or a domain may be gone for good
+                self._lists.pop(scope, None)
         self._hidden.discard(row.id)
 
     def _moved(self, old: Any, new: Any) -> None:

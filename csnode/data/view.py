@@ -109,9 +109,9 @@ class View:
         """Rows whose column has the value; the index is made when first asked for, then kept."""
         index = self._indexes.get((kind.kind, column))
         if index is None:
-            index = self._indexes[kind.kind, column] = defaultdict(dict)
+            index = self._indexes[kind.kind, column] = {}
             for row in self._rows[kind.kind].values():
-                index[getattr(row, column)][row.id] = row
+                index.setdefault(getattr(row, column), {})[row.id] = row
         found = index.get(value)
         return cast("list[E]", list(found.values())) if found else []
 
@@ -378,10 +378,13 @@ class View:
             rows[id] = row
         for (kind, column), index in self._indexes.items():
             if kind == name:
-                if old is not None and (held := index.get(getattr(old, column))) is not None:
+                if old is not None:
+                    held = index.get(was := getattr(old, column), {})
                     held.pop(id, None)
+                    if not held:  # or the index would keep every value that ever was
+                        index.pop(was, None)
                 if row is not None:
-                    index[getattr(row, column)][id] = row
+                    index.setdefault(getattr(row, column), {})[id] = row
         if old is not None or row is not None:
             for listener in self._listeners[name]:
                 listener(old, row)

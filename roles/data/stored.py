@@ -120,6 +120,9 @@ class Stored(ABC):
             row.keys = None
             self._remember(key, row)
         self._lowest.update(batch.lowest_of)
+        for kind, id in batch.rows:
+            if kind.name == "range" and not batch.rows[kind, id].text:
+                self._lowest.pop(id, None)
         self._evict()
 
     def _forget_all(self) -> None:

@@ -112,6 +112,9 @@ class Tidy:
 
     async def _shut_idle_networks(self, wall: float) -> None:
         """A network without running machines for a while gives its router back."""
+        self._idle_since = {
+            id: since for id, since in self._idle_since.items() if self.view.maybe(Network, id)
+        }
         for network in self.view.all(Network):
             stands = network.up or network.router is not None  # one that never came up may linger
             if not stands or network.gone or self._in_use(network) or self._busy(network.id):

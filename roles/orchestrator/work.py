@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from csnode.model.stock import Lock
 from csnode.saga.engine import Engine
 from csnode.saga.run import cancelled
 from csnode.types import NodeId
-from roles.orchestrator.claim import Queue, owner_of
+from roles.orchestrator.claim import Queue, Turns, owner_of
 from roles.orchestrator.config import OrchestratorConfig
 from roles.orchestrator.peers import lease_name
 
@@ -39,9 +38,8 @@ class Work:
     ) -> None:
         self.config, self.me = config, me
         self.store, self.engine = store, engine
-        self.queue = Queue()
+        self.queue, self.turns = Queue(), Turns()
         self.running: dict[str, asyncio.Task[None]] = {}
-        self._deferred: OrderedDict[str, None] = OrderedDict()  # until there is room
         self._view = view
         self.peers: Sequence[str] = (me,)  # live orchestrators, by the name they claim under
         self.accepting = True
@@ -54,10 +52,13 @@ class Work:
     def _noted(self, old: Job | None, new: Job | None) -> None:
         self.queue.note(old, new)
         metrics.JOBS_OPEN.set(len(self.queue.open))
+        if new is None or not new.open or new.owner is not None:
+            for gone in filter(None, (old, new)):
+                self.turns.drop(gone.account or "", gone.id)
         if new is not None and new.open:
             self.consider(new)
         elif old is not None and old.open:
-            for job in tuple(self.queue.behind(old)):
+            for job in self.queue.behind(old):
                 self.consider(job)
 
     def _cancel_noted(self, _: Cancel | None, new: Cancel | None) -> None:
@@ -78,10 +79,16 @@ class Work:
             return
         if self._view.maybe(Cancel, job.id) is not None:
             self._start(job, self._claim_cancelled)
-        elif len(self.running) >= self.config.jobs_max:
-            self._deferred[job.id] = None
         elif self.queue.is_next(job):
-            self._start(job, self._claim)
+            self.turns.wait(job.account or "", job.id)
+            self._fill()
+
+    def _fill(self) -> None:
+        """Begin jobs as long as there is room; accounts take turns."""
+        while (id := self.turns.take(self.config.jobs_max - len(self.running))) is not None:
+            job = self.queue.open.get(id)
+            if job is not None and job.owner is None and id not in self.running:
+                self._start(job, self._claim)
 
     def _knows(self, job: Job) -> bool:
         """Another orchestrator, of a newer version or with a plug-in, does what we cannot."""
@@ -96,29 +103,29 @@ class Work:
 
     def look(self) -> None:
         """The turn that makes events optional: whatever waits, and whatever lost its owner."""
-        for job in sorted(self.queue.open.values(), key=lambda j: (j.created, j.id)):
-            if job.owner is None:
-                self.consider(job)
-            elif job.id not in self.running and self.accepting:
+        for job in tuple(self.queue.owned.values()):
+            if job.id not in self.running and self.accepting:
                 if job.owner == self.me:
                     self._start(job, self._resume)
                 elif job.owner not in self.peers and self._knows(job):
                     self._start(job, self._take_over)
+        for job in sorted(self.queue.next(), key=lambda j: (j.created, j.id)):
+            self.consider(job)
         for cancel in self._view.all(Cancel):
-            self.engine.cancel(cancel.id, cancel.by)
+            self._cancel_noted(None, cancel)
 
     def _start(self, job: Job, way: Way) -> None:
         task = asyncio.create_task(self._carry(job, way))
         self.running[job.id] = task
+        self.turns.began(job.account or "")
         task.add_done_callback(lambda _: self._ended(job))
 
     def _ended(self, job: Job) -> None:
         """Whoever stood behind it is considered when its end is in the view; others now."""
         self.running.pop(job.id, None)
-        while self._deferred and len(self.running) < self.config.jobs_max:
-            waiting = self.queue.open.get(self._deferred.popitem(last=False)[0])
-            if waiting is not None:
-                self.consider(waiting)
+        self.turns.ended(job.account or "")
+        if self.accepting:
+            self._fill()
 
     async def _carry(self, job: Job, way: Way) -> None:
         try:

@@ -129,6 +129,7 @@ class DirStorage(StorageDriver):
             try:
                 with told_as_fault("to remove an image"):
                     await in_thread(partial(at.unlink, missing_ok=True))
+                self._clones.pop(template, None)
             finally:
                 self._leaving.discard(template)
 
