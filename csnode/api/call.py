@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from csnode.api.about import Rank
+from csnode.api.backlog import Backlog
 from csnode.api.once import Once
 from csnode.api.parse import no_such
 from csnode.api.reach import may_see
@@ -47,6 +48,8 @@ class Options(Struct):
     session_seconds: int = 1800
     sessions_max: int = 50  # of one user; a login beyond that ends his oldest session
     login_attempts: int = 5  # wrong passwords in a row until the user is disabled; 0: no limit
+    jobs_per_object: int = 32  # that have not ended; more orders are refused (535); -1: no limit
+    jobs_per_account: int = 2000
 
 
 class Asked(Struct):
@@ -72,6 +75,8 @@ class Call:
         self.owner: Account | None = None  # whose history this belongs to, if not the caller's
         self.about: Entity | None = None  # what that line is about, if `run` does not return it
         self.nodes: Sequence[Member] = ()  # that the directory knows now
+        self.backlog: Backlog | None = None  # what bounds its orders
+        self.ordered: list[Job] = []
         self._once = once
 
     def seen(self, kind: type[E], id: str, parameter: str = "id") -> E:
@@ -92,16 +97,21 @@ class Call:
 
     def order(self, order: Order, aside: bool = False) -> Job:
         """Add an order in the caller's name. Its id is chosen as the object's is (`customjobid`),
-        unless it goes `aside`: then it is not the job that the caller is told of.
+        unless it goes `aside`: then it is not the job that the caller is told of. Raises Crowded
+        if too many jobs wait already.
         """
         once = None if aside else self._once
-        return self.change.order(
+        job = self.change.order(
             order,
             command=self.asked.command,
             account=self.caller.account,
             user=self.caller.user,
             id=(once and (once.custom_job or once.id("job"))) or "",
         )
+        if self.backlog is not None:
+            self.backlog.admit(job)
+            self.ordered.append(job)
+        return job
 
     def done(self, row: Entity) -> Job:
         """The job of a command that CloudStack runs later and that is done with this commit: its
@@ -132,14 +142,14 @@ class Call:
 
 def open_jobs(view: View, object_id: str) -> list[Job]:
     """The jobs not yet ended on an object, oldest first."""
-    found = [job for job in view.by(Job, "object_id", object_id) if job.open]
+    found = [job for job in view.by(Job, "holds", object_id) if job.open]
     return sorted(found, key=lambda job: (job.created, job.id))
 
 
 def job_at_work(view: View, object_id: str) -> Job | None:
     """The order that an object's state shows: the oldest one that has not ended."""
     found: Job | None = None
-    for job in view.by(Job, "object_id", object_id):
+    for job in view.by(Job, "holds", object_id):
         if job.open and (found is None or (job.created, job.id) < (found.created, found.id)):
             found = job
     return found

@@ -11,11 +11,16 @@ from csnode.types import Message
 
 
 class Create(Message, tag="create"):
-    """A new row; `row` is its JSON, at revision 1. Conflict if the id or a unique key is taken."""
+    """A new row; `row` is its JSON, at revision 1. Conflict if the id or a unique key is taken.
+
+    `alone`: also if a row of any other kind has the id. Somebody chose it, and ids are to tell
+    things apart without their kinds: in locks of ranges, in tallies, in the jobs of an object.
+    """
 
     kind: str
     id: str
     row: bytes
+    alone: bool = False
 
 
 class Update(Message, tag="update"):

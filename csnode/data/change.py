@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from csnode.clock import now, wall
 from csnode.context import current
@@ -101,6 +102,13 @@ class Change:
     def count(self, owner: str, by: dict[str, int], limits: dict[str, int] | None = None) -> None:
         """Add to the owner's tallies, within limits (-1 or absent: none)."""
         self.items.append(Count(owner=owner, by=by, limits=limits or {}))
+
+    def alone(self, *ids: str) -> None:
+        """What is created under these ids shares them with nothing: somebody chose them."""
+        self.items = [
+            replace(item, alone=True) if isinstance(item, Create) and item.id in ids else item
+            for item in self.items
+        ]
 
     def order(
         self,

@@ -68,6 +68,14 @@ class Job(Entity):
         """Whether there is work left to do."""
         return self.state not in CLOSED
 
+    @property
+    def holds(self) -> str:
+        """The id of its object, while it is open or stuck: a view finds jobs at work by it.
+
+        By `object_id` a view finds all that are kept, which may be thousands for one object.
+        """
+        return self.object_id if self.open or self.state is JobState.STUCK else ""
+
 
 class Cancel(Entity):
     """Somebody wants a job to end undone; id: the job's. It goes with the commit that ends it.

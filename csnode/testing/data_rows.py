@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from csnode.contracts.data import ChangeItem, Count, Create, Delete, Take, Update
@@ -165,6 +166,20 @@ class RowRules(Served):
         )
         assert set(await outcomes(*(cloud.commit(change) for change in wrong))) == {Invalid}
         assert await cloud.data.head(ALL) == 1
+
+    async def test_a_chosen_id_is_the_id_of_nothing_else(self, cloud: Cloud) -> None:
+        await cloud.create(vm("one"))
+        chosen = Create(kind="lock", id="one", row=encoded(Lock(id="one", job="j")), alone=True)
+        assert await outcomes(cloud.commit(chosen)) == [Conflict]
+        await cloud.create(Lock(id="one", job="j"))  # nobody chose it: the two belong together
+        both = [
+            msgspec.structs.replace(created(row), alone=True)
+            for row in (Lock(id="two", job="j"), vm("two"))
+        ]
+        found = await outcomes(*(cloud.commit(create) for create in both))
+        assert sorted(map(str, found)) == sorted(map(str, [None, Conflict])), "one of two at once"
+        again = [msgspec.structs.replace(create, id="three") for create in both]
+        assert set(await outcomes(cloud.commit(*again))) != {None}, "nor within one commit"
 
     async def test_a_unique_value_has_one_row(self, cloud: Cloud) -> None:
         zones = [Zone(id=f"z{n}", name="same") for n in range(9)]

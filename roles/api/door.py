@@ -8,6 +8,7 @@ from typing import Any
 
 from csnode import metrics
 from csnode.api.about import Rank
+from csnode.api.backlog import Backlog, Crowded
 from csnode.api.call import NOBODY, Asked, Call, Caller, Options
 from csnode.api.command import Answers, ApiCommand, Declaration
 from csnode.api.once import First, Once
@@ -90,6 +91,7 @@ class Door:
     ) -> None:
         self.store, self.view, self.commands, self.options = store, view, commands, options
         self.shelves = Shelves(view)
+        self.backlog = Backlog(view, options.jobs_per_object, options.jobs_per_account)
         self.nodes: Callable[[], Sequence[Member]] = tuple  # who is there, for those who ask
         self._counters: dict[tuple[str, int], Any] = {}
 
@@ -203,8 +205,8 @@ class Door:
         while True:
             change = self.store.change(new_id())  # by which it may be asked twice
             call = Call(caller, asked, self.view, change, self.shelves, self.options, once)
-            call.nodes = self.nodes()
-            committing = False
+            call.nodes, call.backlog = self.nodes(), self.backlog
+            committing = done = False
             try:
                 if once is not None and (first := once.first(self.view)) is not None:
                     body = self._repeated(call, declared, request, first)
@@ -213,6 +215,7 @@ class Door:
                 result = await request.run(call)
                 committing = True
                 await self._commit(call, declared, result, once)
+                done = True
                 return self._reply(call, declared, self._body(call, declared, result))
             except Fault as fault:
                 again = committing and patience.is_worth(fault)
@@ -221,6 +224,9 @@ class Door:
                 await self._fresh()  # then the command knows what is taken, or that it was done
                 if not again and once is not None and once.first(self.view) is None:
                     raise
+            finally:
+                for job in () if done else call.ordered:
+                    self.backlog.withdraw(job)
 
     async def _fresh(self) -> None:
         """A data service that is started again is away for a second: so wait for it."""
@@ -239,6 +245,8 @@ class Door:
         """Then wait until it shows in the view, unless the answer is but the id of a job."""
         if call.change.items:
             record(call, declared, result, once)
+            if once is not None:
+                call.change.alone(once.custom_id, once.custom_job)
             try:
                 await call.change.commit(self.options.patience_seconds)
             except Unavailable as fault:
@@ -321,6 +329,8 @@ class Door:
         if fault.detail:
             log.info("refused", command=asked.command, why=fault.message, detail=fault.detail)
         reply = envelope.refusal(asked.params, wrapper, envelope.told(fault, rank))
+        if isinstance(fault, Crowded):
+            reply.headers.append(("Retry-After", str(fault.after_s)))
         if fault.code == 401 and asked.cookies.get(session.COOKIE):
             reply.headers.extend(session.no_cookie_headers())
         return reply

@@ -34,6 +34,8 @@ def create(draft: Draft, item: Create) -> None:
     kind = _writable(draft, item.kind)
     fields = fields_of(item.row, f"{item.kind} {item.id}")
     kind.check_known({c: v for c, v in fields.items() if c not in ("id", "revision")})
+    if item.alone:
+        draft.check_alone(kind, item.id)
     draft.create(kind, item.id, fields)
 
 

@@ -25,7 +25,7 @@ class Draft(Layer):
 
     def __init__(self, under: Rows, stored: Stored, now: float) -> None:
         super().__init__(under)
-        self.kind = stored.kind
+        self.kind, self._kinds = stored.kind, stored.kinds
         self.now = now  # seconds since 1970, by this service's clock
         self.got: list[int] = []
         self.names: dict[tuple[Kind, str, str], tuple[str, ...]] = {}  # anew, by row and column
@@ -46,6 +46,14 @@ class Draft(Layer):
                 raise Stale(
                     f"{kind.name} {id} has changed since it was read",
                     detail=f"revision {revision}, now {before.revision}",
+                )
+
+    def check_alone(self, kind: Kind, id: str) -> None:
+        """Raises Conflict if a row of another kind has the id."""
+        for other in self._kinds():
+            if other is not kind and self.find(other, id).text:
+                raise Conflict(
+                    f"{id} is the id of a {other.name} already: no {kind.name} can have it"
                 )
 
     def create(self, kind: Kind, id: str, fields: Fields) -> None:

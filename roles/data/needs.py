@@ -105,7 +105,9 @@ def _of(item: ChangeItem, kinds: Mapping[str, Kind], pins: Pins) -> Iterator[Nee
             if item.column and item.kind in kinds:
                 yield NeedRow(kinds[item.kind], item.id)
         case _ if kind := kinds.get(item.kind):
-            yield NeedRow(kind, item.id)
+            alone = isinstance(item, Create) and item.alone
+            for each in kinds.values() if alone else (kind,):
+                yield NeedRow(each, item.id)
             if isinstance(item, Create | Update):
                 text = item.row if isinstance(item, Create) else item.columns
                 yield from _in_columns(kind, text, kinds)

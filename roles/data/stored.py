@@ -6,7 +6,7 @@ Two kinds of it: the process is alone with its database (alone.py), or shares it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from csnode.contracts.data import Commit
@@ -112,6 +112,10 @@ class Stored(ABC):
         if kind is None:
             raise Invalid(f"no kind of row is called {name!r} where the data role runs")
         return kind
+
+    def kinds(self) -> Iterable[Kind]:
+        """Every kind there is."""
+        return self._kinds.values()
 
     def absorb(self, batch: Layer) -> None:
         """The batch is on disk."""

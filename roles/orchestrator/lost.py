@@ -17,12 +17,12 @@ AGAIN_S, AGAIN_MAX_S = 5.0, 60.0
 
 def is_busy(view: View, id: str) -> bool:
     """A job is at work on it or waits to be, or a stuck one holds it for an operator."""
-    return any(job.open or job.state is JobState.STUCK for job in view.by(Job, "object_id", id))
+    return bool(view.by(Job, "holds", id))
 
 
 def is_ordered(view: View, id: str, kind: type[Order]) -> bool:
     """Whether an order of that kind about the object has not ended."""
-    return any(job.open and job.verb == kind.verb() for job in view.by(Job, "object_id", id))
+    return any(job.open and job.verb == kind.verb() for job in view.by(Job, "holds", id))
 
 
 def is_lost(view: View, vm: Vm) -> bool:

@@ -60,7 +60,7 @@ class MachineSaga(Saga[VmOrderT]):
         end decides.
         """
         await self.view.fresh()
-        orders = self.view.by(Job, "object_id", vm.id)
+        orders = self.view.by(Job, "holds", vm.id)
         followed = any(job.open and job.id != self.job.id for job in orders)
         if vm.want is asked and not followed:
             self.change.update(Vm, vm.id, revision=vm.revision, want=then)

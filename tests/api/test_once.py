@@ -281,6 +281,40 @@ async def test_an_id_that_somebody_elses_object_has_is_refused(desk: Desk) -> No
     assert len(await desk.store.find(Vm)) == 1
 
 
+@pytest.mark.parametrize(("command", "params", "kind"), CREATE, ids=lambda v: str(v)[:20])
+async def test_a_chosen_id_is_the_id_of_no_object_of_another_kind(
+    desk: Desk, command: str, params: dict[str, str], kind: type[Any]
+) -> None:
+    await desk.plant(seeds.network(NET))
+    before = len(await desk.store.find(kind))
+    taken = NET if kind is not Network else seeds.ALICE
+    body = await desk.refused(command, ADMIN, **params, customid=taken)
+    assert (body["errorcode"], taken in body["errortext"]) == (536, True)
+    assert len(await desk.store.find(kind)) == before
+
+
+async def test_of_two_that_choose_one_id_at_once_one_has_it(desk: Desk) -> None:
+    id = seeds.uuid(77)
+    chosen = {"customid": id, "response": "json"}
+    replies = await asyncio.gather(
+        *(
+            desk.reply(command, ADMIN, **params, **chosen)
+            for command, params, _ in CREATE
+            if "vm" not in command.lower()
+        )
+    )
+    assert [reply.status for reply in replies].count(200) == 1
+    assert {reply.status for reply in replies} == {200, 536}
+
+
+async def test_a_chosen_job_id_is_the_id_of_nothing_else(desk: Desk) -> None:
+    await desk.plant([*seeds.network(NET), *seeds.machine(1, NET)])
+    for id in (VM, NET, seeds.ALICE):
+        body = await desk.refused("stopVirtualMachine", ADMIN, id=VM, customjobid=id)
+        assert (body["errorcode"], id in body["errortext"]) == (536, True)
+    assert await desk.store.find(Job) == []
+
+
 async def test_a_chosen_job_id_twice_is_one_job(desk: Desk) -> None:
     await desk.plant([*seeds.network(NET), *seeds.machine(1, NET), *seeds.machine(2, NET)])
     asked = {"id": VM, "customjobid": seeds.uuid(78)}

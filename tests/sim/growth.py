@@ -34,7 +34,7 @@ def _within(item: Any, way: str) -> list[tuple[Any, str]]:
         values = [(value, f"{way}.{key}" if named else f"{way}[]") for key, value in held.items()]
         return [*values, *((key, f"{way}<key>") for key in held)]
     if isinstance(item, list | tuple | set | frozenset | deque):
-        return [(value, f"{way}[]") for value in list(item)]
+        return [(value, f"{way}[]") for value in list(item)]  # pyright: ignore
     own = getattr(item, "__dict__", None)
     name = f"{way}:{type(item).__name__}"
     return [(part, name if part is own else f"{name}>") for part in gc.get_referents(item)]

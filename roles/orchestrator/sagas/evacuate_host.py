@@ -119,7 +119,7 @@ class Evacuate(Saga[EvacuateHost]):
             raise Conflict(f"the maintenance of host {host.name} was called off")
 
     def _busy(self, vm: Vm) -> bool:
-        return any(job.open for job in self.view.by(Job, "object_id", vm.id))
+        return any(job.open for job in self.view.by(Job, "holds", vm.id))
 
     def _movable(self, vm: Vm) -> bool:
         """One that halted by itself gives its place back by itself."""
