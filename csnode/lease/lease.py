@@ -7,7 +7,7 @@ acts under a lease names the revision his commit follows, and his calls carry fe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -22,6 +22,7 @@ from csnode.faults import Conflict, Fault
 
 BELIEVED = 5 / 6  # of its time: so much earlier than anybody else may have it we stop
 TAKEOVER_S = 10.0  # a commit takes no longer
+ASKED_MAX = 4  # renewals under way; of more the first is given up
 
 
 class Held:
@@ -102,23 +103,50 @@ async def holding(name: str, grip: Grip, seconds: float) -> AsyncGenerator[Held]
 
 
 async def _renew(held: Held, grip: Grip, seconds: float) -> None:
-    """Every third of its time; after a failure sooner, until there is but a sixth of it left."""
+    """Every third of its time. One that is not answered soon is asked again beside the first, and
+    whichever is answered counts: an answer that is slow has renewed the lease all the same.
+    """
+    asked: list[asyncio.Task[float]] = []
     pause = seconds / 3
-    while True:
-        await asyncio.sleep(pause)
-        asked = now()
-        if asked >= held.until or held.lost.is_set():
-            break
-        try:
-            async with asyncio.timeout(min(seconds / 6, held.until - asked)):
-                await grip.renew()
-        except Conflict:
-            break
-        except (Fault, TimeoutError):
-            pause = seconds / 24
-        else:
-            held.until, pause = asked + seconds * BELIEVED, seconds / 3
-    held.lost.set()
+    try:
+        while now() < held.until and not held.lost.is_set():
+            ready = await _first_of(asked, min(pause, held.until - now()))
+            asked = [task for task in asked if task not in ready]
+            if any(isinstance(task.exception(), Conflict) for task in ready):
+                break
+            if good := [task.result() for task in ready if task.exception() is None]:
+                held.until = max(held.until, max(good) + seconds * BELIEVED)
+                pause = max(seconds / 24, max(good) + seconds / 3 - now())
+            elif ready:
+                pause = seconds / 24
+            elif now() < held.until:
+                _cancel(asked[: 1 - ASKED_MAX])
+                asked = [*asked[1 - ASKED_MAX :], asyncio.create_task(_renewed(grip))]
+                pause = seconds / 6
+        held.lost.set()
+    finally:
+        _cancel(asked)
+
+
+async def _renewed(grip: Grip) -> float:
+    """When the renewal that was answered was asked for."""
+    asked = now()
+    await grip.renew()
+    return asked
+
+
+async def _first_of(asked: list[asyncio.Task[float]], seconds: float) -> set[asyncio.Task[float]]:
+    """Those that have ended, at the latest after that time."""
+    if not asked:
+        await asyncio.sleep(seconds)
+        return set()
+    return (await asyncio.wait(asked, timeout=seconds, return_when="FIRST_COMPLETED"))[0]
+
+
+def _cancel(asked: Iterable[asyncio.Task[float]]) -> None:
+    for task in asked:
+        task.cancel()
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 class Endings:
