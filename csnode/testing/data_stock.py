@@ -202,6 +202,13 @@ class StockRules(Served):
         assert await outcome(cloud.commit(renew)) is Conflict
         assert (await cloud.commit(Hold(name="l", holder="c", seconds=6))).got == (3,)
 
+    async def test_a_lease_waits_behind_no_other_commit(self, cloud: Cloud) -> None:
+        """With thousands of them waiting, orchestrators would lose their leases one by one."""
+        rows = [cloud.create(vm(f"v{n}")) for n in range(600)]
+        last = cloud.commit(Hold(name="l", holder="x", seconds=60))
+        *_, held = await asyncio.gather(*rows, last)
+        assert held.number < 600
+
     async def test_the_store_holds_leases(self, cloud: Cloud) -> None:
         async with cloud.store.hold("l", 30) as held:
             assert held.fence == 1

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from csnode import metrics
 from csnode.bus.event import Changed
 from csnode.context import Context, current
-from csnode.contracts.data import Commit, Committed
+from csnode.contracts.data import Commit, Committed, Hold
 from csnode.faults import Broken, Fault, Unavailable
 from csnode.log import logger
 from roles.data.batch import Batch
@@ -42,6 +42,14 @@ class Waiting(NamedTuple):
     context: Context
 
 
+def _renews(wanted: Commit | Trim) -> bool:
+    """Whether it is of leases alone: nothing may wait for it, and it must not wait for others.
+
+    A cloud with much to do would lose the leases of those who do it.
+    """
+    return isinstance(wanted, Commit) and all(isinstance(item, Hold) for item in wanted.changes)
+
+
 class Writer:
     """Takes commits in the order they come; `news` is told of every batch after its callers."""
 
@@ -57,6 +65,7 @@ class Writer:
         self._database, self._stored, self._sql = database, stored, sql
         self._news, self._batch_max = news, batch_max
         self._own = copy_context()
+        self._leases: deque[Waiting] = deque()  # they go first
         self._queue: deque[Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
         self._unread: Unread | None = None
@@ -65,7 +74,8 @@ class Writer:
         """The answer will be there once the commit is on disk."""
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
-        self._queue.append(Waiting(wanted, answer, current()))
+        waiting = Waiting(wanted, answer, current())
+        (self._leases if _renews(wanted) else self._queue).append(waiting)
         if self._work is None:  # in our own context: its news are of many callers
             self._work = loop.create_task(self._empty_queue(), context=self._own.copy())
         return answer
@@ -85,9 +95,10 @@ class Writer:
 
     async def _empty_queue(self) -> None:
         try:
-            while self._queue:
-                size = min(len(self._queue), self._batch_max)
-                await self._together([self._queue.popleft() for _ in range(size)])
+            while self._leases or self._queue:
+                size = min(len(self._leases) + len(self._queue), self._batch_max)
+                lines = (self._leases or self._queue for _ in range(size))
+                await self._together([line.popleft() for line in lines])
         finally:
             self._work = None
 
