@@ -18,6 +18,7 @@ from csnode.faults import Conflict, Invalid, NotFound
 from csnode.model.identity import Account
 from csnode.model.job import CLOSED, Cancel, Job, JobState
 from csnode.model.stock import Lock
+from csnode.verify import stuck
 
 OPERATOR = "an operator"
 OPEN = tuple(state for state in JobState if state not in CLOSED)
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 @click.group("job", short_help="Jobs: what they do, who waits for whom, calling one off.")
 def command() -> None:
-    """Shows the jobs of the cluster, and cancels them.
+    """Shows the jobs of the cluster, cancels them, and frees stuck ones.
 
     It listens for a second or two, as a node that starts would; then it asks the data role.
     Run it with the same configuration (cluster, directory, credential) as the nodes. A job may be
@@ -89,11 +90,34 @@ def cancel_job(chosen: Chosen, job: str, output: str) -> None:
     The job ends as failed, "cancelled by an operator". One that only waits ends at once. To
     cancel twice does no harm; a job that is being undone already goes on being undone.
     """
-    found = _ask(chosen.config(), lambda store: cancelled(store, job))
-    if output == "json":
-        show.as_json(found)
-    else:
-        print(f"job {found['job']}: {found['said']}")
+    _tell(_ask(chosen.config(), lambda store: cancelled(store, job)), output)
+
+
+@command.command("retry", short_help="Have a stuck job's undo tried again.")
+@click.argument("job")
+@show.output_option()
+@click.pass_obj
+def retry_job(chosen: Chosen, job: str, output: str) -> None:
+    """Has an orchestrator try the undo of a stuck job again.
+
+    Mend first what `csnode job show` names. The job then ends as failed, with nothing left of
+    it; if its undo is refused again, it is stuck again. To retry does no harm.
+    """
+    _tell(_ask(chosen.config(), lambda store: retried(store, job)), output)
+
+
+@command.command("release", short_help="End a stuck job as it is: its objects are free.")
+@click.argument("job")
+@show.output_option()
+@click.pass_obj
+def release_job(chosen: Chosen, job: str, output: str) -> None:
+    """Ends a stuck job as failed, although not all of it was undone.
+
+    Its objects are free for other orders. What it left is given back by these (stop or destroy
+    the machine) and by the sweeps; `csnode verify` names what remains. It is refused while a
+    machine may run on a host that does not answer, or runs on two.
+    """
+    _tell(_ask(chosen.config(), lambda store: released(store, job)), output)
 
 
 @command.command("queue", short_help="Who has an object, and who waits for it.")
@@ -113,6 +137,13 @@ def show_queue(chosen: Chosen, object: str, output: str) -> None:
         show.table("", tuple(rows[0]), [tuple(row.values()) for row in rows])
     else:
         print(f"nobody works on {object} or waits for it")
+
+
+def _tell(found: Found, output: str) -> None:
+    if output == "json":
+        show.as_json(found)
+    else:
+        print(f"job {found['job']}: {found['said']}")
 
 
 def _ask(config: Config, question: Callable[[Store], Awaitable[T]]) -> T:
@@ -145,6 +176,7 @@ async def listed(store: Store, whole: bool = False) -> list[Found]:
             "account": accounts.get(job.account or "", ""),
             "age": _lasted(clock.wall() - job.created),
             "at": _at(job, lines),
+            "way out": f"csnode job retry {job.id}" if job.state is JobState.STUCK else "",
         }
         for job in jobs
     ]
@@ -168,6 +200,8 @@ async def described(store: Store, name: str) -> Found:
         "owner": job.owner or "",
         "waits for": waits_for(place),
         "fault": job.fault,
+        "blocked by": stuck.blocked(job),
+        "way out": stuck.way_out(job),
         "cancelled": f"by {cancel.by} at {clock.stamp(cancel.created)}" if cancel else "",
         "created": _stamp(job.created),
         "ended": _stamp(job.ended),
@@ -189,7 +223,7 @@ async def cancelled(store: Store, name: str, by: str = OPERATOR) -> Found:
     """Call the job off, in an operator's name. Invalid if it has ended."""
     job = await _named(store, name)
     if job.state is JobState.STUCK:
-        raise Invalid(f"job {job.id} is stuck and cannot be undone: {job.fault}")
+        raise Invalid(f"job {job.id} is stuck: {stuck.blocked(job)}; {stuck.way_out(job)}")
     if not job.open:
         raise Invalid(f"job {job.id} has ended already: it is {job.state.value}")
     if job.state is JobState.UNWINDING:
@@ -201,6 +235,20 @@ async def cancelled(store: Store, name: str, by: str = OPERATOR) -> Found:
     except Conflict:
         return {"job": job.id, "said": "somebody has cancelled it already"}
     return {"job": job.id, "said": f"is cancelled; csnode job show {job.id} tells how it ends"}
+
+
+async def retried(store: Store, name: str) -> Found:
+    """Have the undo of a stuck job tried again. Invalid if there is no such job."""
+    job = await _named(store, name)
+    await stuck.retry(store, job)
+    return {"job": job.id, "said": f"is tried again; csnode job show {job.id} tells how it ends"}
+
+
+async def released(store: Store, name: str) -> Found:
+    """End a stuck job as it is. Invalid if there is no such job, Conflict if it is unsafe."""
+    job = await _named(store, name)
+    await stuck.release(store.bus, store, job)
+    return {"job": job.id, "said": f"is released; csnode job show {job.id} tells how it ends"}
 
 
 async def queued(store: Store, object: str) -> list[Found]:

@@ -102,6 +102,12 @@ class OrderNetwork(Cure):
     used: bool
 
 
+class FreeJob(Cure):
+    """A stuck job's undo is tried again; if that is refused again, the job is released."""
+
+    job: str
+
+
 class ClearDoubt(Cure):
     """The host proves that it has no such machine, and is no longer in doubt."""
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from csnode.model.job import Cancel, Job, JobState
 from csnode.model.stock import Lease, Lock
 from csnode.verify.evidence import Evidence
-from csnode.verify.finding import Check, DropRow, Finding
+from csnode.verify.finding import Check, DropRow, Finding, FreeJob
 
 GRACE_S = 15.0  # two leases: so long nobody need have noticed that an orchestrator is gone
 UNCLAIMED_S = 30.0
@@ -18,7 +18,7 @@ PREFIX = "orchestrator/"
 STUCK = Check(
     "job-stuck", "P1", "job",
     cause="an undo was refused for good; its objects are kept for somebody who looks",
-    remedy="see `csnode job show`, cure what it names, then delete the object or its lock by hand",
+    remedy="mend what it names, then `csnode job retry`; or `csnode job release`, which ends it",
 )  # fmt: skip
 OWNERLESS = Check(
     "job-without-lease", "P1", "job",
@@ -52,7 +52,7 @@ def stuck(ev: Evidence) -> Iterator[Finding]:
     for job in ev.all(Job):
         if job.state is JobState.STUCK:
             what = f"{job.verb} of {job.object_kind} {job.object_id} is stuck: {job.fault}"
-            yield STUCK.found(job.id, what)
+            yield STUCK.found(job.id, what, repair=FreeJob(job=job.id))
 
 
 def owners(ev: Evidence) -> Iterator[Finding]:

@@ -38,11 +38,13 @@ from csnode.types import (
     VmId,
     ZoneId,
 )
+from csnode.verify import stuck
 from csnode.verify.finding import (
     ClearDoubt,
     Cure,
     DropRow,
     Finding,
+    FreeJob,
     GiveBack,
     OrderNetwork,
     OrderStop,
@@ -76,9 +78,10 @@ async def cured(
 ) -> tuple[list[Done], Verdict]:
     """Do the safe cures and judge again, until nothing is left that has one; what was done."""
     done: list[Done] = []
+    retried: set[str] = set()
     for _ in range(ROUNDS):
         curable = [f for f in (*verdict.findings, *verdict.notes) if f.repair is not None]
-        hand = Hand(bus, store, verdict.number)
+        hand = Hand(bus, store, verdict.number, retried)
         round = [await hand.cure(finding) for finding in curable]
         done += round
         await hand.settle()
@@ -92,8 +95,9 @@ async def cured(
 class Hand:
     """Does cures for what was judged at one number, and waits for the jobs that it ordered."""
 
-    def __init__(self, bus: Bus, store: Store, number: int) -> None:
-        self._bus, self._store, self._number = bus, store, number
+    def __init__(self, bus: Bus, store: Store, number: int, retried: set[str]) -> None:
+        """`retried` is shared by the rounds: stuck jobs whose undo was tried again."""
+        self._bus, self._store, self._number, self._retried = bus, store, number, retried
         self._jobs: list[str] = []
 
     async def cure(self, finding: Finding) -> Done:
@@ -204,6 +208,16 @@ class Hand:
         order = ImplementNetwork if cure.used else ShutdownNetwork
         return await self._ordered(change, order(network=cure.network), network.account)
 
+    async def free_job(self, cure: FreeJob) -> str:
+        job = await self._store.get(Job, cure.job)
+        self._jobs.append(job.id)
+        if job.id not in self._retried:
+            self._retried.add(job.id)
+            await stuck.retry(self._store, job)
+            return "had its undo tried again"
+        await stuck.release(self._bus, self._store, job)
+        return "released it, for its undo was refused again"
+
     async def _ordered(self, change: Change, order: Order, account: AccountId) -> str:
         job = change.order(order, account=account)
         await change.commit()
@@ -225,6 +239,7 @@ _DO: dict[type[Cure], Callable[[Hand, Any], Awaitable[str]]] = {
     TakeAgain: Hand.take_again,
     OrderStop: Hand.order_stop,
     OrderNetwork: Hand.order_network,
+    FreeJob: Hand.free_job,
 }
 
 

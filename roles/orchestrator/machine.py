@@ -253,7 +253,10 @@ class MachineSaga(Saga[VmOrderT]):
     async def drop_leases(self) -> None:
         """No router knows the machine's cards."""
         for nic in await self.nics():
-            network = await self.store.get(Network, nic.network)
+            try:
+                network = await self.store.get(Network, nic.network)
+            except NotFound:  # older versions let networks go while machines came to them
+                continue
             if network.router is not None and await is_there(self, Host, network.router):
                 router = self.ask(Networking, at=network.router)
                 await router.ensure_no_nic(nic.network, NicId(nic.id))

@@ -84,9 +84,13 @@ async def drop_unfinished(saga: Saga[Any], id: NetworkId, host: HostId | None) -
     """A router on that host that never came up goes; one that serves stays, for others use it.
 
     The row says first that there is none. If we crash then, it is taken down when we come again:
-    hence the host, which is where this job would have built it.
+    hence the host, which is where this job would have built it. Of a network whose row is gone
+    nothing is to be kept: hosts take that away by themselves.
     """
-    network = await saga.store.get(Network, id)
+    try:
+        network = await saga.store.get(Network, id)
+    except NotFound:
+        return
     if host is None or network.up or network.router not in (None, host):
         return
     change = saga.store.change()

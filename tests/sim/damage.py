@@ -33,7 +33,7 @@ def a_job(**columns: Any) -> Job:
     return Job(id=LOST, verb="reboot_vm", order={"vm": LOST}, created=wall() - 3600, **columns)
 
 
-@damage("job-stuck")
+@damage("job-stuck", cured=True)
 async def a_job_is_stuck(at: Scene) -> None:
     await at.make(a_job(state=JobState.STUCK, fault="an undo was refused", ended=wall()))
 
