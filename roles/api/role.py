@@ -90,6 +90,12 @@ class ApiRole(Role[ApiConfig]):
         days, most = config.event_keep_days, config.events_max
         await sweep_events(self.store, self.view, days, most, wall())
 
+    @every(seconds=60)
+    async def bound_events(self) -> None:
+        """A busy hour must not leave many times as many lines as are to be kept."""
+        if self.view.size(UserEvent) > self.config.events_max * 11 // 10:
+            await self.forget_events()
+
     async def drain(self) -> None:
         if self.config.listen:
             await self.http.drain()

@@ -62,6 +62,15 @@ async def test_of_too_much_history_the_oldest_goes() -> None:
         assert len(await desk.store.find(UserEvent)) == 300
 
 
+async def test_a_busy_hour_leaves_no_more_history_than_a_little_over_the_bound() -> None:
+    async with opened_desk(ApiConfig(listen="", event_keep_days=0, events_max=100)) as desk:
+        for more, left_then in ((range(110), 110), (range(110, 120), 100)):
+            await desk.plant([event(n, 0) for n in more])
+            await desk.api.door.view.fresh()
+            await desk.api.bound_events()
+            assert len(await desk.store.find(UserEvent)) == left_then
+
+
 async def test_two_apis_may_sweep_at_once() -> None:
     async with opened_desk(ApiConfig(listen="", event_keep_days=1)) as desk:
         await desk.plant([event(n, 9 * DAY) for n in range(500)])

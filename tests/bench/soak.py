@@ -28,7 +28,7 @@ SETTINGS = {
     "storage": {"driver": "sim", "hosts": HOSTS},
     "orchestrator": {"job_keep_seconds": 10.0},
     "api": {"events_max": 500},
-    "data": {"feed_keep": 5000},
+    "data": {"feed_keep": 2000},
     "log": {"level": "warning", "form": "json"},
 }
 
