@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import TypeVar
+
 from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
+from csnode.model.entity import Entity
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.orders import (
@@ -26,7 +31,17 @@ from roles.orchestrator.peers import PREFIX
 
 log = logger("orchestrator")
 BATCH = 200
+AT_A_TIME = 500  # rows looked at, in some milliseconds
+E = TypeVar("E", bound=Entity)
 LEASE_KEPT_S = 3600.0  # after it ran out
+
+
+async def gently(rows: Sequence[E]) -> AsyncGenerator[E]:
+    """One after the other; now and then others have their turn: leases are renewed meanwhile."""
+    for number, row in enumerate(rows, start=1):
+        yield row
+        if number % AT_A_TIME == 0:
+            await asyncio.sleep(0)
 
 
 class Tidy:
@@ -39,7 +54,7 @@ class Tidy:
 
     async def turn(self, wall: float) -> None:
         """`wall` is the date, in seconds since 1970."""
-        for vm in self.view.all(Vm):
+        async for vm in gently(self.view.all(Vm)):
             if is_lost(self.view, vm):
                 if not self._busy(vm.id):
                     await self._order(ReleaseVm(vm=VmId(vm.id)), vm)
@@ -57,7 +72,7 @@ class Tidy:
 
     async def keep_running(self, wall: float) -> None:
         """Start again what is to be kept running and does not run, after a growing pause."""
-        for vm in self.view.by(Vm, "host", None):
+        async for vm in gently(self.view.by(Vm, "host", None)):
             if not self._is_to_run(vm) or self._busy(vm.id):
                 continue
             if due_again(self.view, vm) <= wall:
@@ -115,7 +130,7 @@ class Tidy:
         self._idle_since = {
             id: since for id, since in self._idle_since.items() if self.view.maybe(Network, id)
         }
-        for network in self.view.all(Network):
+        async for network in gently(self.view.all(Network)):
             stands = network.up or network.router is not None  # one that never came up may linger
             if not stands or network.gone or self._in_use(network) or self._busy(network.id):
                 self._idle_since.pop(network.id, None)
@@ -124,7 +139,7 @@ class Tidy:
 
     async def _rebuild_routers(self) -> None:
         """A network whose router's host failed, while machines run in it elsewhere."""
-        for network in self.view.all(Network):
+        async for network in gently(self.view.all(Network)):
             if network.router is not None or self._busy(network.id):
                 continue
             if needs_router(self.view, network):

@@ -16,7 +16,9 @@ import uvloop
 
 from tests.bench.figure import Figure, loop_ms, table
 
-NAMES = ("deploys", "commits", "requests", "latency", "idle", "verify", "discovery", "real_vm")
+NAMES = (
+    "deploys", "commits", "requests", "latency", "noisy", "idle", "verify", "discovery", "real_vm",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from csnode.model.stock import Lease
 from csnode.testing.cloud import SimCloud
 from csnode.types import AccountId, VmId
 from csnode.uuids import new_id
+from roles.orchestrator.tidy import gently
 from tests.sim.conftest import World
 from tests.sim.world import a_machine, prepared
 
@@ -54,6 +55,25 @@ def test_a_cloud_that_starts_with_thousands_of_waiting_jobs_does_them_and_all_el
         assert len([x for x in held if x.id.startswith("orchestrator/")]) == 1
 
     world(story, compute={"options": {"latency_s": 0.1}})
+
+
+def test_a_sweep_over_thousands_of_rows_lets_others_have_their_turn() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def story() -> None:
+        other = asyncio.create_task(others())
+        rows = [Job(id=str(n), verb="", order={}) for n in range(5000)]
+        assert [row async for row in gently(rows)] == rows
+        assert turns >= 10
+        other.cancel()
+
+    asyncio.run(story())
 
 
 def test_an_account_with_slow_jobs_leaves_places_for_others(world: World) -> None:
