@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from csnode.api.call import Call
 from csnode.faults import Conflict, Invalid
+from csnode.model import rules
 from csnode.model.entity import Entity
 from csnode.model.place import Cluster, Pod, Zone
 
@@ -48,26 +49,30 @@ def given(**columns: str | None) -> dict[str, Any]:
 
 
 def address_of(text: str | None, parameter: str) -> str:
-    """An IPv4 address as it is usually written; "" if none is named. Raises Invalid."""
+    """A name server's address; "" if none is named. Raises Invalid."""
+    return rules.dns_server(text, parameter.replace("_", "")) if text else ""
+
+
+def domain_of(text: str | None) -> str:
+    """A DNS suffix; "" if none is named. Raises Invalid."""
+    return rules.network_domain(text) if text else ""
+
+
+def cidr_of(text: str | None, public_cidr: str = "") -> str:
+    """The guest network of a zone, apart from its public range; "" if none is named.
+
+    Its first address will be the gateway's. Raises Invalid.
+    """
     if not text:
         return ""
     try:
-        return str(IPv4Address(text))
-    except AddressValueError:
-        raise Invalid(f"{parameter.replace('_', '')} must be an IPv4 address, not {text}") from None
-
-
-def cidr_of(text: str | None) -> str:
-    """A private prefix; "" if none is named. Raises Invalid."""
-    if not text:
-        return ""
-    try:
-        network = IPv4Network(text)
-    except (AddressValueError, NetmaskValueError, ValueError):
-        raise Invalid(f"guestcidraddress must be a prefix like 10.1.1.0/24, not {text}") from None
-    if not network.is_private:
-        raise Invalid(f"guestcidraddress must be private (RFC 1918), not {text}")
-    return str(network)
+        found = rules.ipv4_network(text, "guest network")
+        rules.guest_network(text, str(found.network_address + 1))
+        if public_cidr:
+            rules.check_apart(found, IPv4Network(public_cidr))
+    except Invalid as invalid:
+        raise Invalid(f"guestcidraddress: {invalid.message}") from invalid
+    return text
 
 
 def span_of(
@@ -80,21 +85,24 @@ def span_of(
     lacking = [name for name, value in given.items() if not value]
     if lacking:
         raise Invalid(f"{', '.join(lacking)}: needed if a pod's addresses are named at all")
-    try:
-        network = IPv4Network(f"{gateway}/{netmask}", strict=False)
-        first, last = IPv4Address(start), IPv4Address(end or start)
-    except ValueError as error:
-        raise Invalid(f"gateway, netmask, startip or endip: {error}") from None
-    if first not in network or last not in network or first > last:
-        raise Invalid(f"startip to endip must lie in {network}, in this order")
-    if first <= IPv4Address(gateway or "") <= last:
-        raise Invalid(f"the gateway {gateway} lies between startip and endip")
+    network = rules.network_of(gateway or "", netmask or "")
+    first = rules.host_in(start or "", network, "startip")
+    last = rules.host_in(end or start or "", network, "endip")
+    check_span(first, last, rules.host_in(gateway or "", network, "gateway"))
     return {
         "gateway": str(gateway),
         "netmask": str(network.netmask),
         "start_ip": str(first),
         "end_ip": str(last),
     }
+
+
+def check_span(first: IPv4Address, last: IPv4Address, gateway: IPv4Address) -> None:
+    """Raises Invalid if the addresses from first to last are none, or the gateway is among them."""
+    if first > last:
+        raise Invalid(f"startip {first} lies behind endip {last}")
+    if first <= gateway <= last:
+        raise Invalid(f"the gateway {gateway} lies between startip and endip")
 
 
 def hypervisor_of(text: str) -> str:

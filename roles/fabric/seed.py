@@ -11,6 +11,7 @@ from csnode.api.passwords import hashed
 from csnode.clock import wall
 from csnode.data.store import Store
 from csnode.faults import Conflict, Invalid, NotFound
+from csnode.model import rules
 from csnode.model.entity import Entity
 from csnode.model.identity import Account, AccountType, Domain, User
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
@@ -157,17 +158,22 @@ class Seed:
 
 
 def _span(config: FabricConfig) -> tuple[int, int]:
-    """The public range; Invalid if it does not lie in its prefix."""
+    """The public range; Invalid if any address of the section is none that a zone can have."""
     try:
-        prefix = ipaddress.IPv4Network(config.public_cidr)
-        first = ipaddress.IPv4Address(config.public_first)
-        last = ipaddress.IPv4Address(config.public_last)
-        gateway = ipaddress.IPv4Address(config.public_gateway)
-        ipaddress.IPv4Network(config.guest_cidr)
-    except ValueError as error:
-        raise Invalid(f"[fabric] {error}") from error
-    if not (first in prefix and last in prefix and gateway in prefix and first <= last):
-        raise Invalid(f"[fabric] public_first..public_last must lie in public_cidr {prefix}")
+        prefix = rules.public_range(config.public_cidr, config.public_gateway)
+        first = rules.host_in(config.public_first, prefix, "public_first")
+        last = rules.host_in(config.public_last, prefix, "public_last")
+        guest = rules.ipv4_network(config.guest_cidr, "guest_cidr")
+        rules.guest_network(config.guest_cidr, str(guest.network_address + 1))
+        rules.check_apart(guest, prefix)
+        for name in ("dns1", "dns2"):
+            if server := getattr(config, name):
+                rules.dns_server(server, name)
+    except Invalid as invalid:
+        raise Invalid(f"[fabric] {invalid.message}") from invalid
+    gateway = ipaddress.IPv4Address(config.public_gateway)
+    if first > last:
+        raise Invalid("[fabric] public_first lies behind public_last")
     if first <= gateway <= last:
         raise Invalid(f"[fabric] public_gateway {gateway} lies among the addresses to give away")
     return int(first), int(last)

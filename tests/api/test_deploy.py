@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account
@@ -150,15 +151,26 @@ async def test_disks_are_as_large_as_asked(
         ({"keypair": "mine"}, 431, "A key pair with name 'mine' was not found."),
         ({"keypairs": "mine"}, 431, "A key pair with name 'mine' was not found."),
         ({"userdata": "?"}, 431, "User data is not Base64"),
+        ({"userdata": "a b/"}, 431, "as a + becomes that is not sent as %2B"),
+        ({"userdata": "-+aa"}, 431, "User data is not Base64"),
+        ({"userdata": "YQ="}, 431, "User data is not Base64"),
+        ({"userdata": "YWFhY"}, 431, "User data is not Base64"),
+        ({"userdata": "YR=="}, 431, "has bits too many"),
         ({"userdata": "\u00e9"}, 431, "User data is not Base64"),
         ({"userdata": "a" * (2**20 + 1)}, 431, "Value greater than max allowed length 1048576"),
         ({"rootdisksize": "1"}, 431, "smaller than template size"),
-        ({"rootdisksize": "99999999"}, 431, "rootdisksize must be from 1 to"),
-        ({"diskofferingid": seeds.CUSTOM_DISK}, 431, "size must be from 1 to"),
+        ({"rootdisksize": "99999999"}, 431, "rootdisksize must be a number from 1 to"),
+        ({"diskofferingid": seeds.CUSTOM_DISK}, 431, "size must be a number from 1 to"),
         ({"ipaddress": "10.9.9.9"}, 431, "is not in the network"),
         ({"ipaddress": "ten"}, 431, "is no IPv4 address"),
         ({"ipaddress": "10.1.1.1"}, 431, "is none that machines"),
-        ({"macaddress": "01:00:00:00:00:01"}, 431, "Mac address"),
+        ({"macaddress": "01:00:00:00:00:01"}, 431, "is not unicast"),
+        ({"macaddress": "00:00:00:00:00:00"}, 431, "stands for none"),
+        ({"macaddress": "fe:00:00:00:00:01"}, 431, "kept for the host"),
+        ({"macaddress": "02:00-00:00:00:01"}, 431, "is not valid"),
+        ({"macaddress": "020000000001"}, 431, "is not valid"),
+        ({"name": "data-server"}, 431, "has a meaning of its own"),
+        ({"name": "Localhost"}, 431, "has a meaning of its own"),
         ({"hypervisor": "VMware"}, 431, "is for KVM, not VMware"),
         ({"account": "alice", "domainid": seeds.ACME}, 531, "does not have permission"),
         ({"projectid": seeds.uuid(999)}, 431, "Invalid parameter projectid"),
@@ -180,6 +192,38 @@ async def test_user_data_is_kept_as_standard_base64(desk: Desk) -> None:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         vm, _ = await deploy(desk, userdata=encode(text).decode().rstrip("="))
         assert base64.b64decode(vm.user_data, validate=True) == text
+
+
+async def test_user_data_in_lines_is_taken(desk: Desk) -> None:
+    text = bytes(range(256))
+    vm, _ = await deploy(desk, userdata=base64.encodebytes(text).decode())
+    assert base64.b64decode(vm.user_data, validate=True) == text
+    vm, _ = await deploy(desk, userdata=base64.encodebytes(text).decode().replace("\n", "\r\n"))
+    assert base64.b64decode(vm.user_data, validate=True) == text
+
+
+@pytest.mark.parametrize("mac", ["02:0A:00:00:00:01", "02-0a-00-00-00-01", "2.a.0.0.0.1"])
+async def test_a_mac_address_is_taken_in_every_form_of_cloudstacks(desk: Desk, mac: str) -> None:
+    vm, _ = await deploy(desk, macaddress=mac)
+    (nic,) = await desk.store.find(Nic, vm=vm.id)
+    assert nic.mac == "02:0a:00:00:00:01"
+    (held,) = [n.network for n in await desk.store.find(Nic, vm=vm.id)]
+    body = await desk.refused(
+        "deployVirtualMachine", ALICE, networkids=held, macaddress="02:0a:0:0:0:1", **SMALL
+    )
+    assert "is in use" in body["errortext"]
+
+
+async def test_a_name_that_dns_cannot_carry_with_its_domain_is_refused(desk: Desk) -> None:
+    longest = f"{'a' * 63}.{'b' * 62}.{'c' * 63}"
+    network, addresses = seeds.network(NET)
+    await desk.plant([replace(network, network_domain=longest), addresses])
+    wanted = {"networkids": NET, **SMALL}
+    body = await desk.refused("deployVirtualMachine", ALICE, name="w" * 63, **wanted)
+    assert "DNS carries 253" in body["errortext"]
+    vm, _ = await deploy(desk, networkids=NET, name="w" * 62)
+    body = await desk.refused("updateVirtualMachine", ALICE, id=vm.id, name="w" * 63)
+    assert "DNS carries 253" in body["errortext"]
 
 
 async def test_a_mebibyte_of_user_data_is_taken(desk: Desk) -> None:

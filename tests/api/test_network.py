@@ -8,6 +8,7 @@ import pytest
 
 from csnode.model.job import Job
 from csnode.model.network import Network
+from csnode.model.place import Zone
 from csnode.model.stock import Range, Taken
 from csnode.types import HostId
 from tests.api import seeds
@@ -75,7 +76,13 @@ async def test_a_gateway_in_the_middle_is_no_machines(desk: Desk) -> None:
         ({"gateway": "10.9.0.1", "netmask": "255.0.255.0"}, 431, "are no network"),
         ({"gateway": "10.9.0.0", "netmask": "255.255.255.0"}, 431, "is not an address"),
         ({"gateway": "10.9.0.1", "netmask": "255.255.255.254"}, 431, "must be of a /16 to"),
-        ({"gateway": "127.0.0.1", "netmask": "255.255.255.0"}, 431, "that machines can use"),
+        ({"gateway": "127.0.0.1", "netmask": "255.255.255.0"}, 431, "must be private"),
+        ({"gateway": "0.0.0.1", "netmask": "255.255.255.0"}, 431, "must be private"),
+        ({"gateway": "8.8.8.1", "netmask": "255.255.255.0"}, 431, "must be private"),
+        ({"gateway": "172.32.0.1", "netmask": "255.255.255.0"}, 431, "must be private"),
+        ({"gateway": "198.51.100.1", "netmask": "255.255.255.0"}, 431, "must be private"),
+        ({"gateway": "10.9.0.1", "netmask": "255.255.255.0", "startip": "10.9.0.1"}, 431,
+         "leave no address"),
         ({"startip": "10.1.1.9"}, 431, "startip and endip need gateway and netmask"),
         ({"gateway": "10.9.0.1", "netmask": "255.255.255.0", "startip": "10.9.1.1"}, 431,
          "startip 10.9.1.1 is not between"),
@@ -149,3 +156,13 @@ async def test_a_zone_without_public_addresses_says_so(desk: Desk) -> None:
     body = await desk.refused("createNetwork", ADMIN, **FRONT)
     assert (body["errorcode"], body["cserrorcode"]) == (533, 4320)
     assert body["errortext"] == "the zone zone1 has no public addresses"
+
+
+async def test_a_network_over_its_zones_public_range_is_refused(desk: Desk) -> None:
+    change = desk.store.change()
+    change.update(Zone, seeds.ZONE, public_cidr="10.8.0.0/14", public_gateway="10.8.0.1")
+    await change.commit()
+    params = {"gateway": "10.9.0.1", "netmask": "255.255.255.0"}
+    body = await desk.refused("createNetwork", ALICE, **FRONT, **params)
+    assert "overlaps the zone's public range 10.8.0.0/14" in body["errortext"]
+    await desk.ask("createNetwork", ALICE, **FRONT)

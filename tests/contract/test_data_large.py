@@ -15,10 +15,10 @@ from csnode.bus.event import Changed
 from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Fault
+from csnode.model.rules import USER_DATA_MAX, user_data
 from csnode.model.vm import Vm
 from csnode.testing.data_cloud import vm
 from csnode.verify.rows import Rows
-from roles.api.commands.deploy import USER_DATA_MAX, user_data
 from roles.data.config import DataConfig
 from tests.contract.data_writer import playing
 from tests.contract.zmq_nodes import ZmqNodes

@@ -44,7 +44,7 @@ async def test_a_guest_is_leased_all_it_needs(lab: Lab) -> None:
         assert await guest.pings(network.gateway)
 
 
-@pytest.mark.parametrize("hostname", ["12h", "45", "infinite", "ignore", "Web-1"])
+@pytest.mark.parametrize("hostname", ["infinite", "ignore", "set", "Web-1"])
 async def test_a_host_name_means_nothing_else_to_dnsmasq(lab: Lab, hostname: str) -> None:
     network = guest_network()
     nic = replace(guest_nic(network), hostname=hostname)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from csnode.bus.local import LocalBus
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
+from csnode.faults import Invalid
 from csnode.model.identity import Account, User
 from csnode.model.place import Zone
 from csnode.model.stock import Range
@@ -28,3 +31,29 @@ async def test_whoever_sees_the_first_user_sees_the_whole_cloud() -> None:
 
         await Seed("c", FabricConfig()).sow(store)
         assert await store.data.head(all_kinds) == feed.upto
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"guest_cidr": "8.8.8.0/24"}, "private"),
+        ({"guest_cidr": "10.0.0.0/8"}, "/16 to a /29"),
+        ({"public_cidr": "10.1.0.0/16", "public_gateway": "10.1.0.1", "public_first": "10.1.0.9",
+          "public_last": "10.1.0.99"}, "overlaps"),
+        ({"public_gateway": "198.51.100.255"}, "not an address"),
+        ({"public_first": "198.51.100.251"}, "lies behind"),
+        ({"public_first": "198.51.100.1"}, "to give away"),
+        ({"dns1": "dns.example"}, "dns1"),
+        ({"dns2": "127.0.0.1"}, "dns2"),
+    ],
+)  # fmt: skip
+async def test_a_cloud_does_not_begin_with_addresses_that_its_routers_refuse(
+    wrong: dict[str, str], says: str
+) -> None:
+    bus = LocalBus(AloneDirectory())
+    async with playing(bus, DataConfig(path=":memory:", inline=True)):
+        store = Store(bus, "fabric", "box")
+        with pytest.raises(Invalid, match=says) as raised:
+            await Seed("c", FabricConfig(**wrong)).sow(store)  # type: ignore[arg-type]
+        assert raised.value.message.startswith("[fabric] ")
+        assert await store.find(Zone) == []

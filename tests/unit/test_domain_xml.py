@@ -184,3 +184,24 @@ def test_memory_and_clock_are_read_from_proc(tmp_path: Path) -> None:
     assert host_facts.cpu_mhz(tmp_path) == 2596
     (tmp_path / "cpuinfo").write_text("processor : 0\n")
     assert host_facts.cpu_mhz(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cpus": 256},
+        {"memory_mib": 31},
+        {"plugs": (PLUG,) * 33},
+        {"plugs": (replace(PLUG, mac="01:00:5e:00:00:01"),)},
+        {"plugs": (replace(PLUG, mac="00:00:00:00:00:00"),)},
+        {"plugs": (replace(PLUG, mac="fe:00:00:00:00:01"),)},
+    ],
+)
+def test_a_machine_that_no_host_can_run_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        xml_of(replace(MACHINE, **wrong))
+
+
+def test_a_processor_faster_than_the_hosts_is_not_limited_beyond_a_whole_one() -> None:
+    limited = xml_of(replace(MACHINE, limit_cpu=True, cpu_mhz=2**31 - 1))
+    assert text(limited, "cputune/quota") == text(limited, "cputune/period")

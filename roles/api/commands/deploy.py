@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Iterable
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from csnode import uuids
@@ -14,6 +12,7 @@ from csnode.api.parse import no_such
 from csnode.api.reach import owner
 from csnode.clock import wall
 from csnode.faults import Denied, Full, Invalid
+from csnode.model import rules
 from csnode.model.identity import Account
 from csnode.model.network import Network, Nic, in_network
 from csnode.model.offering import DiskOffering, Offering
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
     from roles.api.commands.vm import DeployVirtualMachine
 
 GIB = 1024**3
-USER_DATA_MAX = 1024 * 1024  # bytes, in Base64
-_HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # unicast
 
 
 class Deployment:
@@ -71,7 +67,7 @@ class Deployment:
         id = call.new_id()
         name = f"VM-{id}"
         if asked.name:
-            name = checked_name(call, asked.name, {n.id for n, _, _ in networks}, id)
+            name = checked_name(call, asked.name, [n for n, _, _ in networks], id)
         size = self.offering
         vm = call.change.create(
             Vm(
@@ -90,7 +86,7 @@ class Deployment:
                 memory_mib=size.memory_mib,
                 limit_cpu=size.limit_cpu,
                 group=asked.group or "",
-                user_data=user_data(asked.user_data) if asked.user_data else "",
+                user_data=rules.user_data(asked.user_data) if asked.user_data else "",
                 want=Want.RUNNING if asked.start_vm else Want.STOPPED,
                 created=wall(),
             )
@@ -126,8 +122,7 @@ class Deployment:
         wanted = self.asked.root_disk_size
         if wanted is None:
             return max(self.template.size, self.offering.root_gib * GIB)
-        if not 1 <= wanted <= 65536:
-            raise Invalid(f"rootdisksize must be from 1 to 65536 GiB, not {wanted}")
+        rules.within(wanted, "rootdisksize", 1, rules.DISK_GIB_MAX)
         if wanted * GIB < self.template.size:
             raise Invalid(
                 f"unsupported: rootdisksize override is smaller than template size "
@@ -142,9 +137,7 @@ class Deployment:
         offering = offered(self.call, DiskOffering, id, "diskofferingid")
         if not offering.custom:
             return offering.gib
-        if size is None or not 1 <= size <= 65536:
-            raise Invalid(f"size must be from 1 to 65536 GiB for {offering.name}, not {size}")
-        return size
+        return rules.within(size, "size", 1, rules.DISK_GIB_MAX)
 
     def _volume(self, vm: Vm, kind: str, device: int, size: int) -> None:
         """The machine's number is not known before the commit, so the name has its id."""
@@ -183,6 +176,7 @@ class Deployment:
         entries = entries or [(id, "", "") for id in asked.network_ids]
         if len({id for id, _, _ in entries}) < len(entries):
             raise Invalid("networkids: each network may be named once")
+        rules.check_cards(len(entries), "networkids")
         if entries:
             found = [(usable(call, id, self.account, self.zone), ip, mac)
                      for id, ip, mac in entries]  # fmt: skip
@@ -196,11 +190,10 @@ class Deployment:
     def _nic(self, vm: Vm, network: Network, index: int, address: str, mac: str) -> None:
         call = self.call
         wish = _wish(call, network, address) if address else None
-        if mac and not _MAC.fullmatch(mac.lower()):
-            raise Invalid(f"Mac address {mac} is not valid: expected 02:00:00:00:00:01 or the like")
+        mac = rules.mac_address(mac) if mac else ""
         if mac and call.view.by(Nic, "carded", in_network(network.id, mac)):
             raise Invalid(f"Mac address {mac} is in use in network {network.name}")
-        mac = mac.lower() or _new_mac()
+        mac = mac or _new_mac()
         nic = call.change.create(
             Nic(
                 id=new_id(),
@@ -250,39 +243,19 @@ def count_within(call: Call, account: Account, by: dict[str, int]) -> None:
     call.change.count(owner, by, limits)
 
 
-def checked_name(call: Call, name: str, networks: Iterable[str], vm: str) -> str:
+def checked_name(call: Call, name: str, networks: Iterable[Network], vm: str) -> str:
     """A host name that is one, and that no other machine of these networks has."""
-    if not _HOST_NAME.fullmatch(name):
-        raise Invalid(
-            "Invalid name. Vm name can only contain ASCII letters 'a' through 'z', the digits '0' "
-            "through '9', and the hyphen ('-'), must be between 1 and 63 characters long, and "
-            "can't start or end with \"-\" and can't start with digit"
-        )
-    for network in set(networks):
-        held = call.view.by(Nic, "named", in_network(network, name))
+    rules.host_name(name)
+    for network in networks:
+        rules.full_name(name, network.network_domain)
+        held = call.view.by(Nic, "named", in_network(network.id, name))
         if any(nic.vm != vm for nic in held):
             raise Invalid(f"The vm with hostName {name} already exists in the network")
     return name
 
 
-def user_data(text: str) -> str:
-    """User data as it is kept: standard Base64."""
-    plain = "".join(text.split()).replace("-", "+").replace("_", "/")
-    plain += "=" * (-len(plain) % 4)
-    if len(plain) > USER_DATA_MAX:
-        raise Invalid(f"User data has exceeded the maximum length of {USER_DATA_MAX} bytes")
-    try:
-        base64.b64decode(plain, validate=True)
-    except ValueError as error:
-        raise Invalid("User data is not Base64") from error
-    return plain
-
-
 def _wish(call: Call, network: Network, text: str) -> int:
-    try:
-        address = IPv4Address(text)
-    except AddressValueError as error:
-        raise Invalid(f"ipaddress {text} is no IPv4 address") from error
+    address = rules.ipv4_address(text, "ipaddress")
     if address not in IPv4Network(network.cidr, strict=False):
         raise Invalid(f"ipaddress {text} is not in the network {network.name}: {network.cidr}")
     free = call.view.maybe(Range, f"guest:{network.id}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, ClassVar, NewType
 
 from csnode.api.about import About, By, Rank
@@ -15,6 +14,7 @@ from csnode.api.reach import owner
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Denied, Full, Invalid
+from csnode.model import rules
 from csnode.model.identity import Account, Domain
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
@@ -28,9 +28,6 @@ from csnode.uuids import id_of, new_id
 from roles.api.views.network import NetworkView, state_in
 
 VpcId = NewType("VpcId", str)
-PREFIX_MIN, PREFIX_MAX = 16, 29
-_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 
 class Plan(Struct):
@@ -129,7 +126,7 @@ class CreateNetwork(ApiCommand):
             zone=zone,
             offering=call.view.get(NetworkOffering, self.network_offering_id),
             plan=self._plan(zone),
-            suffix=_checked_domain(self.network_domain or ""),
+            suffix=rules.network_domain(self.network_domain) if self.network_domain else "",
         )
 
     def _plan(self, zone: Zone) -> Plan:
@@ -186,6 +183,8 @@ def new_network(
         raise Denied(f"Cannot perform this operation, Zone is currently disabled: {zone.name}")
     if not offering.enabled or offering.guest_type != "Isolated":
         raise Invalid(f"networkofferingid: networks of {offering.name} cannot be created")
+    if zone.public_cidr:
+        rules.check_apart(IPv4Network(plan.cidr), IPv4Network(zone.public_cidr))
     domain = call.view.maybe(Domain, account.domain)
     inherited = account.network_domain or (domain.network_domain if domain else "")
     row = call.change.create(
@@ -220,20 +219,10 @@ def new_network(
 
 def plan(gateway: str, netmask: str, start: str | None, end: str | None) -> Plan:
     """The addresses of a network that says which."""
-    try:
-        door, mask = IPv4Address(gateway), IPv4Address(netmask)
-        network = IPv4Network(f"{gateway}/{netmask}", strict=False)
-        if network.netmask != mask:  # Python takes 0.0.0.255 too
-            raise NetmaskValueError
-    except ValueError as error:
-        raise Invalid(f"gateway {gateway} and netmask {netmask} are no network") from error
-    if not PREFIX_MIN <= network.prefixlen <= PREFIX_MAX:
-        raise Invalid(f"netmask {netmask} must be of a /{PREFIX_MIN} to a /{PREFIX_MAX} network")
-    if network.is_multicast or network.is_loopback or network.is_link_local:
-        raise Invalid(f"gateway {gateway} is not of a network that machines can use")
+    network = rules.network_of(gateway, netmask)
+    rules.guest_network(str(network), gateway)
+    door = IPv4Address(gateway)
     first, last = network.network_address + 1, network.broadcast_address - 1
-    if not first <= door <= last:
-        raise Invalid(f"gateway {gateway} is not an address of a machine in {network}")
     low = _inside(start, "startip", first, last) if start else first
     high = _inside(end, "endip", first, last) if end else (low if start else last)
     if low > high:
@@ -243,6 +232,8 @@ def plan(gateway: str, netmask: str, start: str | None, end: str | None) -> Plan
         low += 1
     elif high == int(door) > low:
         high -= 1
+    if low == high == int(door):
+        raise Invalid("startip and endip leave no address for machines but the gateway's")
     return Plan(cidr=str(network), gateway=gateway, low=low, high=high)
 
 
@@ -296,21 +287,7 @@ def own_network(call: Call, account: Account, zone: Zone, offering: NetworkOffer
 
 
 def _inside(text: str, name: str, first: IPv4Address, last: IPv4Address) -> IPv4Address:
-    try:
-        address = IPv4Address(text)
-    except AddressValueError as error:
-        raise Invalid(f"{name} {text} is no IPv4 address") from error
+    address = rules.ipv4_address(text, name)
     if not first <= address <= last:
         raise Invalid(f"{name} {text} is not between {first} and {last}")
     return address
-
-
-def _checked_domain(name: str) -> str:
-    """A DNS suffix that is one; empty is none given."""
-    if name and (len(name) > 190 or not _DOMAIN.fullmatch(name)):
-        raise Invalid(
-            "Invalid network domain. Total length shouldn't exceed 190 chars. Each domain label "
-            "must be between 1 and 63 characters long, can contain ASCII letters 'a' through 'z', "
-            "the digits '0' through '9', and the hyphen ('-'); can't start or end with \"-\""
-        )
-    return name

@@ -12,6 +12,7 @@ from csnode.api.reach import ALL, Scope, within
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Invalid
+from csnode.model import rules
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering
 from csnode.model.vm import Vm
 from csnode.types import (
@@ -34,7 +35,6 @@ from roles.api.views.offering import (
 
 AnOffering = TypeVar("AnOffering", Offering, DiskOffering)
 OsCategoryId = NewType("OsCategoryId", str)
-CPUS_MAX, MEMORY_MIN_MIB, ROOT_GIB_MAX = 4096, 32, 65536
 
 
 class OfferingList(ProjectList):
@@ -118,10 +118,10 @@ class CreateServiceOffering(ApiCommand):
     async def run(self, call: Call) -> Offering:
         if len(self.domain_id) > 1:
             raise Invalid("domainid: an offering is for one domain, or for all")
-        cpus = _between(self.cpu_number, "cpunumber", 1, CPUS_MAX)
-        mhz = _between(self.cpu_speed or 1000, "cpuspeed", 1, 2**31 - 1)
-        memory = _between(self.memory, "memory", MEMORY_MIN_MIB, 2**31 - 1)
-        _between(self.root_disk_size, "rootdisksize", 0, ROOT_GIB_MAX)
+        cpus = rules.cpus(self.cpu_number, "cpunumber")
+        mhz = rules.cpu_mhz(self.cpu_speed or 1000, "cpuspeed")
+        memory = rules.memory_mib(self.memory, "memory")
+        rules.within(self.root_disk_size, "rootdisksize", 0, rules.DISK_GIB_MAX)
         if not self.name.strip():
             raise Invalid("Please specify a valid name for the service offering")
         return call.change.create(
@@ -263,12 +263,6 @@ def default_isolated(call: Call) -> NetworkOffering:
     if not found:
         raise Invalid("there is no default isolated network offering; name networkids")
     return min(found, key=lambda row: (row.created, row.id))
-
-
-def _between(value: int | None, name: str, least: int, most: int) -> int:
-    if value is None or not least <= value <= most:
-        raise Invalid(f"{name} must be a number from {least} to {most}, not {value}")
-    return value
 
 
 def _tags(text: str | None) -> tuple[str, ...]:

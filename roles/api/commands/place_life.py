@@ -25,6 +25,7 @@ from roles.api.checks import (
     check_empty,
     check_free,
     cidr_of,
+    domain_of,
     enabled_of,
     given,
     hypervisor_of,
@@ -77,7 +78,7 @@ class CreateZone(ApiCommand):
             internal_dns1=address_of(self.internal_dns1, "internaldns1"),
             internal_dns2=address_of(self.internal_dns2, "internaldns2"),
             guest_cidr=cidr_of(self.guest_cidr_address) or GUEST_CIDR,
-            network_domain=self.domain or "",
+            network_domain=domain_of(self.domain),
             enabled=enabled_of(self.allocation_state, True),
             created=wall(),
         )
@@ -124,9 +125,9 @@ class UpdateZone(ApiCommand):
             "internal_dns2": self.internal_dns2,
         }
         news: dict[str, Any] = {n: address_of(v, n) for n, v in addresses.items() if v is not None}
-        news |= given(name=self.name, network_domain=self.domain)
+        news |= given(name=self.name, network_domain=domain_of(self.domain))
         if self.guest_cidr_address:
-            news["guest_cidr"] = cidr_of(self.guest_cidr_address)
+            news["guest_cidr"] = cidr_of(self.guest_cidr_address, zone.public_cidr)
         news["enabled"] = enabled_of(self.allocation_state, zone.enabled)
         call.change.update(Zone, zone.id, revision=zone.revision, **news)
         return zone

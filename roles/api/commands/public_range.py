@@ -15,11 +15,13 @@ from csnode.api.shelf import Listing
 from csnode.api.view import encoded
 from csnode.data.view import View
 from csnode.faults import Conflict, Invalid, NotFound
+from csnode.model import rules
 from csnode.model.network import Network
 from csnode.model.physical import PhysicalNetwork, TrafficType
 from csnode.model.place import Zone
 from csnode.model.stock import Range
 from csnode.types import ZoneId
+from roles.api.checks import check_span
 from roles.api.commands.physical import PhysicalNetworkId
 from roles.api.views.physical import PublicRangeView
 
@@ -55,6 +57,7 @@ class CreateVlanIpRange(ApiCommand):
         if zone.public_cidr:
             raise Conflict(f"zone {zone.name} has public addresses already: {zone.public_cidr}")
         network, first, last, gateway = self._span()
+        self._check_apart(call, zone, network)
         call.change.update(
             Zone,
             zone.id,
@@ -78,22 +81,24 @@ class CreateVlanIpRange(ApiCommand):
         physical = call.seen(PhysicalNetwork, self.physical_network_id, "physicalnetworkid")
         return call.view.get(Zone, physical.zone)
 
+    def _check_apart(self, call: Call, zone: Zone, public: IPv4Network) -> None:
+        """Raises Invalid if guests have, or would have by default, addresses of the range."""
+        guests = {n.cidr for n in call.view.by(Network, "zone", zone.id) if not n.gone}
+        for cidr in sorted({zone.guest_cidr, *guests}):
+            rules.check_apart(IPv4Network(cidr, strict=False), public)
+
     def _span(self) -> tuple[IPv4Network, IPv4Address, IPv4Address, IPv4Address]:
         given = {"gateway": self.gateway, "netmask": self.netmask, "startip": self.start_ip}
         lacking = ", ".join(name for name, value in given.items() if not value)
         if lacking:
             raise Invalid(f"{lacking}: must be given")
-        try:
-            network = IPv4Network(f"{self.gateway}/{self.netmask}", strict=False)
-            gateway, first = IPv4Address(self.gateway), IPv4Address(self.start_ip)
-            last = IPv4Address(self.end_ip or self.start_ip)
-        except ValueError as error:
-            raise Invalid(f"gateway, netmask, startip or endip: {error}") from None
-        if first not in network or last not in network or first > last:
-            raise Invalid(f"startip to endip must lie in {network}, in this order")
-        if first <= gateway <= last:
-            raise Invalid(f"the gateway {gateway} lies between startip and endip")
-        return network, first, last, gateway
+        gateway, start = self.gateway or "", self.start_ip or ""
+        network = rules.network_of(gateway, self.netmask or "")
+        rules.public_range(str(network), gateway)
+        first = rules.host_in(start, network, "startip")
+        last = rules.host_in(self.end_ip or start, network, "endip")
+        check_span(first, last, IPv4Address(gateway))
+        return network, first, last, IPv4Address(gateway)
 
 
 @command(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, ClassVar
-from urllib.parse import urlsplit
 
 from csnode.api.about import About, By, Map, Rank
 from csnode.api.call import Call
@@ -16,6 +14,7 @@ from csnode.api.shelf import Listing
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Denied, Invalid
+from csnode.model import rules
 from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.orders import DeleteTemplate as DeleteOrder
@@ -26,8 +25,6 @@ from csnode.types import AccountId, DomainId, OsTypeId, TemplateId, ZoneId
 from roles.api.views.template import TemplateView
 
 FORMATS = ("QCOW2", "RAW")
-SCHEMES = ("http", "https", "file")
-CHECKSUM_DIGITS = (32, 40, 56, 64, 96, 128)  # MD5, SHA-1, SHA-224, -256, -384, -512
 FILTERS = (
     "featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "all",
 )  # fmt: skip
@@ -139,6 +136,7 @@ class RegisterTemplate(ApiCommand):
         if self.is_featured and call.caller.rank is not Rank.ROOT_ADMIN:
             raise Denied("only root admins may register a featured template")
         _check_url(self.url, call.caller.rank)
+        rules.checksum(self.checksum or "")
         row = call.change.create(
             Template(
                 id=call.new_id(),
@@ -149,7 +147,7 @@ class RegisterTemplate(ApiCommand):
                 zone=self._zone(),
                 url=self.url,
                 format=form,
-                checksum=_checksum(self.checksum or ""),
+                checksum=(self.checksum or "").strip(),
                 hypervisor=self.hypervisor,
                 os_type=self.os_type_id,
                 public=self.is_public,
@@ -208,23 +206,5 @@ class DeleteTemplate(ApiCommand):
 
 
 def _check_url(url: str, rank: Rank) -> None:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        raise Invalid(f"url {url} is malformed: {error}") from error
-    if parts.scheme.lower() not in SCHEMES:
-        raise Invalid(f"url {url} must begin with http://, https:// or file://")
-    if parts.scheme.lower() == "file" and rank is not Rank.ROOT_ADMIN:
+    if rules.image_url(url) == "file" and rank is not Rank.ROOT_ADMIN:
         raise Denied("only root admins may register a template from a file")
-    if not (parts.path if parts.scheme.lower() == "file" else host):
-        raise Invalid(f"url {url} names no image")
-
-
-def _checksum(text: str) -> str:
-    digits = re.sub(r"^\{[A-Za-z0-9-]+\}", "", text)
-    if text and not (re.fullmatch(r"[0-9A-Fa-f]+", digits) and len(digits) in CHECKSUM_DIGITS):
-        raise Invalid(
-            f"checksum {text} is none: expected hex digits, after {{SHA-256}} or the like"
-        )
-    return text

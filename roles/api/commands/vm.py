@@ -13,10 +13,11 @@ from csnode.api.lists import ProjectId, ProjectList, Test
 from csnode.api.parse import bad_value
 from csnode.api.shelf import Shelf
 from csnode.api.view import Shown, for_rank
+from csnode.model import rules
 from csnode.model.host import Host
 from csnode.model.identity import Account
 from csnode.model.job import Job
-from csnode.model.network import Nic, in_network
+from csnode.model.network import Network, Nic, in_network
 from csnode.model.orders import DeployVm
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
@@ -36,7 +37,7 @@ from csnode.types import (
     ZoneId,
 )
 from roles.api.commands.aim import aim_of
-from roles.api.commands.deploy import Deployment, checked_name, user_data
+from roles.api.commands.deploy import Deployment, checked_name
 from roles.api.views.vm import VmView, state_in
 
 DETAILS = {
@@ -201,12 +202,12 @@ class UpdateVirtualMachine(ApiCommand):
         row = call.seen(Vm, self.id)
         call.owner = call.view.maybe(Account, row.account)
         nics = call.view.by(Nic, "vm", row.id)
-        networks = {nic.network for nic in nics}
+        networks = [call.view.get(Network, nic.network) for nic in nics]
         wanted = {
             "name": checked_name(call, self.name, networks, row.id) if self.name else None,
             "display_name": self.display_name,
             "group": self.group,
-            "user_data": user_data(self.user_data) if self.user_data is not None else None,
+            "user_data": rules.user_data(self.user_data) if self.user_data is not None else None,
             "os_type": self.os_type_id,
             "delete_protection": self.delete_protection,
         }

@@ -10,6 +10,7 @@ import re
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from csnode.faults import Invalid
+from csnode.model import rules
 from csnode.model.machine import Disk, Domain, Plug
 
 NAMESPACE = "urn:csnode:domain:1"  # of the metadata that marks a machine as csnode's
@@ -20,7 +21,6 @@ _TITLE_MAX = 255
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")  # IFNAMSIZ is 16, with the final zero
 _PATH = re.compile(r"/[^\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]*")
 _FORMAT = re.compile("qcow2|raw")
@@ -55,23 +55,26 @@ def domain_xml(domain: Domain, *, kvm: bool, host_mhz: int, log: str) -> str:
     return tostring(root, encoding="unicode")
 
 
-def check_size(domain: Domain) -> None:
-    """Raises Invalid for a machine without a CPU, or without memory."""
-    for what, amount in (("CPUs", domain.cpus), ("MiB of memory", domain.memory_mib)):
-        if amount < 1:
-            raise Invalid(f"machine {domain.name} cannot have {amount} {what}")
+def check_shape(domain: Domain) -> None:
+    """Check what every hypervisor asks of a machine: its size, and its cards."""
+    name = f"machine {domain.name}:"
+    rules.cpus(domain.cpus, f"{name} CPUs")
+    rules.cpu_mhz(domain.cpu_mhz, f"{name} MHz")
+    rules.memory_mib(domain.memory_mib, f"{name} MiB of memory")
+    rules.check_cards(len(domain.plugs), f"{name} cards")
+    for plug in domain.plugs:
+        rules.check_mac(plug.mac)
 
 
 def _check(domain: Domain, log: str) -> None:
     _match(_UUID, domain.vm, "a machine's id")
     _match(_NAME, domain.name, "an instance name")
     _match(_PATH, log, "the path of a console log")
-    check_size(domain)
+    check_shape(domain)
     for disk in domain.disks:
         _match(_PATH, disk.path, "the path of a disk")
         _match(_FORMAT, disk.format, "a disk format")
     for plug in domain.plugs:
-        _match(_MAC, plug.mac, "a MAC address")
         _match(_BRIDGE, plug.bridge, "the name of a bridge")
 
 
@@ -86,9 +89,13 @@ def _title(domain: Domain) -> str:
 
 
 def _limit(root: Element, domain: Domain, host_mhz: int) -> None:
-    """Each virtual CPU may run for its share of a real one's time, and no longer."""
+    """Each virtual CPU may run for its share of a real one's time, and no longer.
+
+    libvirt takes no quota under 1 ms; one above the period would be no limit.
+    """
     period_us = 100_000
-    quota_us = max(1_000, period_us * domain.cpu_mhz // max(host_mhz, 1))
+    share_us = period_us * domain.cpu_mhz // max(host_mhz, 1)
+    quota_us = min(max(1_000, share_us), period_us)
     tune = SubElement(root, "cputune")
     _text(tune, "period", str(period_us))
     _text(tune, "quota", str(quota_us))

@@ -21,7 +21,7 @@ from csnode.drivers.hypervisor import Hypervisor, Sighting
 from csnode.faults import Conflict, Fault, NotFound, Refused, Unavailable
 from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.types import Power, Struct, VmId
-from roles.compute.drivers.domain_xml import check_size
+from roles.compute.drivers.domain_xml import check_shape
 from roles.compute.drivers.sightings import Sightings
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ class SimHypervisor(Hypervisor, Simulated):
         )
 
     async def ensure_running(self, domain: Domain) -> Power:
-        check_size(domain)
+        check_shape(domain)
 
         def act() -> Power:
             self._host.start(domain)

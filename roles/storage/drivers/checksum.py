@@ -1,16 +1,13 @@
-"""Checksums as registerTemplate takes them: "{SHA-256}hex", or bare hex whose length tells."""
+"""Checksums as registerTemplate takes them (csnode.model.rules), reckoned over an image's bytes."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Protocol
 
-from csnode.faults import Refused
-from csnode.types import Struct
-
-_DIGITS = {"MD5": 32, "SHA-1": 40, "SHA-224": 56, "SHA-256": 64, "SHA-384": 96, "SHA-512": 128}
-_FORM = re.compile(r"(?:\{([A-Za-z0-9-]+)\})?([0-9a-fA-F]+)")
+from csnode.faults import Invalid, Refused
+from csnode.model import rules
+from csnode.model.rules import Checksum
 
 
 class Digest(Protocol):
@@ -21,30 +18,15 @@ class Digest(Protocol):
     def hexdigest(self) -> str: ...
 
 
-class Checksum(Struct):
-    """An algorithm and the value expected of it, in lower case."""
-
-    algorithm: str
-    value: str
-
-    def begin(self) -> Digest:
-        """A running digest of the algorithm."""
-        name = self.algorithm.replace("-", "").lower()
-        return hashlib.new(name, usedforsecurity=False)
+def begin(checksum: Checksum) -> Digest:
+    """Begin a running digest of the checksum's algorithm."""
+    name = checksum.algorithm.replace("-", "").lower()
+    return hashlib.new(name, usedforsecurity=False)
 
 
 def parse_checksum(text: str) -> Checksum | None:
     """What a checksum says; None for an empty one. Raises Refused, naming the forms."""
-    if not text.strip():
-        return None
-    found = _FORM.fullmatch(text.strip())
-    if found:
-        value = found[2].lower()
-        by_length = next((name for name, n in _DIGITS.items() if n == len(value)), "")
-        named = (found[1] or by_length).upper()
-        if named and _DIGITS.get(named) == len(value):
-            return Checksum(algorithm=named, value=value)
-    raise Refused(
-        f"the checksum {text[:140]!r} is none: give {{SHA-256}} and 64 hex digits, or bare hex"
-        f" digits; known are {', '.join(_DIGITS)}"
-    )
+    try:
+        return rules.checksum(text)
+    except Invalid as invalid:
+        raise Refused(invalid.message) from invalid

@@ -15,7 +15,8 @@ from aiohttp.abc import AbstractCookieJar
 from yarl import URL
 
 from csnode.drivers.storage import Progress
-from csnode.faults import Fault, Refused, Unavailable
+from csnode.faults import Fault, Invalid, Refused, Unavailable
+from csnode.model.rules import image_url
 from csnode.types import Struct
 from roles.storage.drivers.files import in_thread, told_as_fault
 from roles.storage.drivers.reach import Gate, open_local
@@ -42,20 +43,15 @@ async def fetch(url: str, sink: Sink, rules: Rules, progress: Progress) -> None:
     Raises Refused for what the rules forbid or the server does not have, Unavailable if the
     source does not answer or the transfer breaks.
     """
-    scheme = url.partition(":")[0].lower()
-    if scheme == "file":
-        await _fetch_file(url, sink, rules, progress)
-    elif scheme in ("http", "https"):
-        await _fetch_http(url, sink, rules, progress)
-    else:
-        raise Refused(f"images are fetched from http, https and file, not from {scheme[:40]!r}")
+    try:
+        scheme = image_url(url)
+    except Invalid as invalid:
+        raise Refused(invalid.message) from invalid
+    await (_fetch_file if scheme == "file" else _fetch_http)(url, sink, rules, progress)
 
 
 async def _fetch_file(url: str, sink: Sink, rules: Rules, progress: Progress) -> None:
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
-        raise Refused("a file URL is file:///folder/name, on the host that has the pool")
+    path = unquote(urlsplit(url).path)
     fd = await in_thread(open_local, path, rules.file_roots)
     try:
         total = os.fstat(fd).st_size
@@ -76,7 +72,7 @@ async def _fetch_http(url: str, sink: Sink, rules: Rules, progress: Progress) ->
     gate = Gate(rules.allow_private)
     wait = rules.stall_seconds
     quiet = aiohttp.ClientTimeout(total=None, connect=wait, sock_read=wait)
-    at = _parsed(url)
+    at = URL(url)
     try:
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(socket_factory=gate.open, use_dns_cache=False),
@@ -112,16 +108,6 @@ async def _take(response: aiohttp.ClientResponse, sink: Sink, progress: Progress
             progress(min(99, sink.size * 100 // total))
     if total and sink.size < total:
         raise Unavailable(f"{_shown(at)}: the transfer ended after {sink.size} of {total} bytes")
-
-
-def _parsed(url: str) -> URL:
-    try:
-        parsed = URL(url)
-    except ValueError as error:
-        raise Refused(f"{url[:200]!r} is no URL: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise Refused(f"{url[:200]!r} is no URL that an image can be fetched from")
-    return parsed
 
 
 def _next(at: URL, location: str) -> URL:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from csnode.faults import Full, Refused
-from roles.storage.drivers.checksum import Checksum
+from roles.storage.drivers.checksum import Checksum, begin
 from roles.storage.drivers.files import told_as_fault
 from roles.storage.drivers.qcow2 import is_qcow2
 
@@ -25,7 +25,7 @@ class Sink:
     def __init__(self, to: Path, format: str, checksum: Checksum | None, size_max: int) -> None:
         self._format, self._size_max = format, size_max
         self._checksum = checksum
-        self._digest = checksum.begin() if checksum else None
+        self._digest = begin(checksum) if checksum else None
         self.size = 0
         with told_as_fault("for a new image"):
             self._file = to.open("xb", buffering=0)
