@@ -15,6 +15,7 @@ from ipaddress import IPv4Network
 
 from csnode.faults import Invalid
 from csnode.model.machine import GuestNetwork, GuestNic
+from csnode.model.rules import DATA_SERVER, SPECIAL_NAMES
 from csnode.types import NetworkId, Struct
 
 MTU = 1450  # room for a VXLAN header in 1500
@@ -244,12 +245,27 @@ def dnsmasq_conf(network: GuestNetwork, folder: str) -> str:
         f"hostsdir={folder}/hosts",
         f"dhcp-leasefile={folder}/leases",
         f"pid-file={folder}/pid",
-        f"address=/data-server/{network.gateway}",
+        *_special_names(network),
     ]
     if network.domain:
         lines += [f"domain={network.domain}", f"local=/{network.domain}/", "expand-hosts"]
     lines += [f"server={server}" for server in network.dns]
     return "\n".join(lines) + "\n"
+
+
+def _special_names(network: GuestNetwork) -> list[str]:
+    """Lines for dnsmasq: names that stand in every network, for all kinds of question.
+
+    With address= the question for AAAA would be NXDOMAIN, which musl takes for A too; and
+    systemd-resolved asks for names of one label under the domain only.
+    """
+    names = [f"{DATA_SERVER}.{network.domain}"] if network.domain else []
+    names.append(DATA_SERVER)
+    return [
+        f"host-record={','.join(names)},{network.gateway}",
+        "host-record=localhost,127.0.0.1,::1",  # RFC 6761, 6.3
+        *(f"local=/{name}/" for name in sorted(SPECIAL_NAMES)),
+    ]
 
 
 def lease_line(nic: GuestNic) -> str:
