@@ -135,7 +135,7 @@ class LogConfig(Section):
 class HealthConfig(Section):
     """[health]: /livez, /readyz, /healthz and /metrics of this process."""
 
-    listen: str = ""  # "127.0.0.1:9100"; empty: only the api role's own port has them
+    listen: str | tuple[str, ...] = ""  # "127.0.0.1:9100"; empty: only the api role's own port
 
 
 KERNEL: dict[str, type[Struct]] = {
@@ -258,10 +258,8 @@ def environment() -> Mapping[str, str]:
 
 
 def _from_text(text: str, kind: Any) -> Any:
-    """A variable's text as the setting's type; lists are comma separated."""
-    if "tuple" in str(kind):
-        return [part for part in text.split(",") if part]
+    """A variable's text as the setting's type; what can only be a list is comma separated."""
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
-        return text
+        return [part for part in text.split(",") if part] if "tuple" in str(kind) else text

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from csnode import metrics
-from csnode.faults import Invalid
+from csnode.listen import BACKLOG, sockets
 
 
 class HealthState(Protocol):
@@ -80,34 +79,18 @@ def _warned(state: HealthState) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(listen: str, state: HealthState) -> AsyncGenerator[int]:
-    """Serve the routes at "address:port" while the block runs; yields the port bound.
+async def serving(listen: str | Sequence[str], state: HealthState) -> AsyncGenerator[int]:
+    """Serve the routes at each "address:port" while the block runs; yields the first port bound.
 
-    Raises Invalid if the address makes no sense, or cannot be had.
+    Raises Invalid if an address makes no sense, or cannot be had.
     """
-    host, port = _address(listen)
     app = web.Application()
     app.add_routes(health_routes(state))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise Invalid(f"[health] listen: cannot serve at {listen}: {why}") from error
+        for sock in sockets("health", listen):
+            await web.SockSite(runner, sock, backlog=BACKLOG).start()
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
-
-
-def _address(listen: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{listen}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or port is None:
-        raise Invalid(f'[health] listen: expected "address:port", got {listen!r}')
-    return host, port

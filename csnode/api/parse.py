@@ -21,7 +21,10 @@ BLANK = object()  # a blank value that counts as none
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ILLEGAL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 _MAP_KEY = re.compile(r"([^\[\]]+)\[(\d{1,4})\]\.([^\[\]]+)")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d|T\d\d:\d\d:\d\d(\.\d{6})?(Z|[+-]\d\d:?\d\d))?")
+_DATE = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:([ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z[+ ]00:?00|Z|[+ -]\d\d:?\d\d)?)?",
+    re.ASCII,
+)
 _INT_MAX, _LONG_MAX = 2**31 - 1, 2**63 - 1
 Reader = Callable[[str], Any]
 
@@ -109,11 +112,21 @@ def bad_value(command: str, name: str, value: str) -> Invalid:
 
 
 def moment(text: str) -> float | None:
-    """Seconds since 1970 for a date as CloudStack takes it (UTC unless it says); None if bad."""
-    if not _DATE.fullmatch(text):
+    """Seconds since 1970 for a date as clients write it (UTC unless it says); None if bad.
+
+    2026-01-01, 2026-01-01 00:00:00, and RFC 3339 as Java, Python (microseconds), Go (nanoseconds)
+    and JavaScript (.000Z) have it, with Z+0000 for Z, and a space where a + was not escaped.
+    """
+    found = _DATE.fullmatch(text)
+    if found is None:
         return None
+    day, time, fraction, offset = found.groups(default="")
+    if time.startswith("T") != bool(offset) or (fraction and not offset):
+        return None  # a T without an offset may be anybody's own time
+    offset = "+00:00" if offset.startswith("Z") else offset.replace(" ", "+")
+    micros = f".{fraction:0<6.6}" if fraction else ""
     try:
-        date = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(f"{day}{time}{micros}{offset}")
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):  # the 30th of February
         return None

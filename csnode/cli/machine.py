@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from csnode.config import Config, DirectoryConfig
 from csnode.faults import Invalid
+from csnode.listen import sockets
 from csnode.node import known_sections
 from csnode.plugins import found, load
 from csnode.types import Struct
@@ -214,28 +215,19 @@ def _ports(config: Config) -> Iterator[Finding]:
     """Every `listen` with a port, of the roles played here."""
     roles = config.node.roles or tuple(found("roles"))
     for name in ("health", *roles):
-        listen = getattr(config.section(name, known_sections()[name]), "listen", "")
+        listen: Any = getattr(config.section(name, known_sections()[name]), "listen", "")
         if listen:
-            yield _port(f"[{name}] listen", listen)
+            yield _port(name, listen)
 
 
-def _port(part: str, listen: str) -> Finding:
+def _port(section: str, listen: str | tuple[str, ...]) -> Finding:
+    part = f"[{section}] listen"
     try:
-        address = urlsplit(f"//{listen}")
-        host, port = address.hostname, address.port
-    except ValueError:
-        host, port = None, None
-    if not host or port is None:
-        return Finding(part=part, lack=f"{listen!r} is no address:port", remedy="as 127.0.0.1:8080")
-    try:
-        found_at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(found_at[0], found_at[1]) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(found_at[4])
-    except OSError as error:
-        return Finding(
-            part=part,
-            lack=f"{listen}: {error.strerror}",
-            remedy="choose another one, or end what listens there (ss -ltnp)",
-        )
-    return Finding(part=part, good=f"{listen} is free")
+        for probe in sockets(section, listen):
+            probe.close()
+    except Invalid as invalid:
+        lack = invalid.message.removeprefix(f"{part}: ").removeprefix("cannot serve at ")
+        remedy = "choose another one, or end what listens there (ss -ltnp)"
+        return Finding(part=part, lack=lack, remedy=remedy)
+    shown = listen if isinstance(listen, str) else ", ".join(listen)
+    return Finding(part=part, good=f"{shown} is free")

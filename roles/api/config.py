@@ -8,7 +8,7 @@ from csnode.api.call import Options
 class ApiConfig(Options, forbid_unknown_fields=True):
     """Where the API is served, what a client may cost us, and what users may do."""
 
-    listen: str = "127.0.0.1:8080"  # "[::1]:8080" for IPv6; empty: no HTTP
+    listen: str | tuple[str, ...] = "127.0.0.1:8080"  # or several; "[::]:8080": IPv4 too; "": none
     body_max: int = 2 * 1024 * 1024  # bytes of a POST; user data is 1 MiB, in Base64 and escapes
     idle_seconds: float = 75.0  # a connection that sends nothing for so long is closed
     linger_seconds: float = 0.0  # draining: requests are taken until none came for so long (30 s)

@@ -57,6 +57,10 @@ WHO_KNOWS = (
     "The data service (role data) went away while this was being written: it may have been done "
     "or not. Please look, or ask again under the same Idempotency-Key or customid: that is safe."
 )
+NO_USER = (
+    "This cloud is only beginning: its first user is not there yet, so nobody can be known. "
+    "Please try again in a moment."
+)
 NOT_VERIFIED = "unable to verify user credentials and/or request signature"
 log = logger("api")
 
@@ -118,6 +122,7 @@ class Door:
         try:
             await self._fresh()
             if caller is None:
+                self._check_begun()
                 caller = await self._caller(received, asked, declared)
             rank = caller.rank
             self._check(asked, declared, rank)
@@ -132,6 +137,11 @@ class Door:
         return reply
 
     # -- who asks ----------------------------------------------------------------------------
+
+    def _check_begun(self) -> None:
+        """Refuse everybody as too early, and not as unknown, before the first user is there."""
+        if not self.view.size(User):
+            raise Away(NO_USER, code=503)
 
     async def _caller(
         self, received: Mapping[str, str], asked: Asked, declared: Declaration | None

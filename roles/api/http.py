@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -19,6 +18,7 @@ from csnode.api.once import HEADER
 from csnode.clock import now
 from csnode.context import acting
 from csnode.faults import Fault, Invalid
+from csnode.listen import BACKLOG, sockets
 from csnode.log import logger
 from roles.api import envelope
 from roles.api.config import ApiConfig
@@ -164,9 +164,8 @@ def decoded(query: str, *, last: bool = True) -> dict[str, str]:
 
 @asynccontextmanager
 async def serving(http: Http, more: Routes) -> AsyncGenerator[int]:
-    """Serve while the block runs; yields the port. Invalid if the address cannot be had."""
+    """Serve while the block runs; yields the first port. Invalid if an address cannot be had."""
     config = http.config
-    host, port = address(config.listen)
     logging.getLogger("aiohttp.server").addFilter(_terse)
     runner = web.AppRunner(
         http.application(more),
@@ -176,29 +175,14 @@ async def serving(http: Http, more: Routes) -> AsyncGenerator[int]:
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=512)
-        try:
-            await site.start()
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise Invalid(f"[api] listen: cannot serve at {config.listen}: {why}") from error
-        bound: Any = runner.addresses[0]
-        log.info("the API is served", host=bound[0], port=bound[1])
-        yield bound[1]
+        for sock in sockets("api", config.listen):
+            await web.SockSite(runner, sock, backlog=BACKLOG).start()
+        for bound in runner.addresses:
+            log.info("the API is served", host=bound[0], port=bound[1])
+        first: Any = runner.addresses[0]
+        yield first[1]
     finally:
         await runner.cleanup()
-
-
-def address(listen: str) -> tuple[str, int]:
-    """Host and port of "127.0.0.1:8080" or "[::1]:8080"; Invalid."""
-    try:
-        parts = urlsplit(f"//{listen}")
-        port = parts.port
-    except ValueError:
-        parts, port = None, None
-    if parts is None or not parts.hostname or port is None:
-        raise Invalid(f'[api] listen: expected "address:port", got {listen!r}')
-    return parts.hostname, port
 
 
 def _terse(record: logging.LogRecord) -> bool:

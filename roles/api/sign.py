@@ -1,7 +1,8 @@
 """The signature of a request made with an API key: HMAC-SHA1, as CloudStack's ApiServer checks it.
 
 The exact rule is tried first; then what real clients do differently: they leave `~` as it is,
-libcloud leaves `[` and `]` too, and Marvin and libcloud sort by the lower-cased name.
+libcloud leaves `[` and `]` too, Go encodes `*`, and Marvin and libcloud sort by the lower-cased
+name.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def _texts(signed: list[tuple[str, str]]) -> Iterator[bytes]:
             yield _text(order, exact=False)
         if "[" in values or "]" in values:
             yield _text(order, exact=False, safe="*[]")
+        if "*" in values:
+            yield _text(order, exact=False, safe="")
 
 
 def _text(signed: list[tuple[str, str]], *, exact: bool, safe: str = "*") -> bytes:

@@ -17,9 +17,10 @@ import requests
 from cs import CloudStack, CloudStackApiException  # pyright: ignore[reportMissingTypeStubs]
 
 from csnode.faults import Invalid
+from csnode.listen import addresses
 from csnode.model.identity import User
 from roles.api.config import ApiConfig
-from roles.api.http import address, decoded
+from roles.api.http import decoded
 from roles.api.role import ApiRole
 from tests.api import seeds
 from tests.api.conftest import Desk, opened_desk
@@ -185,15 +186,56 @@ async def test_a_port_in_use_is_one_clear_line() -> None:
     assert caught.value.message == said
 
 
-@pytest.mark.parametrize("listen", ["8080", "127.0.0.1", "host:port", "[::1", ":8080", "h:99999"])
+@pytest.mark.parametrize(
+    "listen",
+    ["8080", "127.0.0.1", "host:port", "[::1", ":8080", "h:99999", "127.0.0.1:0,", "127.0.0.1:0,x"],
+)
 def test_an_address_that_is_none_is_named(listen: str) -> None:
-    with pytest.raises(Invalid, match='expected "address:port"'):
-        address(listen)
+    with pytest.raises(Invalid, match=r'\[api\] listen: expected "address:port"'):
+        addresses("api", listen)
 
 
-def test_an_address_may_be_of_either_kind() -> None:
-    assert address("127.0.0.1:8080") == ("127.0.0.1", 8080)
-    assert address("[::1]:8080") == ("::1", 8080)
+def test_addresses_may_be_of_either_kind_and_several() -> None:
+    two = [("127.0.0.1", 8080), ("::1", 8080)]
+    assert addresses("api", "127.0.0.1:8080") == two[:1]
+    assert addresses("api", "127.0.0.1:8080, [::1]:8080") == two
+    assert addresses("api", ("127.0.0.1:8080", "[::1]:8080")) == two
+
+
+async def hello(url: str) -> int:
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return answer.status
+
+
+async def test_every_address_of_the_machine_is_ipv4_too() -> None:
+    async with opened_desk(ApiConfig(listen="[::]:0")) as desk:
+        for host in ("127.0.0.1", "[::1]"):
+            assert await hello(f"http://{host}:{desk.api.port}/client") == 200
+
+
+async def test_several_addresses_are_served_and_no_other() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.3", 0))
+        port = held.getsockname()[1]
+    several = (f"127.0.0.2:{port}", f"127.0.0.3:{port}")
+    async with opened_desk(ApiConfig(listen=several)):
+        for at in several:
+            assert await hello(f"http://{at}/client") == 200
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await hello(f"http://127.0.0.4:{port}/client")
+
+
+async def test_no_address_is_served_if_one_of_several_is_taken() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.3", 0))
+        held.listen()
+        taken = held.getsockname()[1]
+        both = f"127.0.0.2:{taken},127.0.0.3:{taken}"
+        with pytest.raises(Invalid, match=f"cannot serve at 127.0.0.3:{taken}: Address already"):
+            async with opened_desk(ApiConfig(listen=both)):
+                pass
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await hello(f"http://127.0.0.2:{taken}/client")
 
 
 @pytest.mark.parametrize(
@@ -299,3 +341,18 @@ async def test_a_wrong_secret_is_401(served: Desk, http: aiohttp.ClientSession) 
     async with http.get(f"/client/api?{query}") as answer:
         body = msgspec.json.decode(await answer.read())["listzonesresponse"]
         assert (answer.status, body["errorcode"]) == (401, 401)
+
+
+async def test_before_the_first_user_everybody_is_early_and_nobody_wrong(served: Desk) -> None:
+    """A client that is told 401 believes that its keys are bad, and gives up."""
+    change = served.store.change()
+    for user in await served.store.find(User):
+        change.delete(User, user.id)
+    await change.commit()
+    with client_of(served, "get") as client, pytest.raises(CloudStackApiException) as caught:
+        await asyncio.to_thread(client.listZones)
+    error: Any = caught.value.error  # pyright: ignore
+    assert (error["errorcode"], "first user is not there yet" in error["errortext"]) == (503, True)
+    login = {"command": "login", "username": "admin", "password": "password", "response": "json"}
+    for params in (login, {"command": "listZones", "response": "json"}):
+        assert (await served.api.answer(params)).status == 503

@@ -61,6 +61,13 @@ def read(**params: str) -> Any:
         ("note", "a\nb", "note", "a\nb"),
         ("enddate", "2026-01-01", "end_date", 1767311999.0),
         ("enddate", "2026-01-01 00:00:10", "end_date", 1767225610.0),
+        ("enddate", "2026-01-01T00:00:10.000Z", "end_date", 1767225610.0),
+        ("enddate", "2026-01-01T00:00:10.5Z", "end_date", 1767225610.5),
+        ("enddate", "2026-01-01T00:00:10.250000000Z", "end_date", 1767225610.25),
+        ("enddate", "2026-01-01T00:00:10Z+0000", "end_date", 1767225610.0),
+        ("enddate", "2026-01-01T00:00:10Z 0000", "end_date", 1767225610.0),
+        ("enddate", "2026-01-01T02:00:10.000+02:00", "end_date", 1767225610.0),
+        ("enddate", "2026-01-01T02:00:10 0200", "end_date", 1767225610.0),
     ],
 )
 def test_text_becomes_a_value(name: str, text: str, attribute: str, value: Any) -> None:
@@ -128,6 +135,10 @@ def test_unknown_parameters_are_ignored() -> None:
     assert read(nonsense="1", _="2", **{"tags[0].key": "k"}).name == "x"
 
 
-@pytest.mark.parametrize("text", ["", "2026", "2026-13-01", "20260101", "2026-01-01T00:00:00"])
+@pytest.mark.parametrize("text", ["", "2026", "2026-13-01", "20260101", "2026-01-01T00:00:00",
+                                  "2026-01-01T00:00:00Z+0200", "2026-01-01T00:00:00.Z",
+                                  "2026-01-01 00:00:00.000", "2026-01-01 00:00:00Z",
+                                  "2026-01-01T00:00:00.000", "2026-01-01T24:00:01Z",
+                                  "\uff12026-01-01"])  # fmt: skip
 def test_what_is_no_date_is_none(text: str) -> None:
     assert moment(text) is None
