@@ -278,10 +278,11 @@ class Node:
         return troubles if self.trust is None else troubles | {"trust": self.trust.troubles()}
 
     def warnings(self) -> Mapping[str, Sequence[str]]:
-        """What discovery and event delivery do without at the moment: both go on, if slower."""
+        """What discovery, event delivery and roles do without at the moment: all go on."""
         streams = self.bus.streams
         events = streams.troubles() if streams is not None else ()
-        return {"directory": self.bus.directory.troubles(), "events": events}
+        said = {name: role.warnings() for name, role in self.roles.items()}
+        return {"directory": self.bus.directory.troubles(), "events": events, **said}
 
 
 async def _answering(store: Store) -> None:

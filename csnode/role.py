@@ -79,6 +79,10 @@ class Role(Generic[ConfigT]):
         """What keeps the role from serving, one line each; none if it is ready."""
         return ()
 
+    def warnings(self) -> Sequence[str]:
+        """What an operator should mend although the role serves, one line each."""
+        return ()
+
 
 def every(seconds: float) -> Callable[[LoopT], LoopT]:
     """Run the method at once, then every so often; a failure is logged, the next turn comes."""

@@ -5,6 +5,7 @@ Kernel features are tried out in a network namespace that ends with the trial.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -17,7 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 from msgspec.structs import replace
 
 from csnode.config import Config, DirectoryConfig
-from csnode.faults import Invalid
+from csnode.drivers.driver import Driver
+from csnode.faults import Fault, Invalid
 from csnode.listen import sockets
 from csnode.node import known_sections
 from csnode.plugins import found, load
@@ -69,7 +71,7 @@ def _driver(role: str, name: str, options: dict[str, Any]) -> Iterator[Finding]:
     part = f"[{role}] driver {name}"
     group = GROUPS.get(role, role)
     try:
-        load(f"drivers.{group}", name)
+        kind = load(f"drivers.{group}", name)
     except Invalid as unknown:
         yield Finding(part=part, lack=unknown.message, remedy="install the package that has it")
         return
@@ -79,8 +81,24 @@ def _driver(role: str, name: str, options: dict[str, Any]) -> Iterator[Finding]:
         return
     needs = NEEDS.get(f"{group}/{name}")
     yield Finding(part=part, good="installed")
-    if needs:
-        yield from (replace(finding, part=part) for finding in needs(options))
+    lacking = False
+    for finding in needs(options) if needs else ():
+        lacking = lacking or bool(finding.lack)
+        yield replace(finding, part=part)
+    if needs and not lacking:
+        yield from (replace(finding, part=part) for finding in _tried(kind, options))
+
+
+def _tried(kind: type[Driver], options: dict[str, Any]) -> Iterator[Finding]:
+    """What the driver's own trial shows."""
+    try:
+        trials = asyncio.run(kind.tried(options))
+    except (Fault, OSError) as error:
+        yield Finding(lack=f"it cannot be tried out: {error}")
+        return
+    for what, trouble in trials.items():
+        head, _, remedy = trouble.partition("; ")
+        yield Finding(lack=head, remedy=remedy) if trouble else Finding(good=what)
 
 
 def _libvirt(options: dict[str, Any]) -> Iterator[Finding]:

@@ -44,6 +44,15 @@ class Driver(ABC):
         except msgspec.ValidationError as error:
             raise Invalid(f"options of driver {type(self).__name__}: {error}") from error
 
+    @classmethod
+    async def tried(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """Try out on this machine what the driver needs of it, for `csnode doctor`.
+
+        By what was tried, what went wrong; "" if nothing did. Nothing is left of the trial.
+        """
+        del options
+        return {}
+
     async def __aenter__(self) -> Self:
         return self
 

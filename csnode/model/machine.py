@@ -182,3 +182,5 @@ class FoundNetwork(Message):
     nics: tuple[FoundNic, ...] = ()  # the cards its router knows
     trouble: str = ""  # what of the router does not work as told; "": all of it works
     plugged: int = 0  # machines' cards on its bridge
+    mtu: int = 0  # of its bridge; 0: it has none, or that was not looked at
+    blocked: str = ""  # what of this host keeps packets of its guests from passing; "": nothing

@@ -49,6 +49,16 @@ BRIDGE = Check(
     remedy="the sweep removes it within a minute",
     grave=False,
 )  # fmt: skip
+CUT_OFF = Check(
+    "guests-cut-off", "P8", "host",
+    cause="rules that others made on the host, as Docker does: a FORWARD policy of drop",
+    remedy="have those rules accept what guests send; csnode leaves rules of others alone",
+)  # fmt: skip
+SIZES = Check(
+    "sizes-differ", "P8", "network",
+    cause="the links between the hosts carry packets of different sizes (MTU)",
+    remedy="give these links one MTU, or set [network.options] mtu to the smallest on every host",
+)  # fmt: skip
 
 
 def routers(ev: Evidence) -> Iterator[Finding]:
@@ -139,4 +149,21 @@ def _otherwise(told: GuestNetwork, right: GuestNetwork) -> str:
     )
 
 
-CHECKS = (routers, strays)
+def paths(ev: Evidence) -> Iterator[Finding]:
+    """Packets of guests pass on every host, whole."""
+    sizes: dict[str, dict[str, int]] = {}
+    for host, networks in sorted(ev.networks.items()):
+        if why := next((found.blocked for found in networks if found.blocked), ""):
+            yield CUT_OFF.found(host, f"on {ev.host_name(HostId(host))} {why}", host=host)
+        for found in networks:
+            if found.mtu:
+                sizes.setdefault(found.network[:8], {})[host] = found.mtu
+    names = {row.id[:8]: row for row in ev.all(Network)}
+    for short, at in sorted(sizes.items()):
+        row = names.get(short)
+        if row is not None and len(set(at.values())) > 1:
+            each = ", ".join(f"{mtu} on {ev.host_name(HostId(h))}" for h, mtu in sorted(at.items()))
+            yield SIZES.found(row.id, f"{row.name} carries packets of {each}: large ones are lost")
+
+
+CHECKS = (routers, strays, paths)

@@ -70,3 +70,6 @@ class NetworkRole(Role[NetworkConfig]):
 
     def troubles(self) -> Sequence[str]:
         return [trouble for each in self._sweeps for trouble in each.troubles]
+
+    def warnings(self) -> Sequence[str]:
+        return [each.blocked for each in self._sweeps if each.blocked]

@@ -37,6 +37,7 @@ class HostSweep:
         where = f"host {self.id}"
         self._networks = Strangers("networks", where, ghost_seconds)
         self._cards = Strangers("cards", where, ghost_seconds)
+        self.blocked = ""  # what of the host keeps packets of guests from passing
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -144,7 +145,8 @@ async def sweep(sweeps: Sequence[HostSweep], store: Store) -> None:
     found: dict[HostId, Sequence[FoundNetwork]] = {}
     for each in sweeps:
         try:
-            found[each.id] = await each.host.repair()
+            found[each.id] = seen = await each.host.repair()
+            each.blocked = next((f.blocked for f in seen if f.blocked), "")
         except Fault as fault:
             log.info("cannot look at the host's networks", host=each.id, why=fault.message)
     records = await read(store, found)

@@ -124,7 +124,7 @@ async def zone_with_public_range(desk: Desk) -> Zone:
 def checked(network: GuestNetwork) -> None:
     check_network(network)
     assert render.rules(network)
-    assert render.dnsmasq_conf(network, "/f")
+    assert render.dnsmasq_conf(network, "/f", 1450)
 
 
 @settings(SHARED, max_examples=100)

@@ -184,6 +184,18 @@ async def a_bridge_is_left(at: Scene) -> None:
     networks.outside(at.host).bridges.add(NetworkId(LOST))
 
 
+@damage("guests-cut-off")
+async def rules_of_others_cut_guests_off(at: Scene) -> None:
+    networks.outside(at.router).blocked = "packets between two links of a bridge are dropped"
+
+
+@damage("sizes-differ")
+async def a_link_between_hosts_carries_less(at: Scene) -> None:
+    other = networks.outside(await at.another(Host, at.router))
+    other.bridges.add(NetworkId(at.network.id))
+    other.mtu = 1350
+
+
 def cards(at: Scene) -> dict[NicId, GuestNic]:
     return networks.outside(at.router).nics[NetworkId(at.network.id)]
 

@@ -512,3 +512,18 @@ def test_sweeps_that_are_switched_off_touch_nothing(world: World) -> None:
         assert there.nics[NetworkId(network.id)] == {}
 
     world(story, **{role: {"sweep_seconds": 0} for role in ROLES})
+
+
+def test_rules_of_others_that_cut_guests_off_are_a_warning_and_no_trouble(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        _, _, host = await network_of(cloud, await running(cloud))
+        assert not cloud.node.warnings()["network"]
+        host.blocked = "packets between two links of a bridge are dropped by ip filter FORWARD"
+        await asyncio.sleep(SOON_S)
+        assert cloud.node.warnings()["network"] == [host.blocked]
+        assert not cloud.node.troubles()["network"]
+        host.blocked = ""
+        await asyncio.sleep(SOON_S)
+        assert not cloud.node.warnings()["network"]
+
+    world(story)

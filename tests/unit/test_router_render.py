@@ -20,9 +20,11 @@ from roles.network.drivers.dnsmasq import Daemon, conf_of
 from roles.network.drivers.linux import _as_faults
 from roles.network.drivers.metadata import Request, parse, password_answer, reply, web_answer
 from roles.network.drivers.namespace import Side, Sight
+from roles.network.drivers.path import dropping, undecided
 from roles.network.drivers.release import checksum, frame
 from roles.network.drivers.router import Part, Scene
 from roles.network.drivers.told import Told
+from roles.network.drivers.tunnels import Tunnels
 
 NETWORK = guest_network()
 NIC = guest_nic(NETWORK)
@@ -76,7 +78,7 @@ def test_a_router_without_a_public_address_has_no_public_side() -> None:
     everything = [
         render.rules(alone),
         *render.router_lines(alone),
-        *render.wire_lines(NAMES, ""),
+        *render.wire_lines(NAMES, "", 1450),
         *render.router_settings(alone),
     ]
     assert not [line for line in everything if "eth1" in line or "snat" in line]
@@ -89,11 +91,11 @@ def test_dnsmasq_is_given_no_name_it_could_read_as_an_option() -> None:
 
 
 def test_dnsmasq_asks_only_the_servers_it_is_told_of() -> None:
-    text = render.dnsmasq_conf(replace(NETWORK, dns=("192.0.2.53", "2001:db8::53")), "/f")
+    text = render.dnsmasq_conf(replace(NETWORK, dns=("192.0.2.53", "2001:db8::53")), "/f", 1450)
     servers = [line for line in text.splitlines() if line.startswith("server=")]
     assert servers == ["server=192.0.2.53", "server=2001:db8::53"]
     assert "no-resolv" in text
-    bare = render.dnsmasq_conf(replace(NETWORK, domain=""), "/f")
+    bare = render.dnsmasq_conf(replace(NETWORK, domain=""), "/f", 1450)
     assert "domain=" not in bare
     assert "server=" not in bare
 
@@ -115,7 +117,7 @@ def test_no_text_gets_into_a_router_but_as_what_it_is(text: str) -> None:
             check_network(network)
         except Invalid:
             continue
-        rendered = render.rules(network) + render.dnsmasq_conf(network, "/f")
+        rendered = render.rules(network) + render.dnsmasq_conf(network, "/f", 1450)
         assert rendered.isascii()
         lines = render.router_lines(network) + rendered.splitlines()
         assert len(lines) <= 70
@@ -151,9 +153,9 @@ INODE = 4026532000
 def whole(told: Told) -> Scene:
     """Everything as it should be."""
     links = [
-        Link(name=NAMES.bridge, up=True),
+        Link(name=NAMES.bridge, up=True, mtu=1450),
         Link(name="cspub0", up=True),
-        Link(name=NAMES.guest_end, master=NAMES.bridge, up=True),
+        Link(name=NAMES.guest_end, master=NAMES.bridge, up=True, mtu=1450),
         Link(name=NAMES.public_end, master="cspub0", up=True),
     ]
     sight = Sight(
@@ -164,7 +166,7 @@ def whole(told: Told) -> Scene:
         forwards=True,
         generation=2,
     )
-    daemon = Daemon(pid=1, conf=str(conf_of(told)[0]), inode=INODE)
+    daemon = Daemon(pid=1, conf=str(conf_of(told, 1450)[0]), inode=INODE)
     return Scene(
         links={link.name: link for link in links}, daemons=(daemon,), sight=sight, served=INODE
     )
@@ -197,6 +199,7 @@ def test_each_part_is_missed_by_itself(tmp_path: Path) -> None:
         (other_conf, {Part.DNSMASQ}),
         (replace(scene, daemons=()), {Part.DNSMASQ}),
         (replace(scene, served=0), {Part.METADATA}),
+        (replace(scene, mtu=1350), {Part.MTU, Part.DNSMASQ}),
         (replace(scene, sight=None), set(Part)),
         (replace(scene, links={}), set(Part)),
         (replace(scene, sight=replace(sight, public=None)), set(Part)),
@@ -284,3 +287,43 @@ def test_what_the_system_says_becomes_a_fault() -> None:
         raise OSError(98, "Address already in use")
     with pytest.raises(Conflict), _as_faults():
         raise Conflict("as it is")
+
+
+# -- the path of guests --------------------------------------------------------------------
+
+CHAIN = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}
+RULE = {
+    "family": "ip", "table": "filter", "chain": "OTHER",
+    "expr": [{"match": {"right": "cspub0"}}, {"accept": None}],
+}  # fmt: skip
+
+
+def test_rules_for_ip_are_blamed_only_where_bridged_frames_meet_them() -> None:
+    rules = [{"metainfo": {}}, {"table": {"family": "ip", "name": "filter"}}, {"chain": CHAIN}]
+    assert dropping(rules, bridged=True) == ["ip filter FORWARD (policy drop)"]
+    assert dropping(rules, bridged=False) == []
+    open_one = {**CHAIN, "policy": "accept"}
+    assert dropping([{"chain": open_one}], bridged=True) == []
+    drops = {**RULE, "chain": "FORWARD", "expr": [{"drop": None}]}
+    assert dropping([{"chain": open_one}, {"rule": drops}], bridged=True) == [
+        "ip filter FORWARD (policy accept)"
+    ]
+
+
+def test_a_table_that_names_the_public_bridge_has_decided_on_it() -> None:
+    words = ("cspub0", "eth0", "198.51.100.0")
+    assert undecided([{"chain": CHAIN}], words) == ["ip filter FORWARD (policy drop)"]
+    assert undecided([{"chain": CHAIN}, {"rule": RULE}], words) == []
+    elsewhere = {**RULE, "table": "another"}
+    assert undecided([{"chain": CHAIN}, {"rule": elsewhere}], words) != []
+
+
+def test_guests_have_what_the_underlay_carries_and_no_more_than_is_set() -> None:
+    def mtu(carries: int, most: int, local: str = "192.0.2.1") -> int:
+        found = {"eth0": Link(name="eth0", mtu=carries, addresses=("192.0.2.1", "fe80::1"))}
+        return Tunnels("cs", local, ()).guest_mtu(found, most)
+
+    assert [mtu(1500, 1450), mtu(1400, 1450), mtu(9000, 1450), mtu(9000, 8950)] == [
+        1450, 1350, 1450, 8950]  # fmt: skip
+    assert mtu(1400, 1450, local="") == mtu(1400, 1450, local="192.0.2.9") == 1450
+    assert mtu(68, 1450) == 576

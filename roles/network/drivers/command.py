@@ -25,11 +25,13 @@ PACKAGES = {  # tool: the Debian package that has it
 
 
 class Link(Struct):
-    """A network interface, as `ip -j link` shows it."""
+    """A network interface, as `ip -j addr` shows it."""
 
     name: str
     master: str = ""
     up: bool = False
+    mtu: int = 0
+    addresses: tuple[str, ...] = ()
 
 
 def check_tools() -> None:
@@ -94,12 +96,17 @@ async def batch(
 
 async def links() -> dict[str, Link]:
     """Every interface of the host, by name."""
-    found: list[dict[str, Any]] = json.loads(await run("ip", "-j", "link", "show") or "[]")
+    found: list[dict[str, Any]] = json.loads(await run("ip", "-j", "addr", "show") or "[]")
     return {
         link["ifname"]: Link(
-            name=link["ifname"], master=link.get("master", ""), up="UP" in link["flags"]
+            name=link["ifname"],
+            master=link.get("master", ""),
+            up="UP" in link["flags"],
+            mtu=link["mtu"],
+            addresses=tuple(str(each["local"]) for each in link["addr_info"] if "local" in each),
         )
         for link in found
+        if "ifname" in link
     }
 
 

@@ -62,26 +62,26 @@ def of_folder(daemons: Iterable[Daemon], folder: Path) -> list[Daemon]:
     return [d for d in daemons if Path(d.conf).parent == folder]
 
 
-def conf_of(told: Told) -> tuple[Path, str]:
+def conf_of(told: Told, mtu: int) -> tuple[Path, str]:
     """The configuration file and its text; the name follows from the text."""
-    text = render.dnsmasq_conf(told.network, str(told.dnsmasq))
+    text = render.dnsmasq_conf(told.network, str(told.dnsmasq), mtu)
     return told.dnsmasq / f"{render.digest(text)}.conf", text
 
 
-def serves(daemons: Iterable[Daemon], told: Told, inode: int) -> bool:
+def serves(daemons: Iterable[Daemon], told: Told, inode: int, mtu: int) -> bool:
     """Whether exactly one runs for the network: as told, and in that namespace."""
     found = of_folder(daemons, told.dnsmasq)
-    conf = str(conf_of(told)[0])
+    conf = str(conf_of(told, mtu)[0])
     return len(found) == 1 and found[0].conf == conf and found[0].inode == inode
 
 
-async def start(told: Told, namespace: str) -> None:
+async def start(told: Told, namespace: str, mtu: int) -> None:
     """Write all it reads and start it; none must be running.
 
     One that was killed a moment ago shows no command line any more, but the kernel may not have
     closed its sockets yet (exit_mm comes before exit_files): so the address may be in use still.
     """
-    conf, text = conf_of(told)
+    conf, text = conf_of(told, mtu)
     _write_all(told, conf, text)
     for left in reversed(range(DYING_TRIES)):
         try:

@@ -12,9 +12,10 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from msgspec import Meta
+import msgspec
+from msgspec.structs import replace
 
 from csnode.drivers.driver import Seat
 from csnode.drivers.network import NetworkDriver
@@ -29,6 +30,8 @@ from roles.network.drivers.command import check_tools, links
 from roles.network.drivers.found import Traces, remains, traces, untold
 from roles.network.drivers.metadata import Metadata
 from roles.network.drivers.namespace import PLACE, in_thread, look
+from roles.network.drivers.options import LinuxOptions
+from roles.network.drivers.path import GuestPath, blocked, way_of
 from roles.network.drivers.public import PublicSide
 from roles.network.drivers.release import release
 from roles.network.drivers.router import Part, Scene
@@ -36,20 +39,7 @@ from roles.network.drivers.told import Told, forget, make_open, read_all
 from roles.network.drivers.tunnels import Tunnels, lacks_tunnel, usable
 
 INOTIFY_INSTANCES = 8192  # every dnsmasq needs one; Linux allows 128
-Interface = Annotated[str, Meta(pattern=r"\A([A-Za-z][A-Za-z0-9_-]{0,14})?\Z")]
-Address = Annotated[str, Meta(pattern=r"\A([0-9]{1,3}(\.[0-9]{1,3}){3})?\Z")]
 log = logger("network")
-
-
-class LinuxOptions(Struct, forbid_unknown_fields=True):
-    """[network.options] of the linux driver."""
-
-    names: Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9]{0,3}\Z")] = "cs"  # begins every name
-    public_bridge: Interface = ""  # routers' public links go here; empty: NAMESpub0
-    make_public: bool = True  # make that bridge if there is none, with the public gateway on it
-    uplink: Interface = ""  # masquerade the public ranges out of it; turns host forwarding on
-    vxlan_local: Address = ""  # this host's tunnel address; empty: its own, if not loopback
-    vxlan_peers: tuple[Address, ...] = ()  # the other hosts'; empty: those of the zone's hosts
 
 
 class LinuxNetwork(NetworkDriver, Remembers):
@@ -70,6 +60,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
             self._folder / "public",
         )
         local = self.options.vxlan_local or (seat.address if usable(seat.address) else "")
+        self._path = GuestPath(self.options.names)
         self._tunnels = Tunnels(self.options.names, local, self.options.vxlan_peers)
 
     async def __aenter__(self) -> Self:
@@ -168,6 +159,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
             around = await links()
             seen = await in_thread(lambda: self._traces(around))
         found = [self._found(told, scene) for told, scene in scenes]
+        mtu = self._mtu(around)
         for id in untold(self.options.names, seen, {*whole, *self._told}):
             names = render.names_of_remains(self.options.names, id)
             found.append(
@@ -175,9 +167,22 @@ class LinuxNetwork(NetworkDriver, Remembers):
                     network=NetworkId(id),
                     trouble=remains(names, id, seen),
                     plugged=len(router.plugged_in(names, around)),
+                    mtu=around[names.bridge].mtu if names.bridge in around else 0,
                 )
             )
-        return tuple(sorted(found, key=lambda each: each.network))
+        way = way_of(self.told().values(), mtu, self._public.bridge, self.options.uplink)
+        stopped = await self._path.look(way) if found else ""
+        return tuple(
+            replace(each, blocked=stopped) for each in sorted(found, key=lambda each: each.network)
+        )
+
+    @classmethod
+    async def tried(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        chosen = msgspec.convert(dict(options), LinuxOptions)
+        public = chosen.public_bridge or f"{chosen.names}pub0"
+        way = way_of((), chosen.mtu, public, chosen.uplink)
+        what = f"packets of guests, of up to {way.mtu} bytes, pass through this host"
+        return {what: await blocked(chosen.names, way)}
 
     def _traces(self, around: router.Links) -> Traces:
         namespaces = [place.name for place in PLACE.glob(f"{self.options.names}r-*")]
@@ -185,6 +190,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
 
     def _found(self, told: Told, scene: Scene) -> FoundNetwork:
         lacking = sorted(self._missing(told, scene))
+        names = self._names(told.network.network)
         return FoundNetwork(
             network=told.network.network,
             told=told.network,
@@ -193,7 +199,8 @@ class LinuxNetwork(NetworkDriver, Remembers):
                 for _, nic in sorted(told.nics.items())
             ),
             trouble=f"not as told: {', '.join(lacking)}" if lacking else "",
-            plugged=len(router.plugged_in(self._names(told.network.network), scene.links)),
+            plugged=len(router.plugged_in(names, scene.links)),
+            mtu=scene.links[names.bridge].mtu if names.bridge in scene.links else 0,
         )
 
     async def _mend(self, told: Told) -> None:
@@ -205,9 +212,11 @@ class LinuxNetwork(NetworkDriver, Remembers):
             await self._rewire(told, names)
         elif Part.RULES in lacking:
             told.keep_mark(await router.load_rules(names, network))
+        if Part.MTU in lacking and Part.WIRES not in lacking:
+            await router.ensure_mtu(names, scene.links, scene.mtu)
         if Part.DNSMASQ in lacking:
             await self._stop_dnsmasq(told.folder)
-            await dnsmasq.start(told, names.namespace)
+            await dnsmasq.start(told, names.namespace, scene.mtu)
         if Part.METADATA in lacking:
             await self._serve_metadata(told)
 
@@ -223,18 +232,20 @@ class LinuxNetwork(NetworkDriver, Remembers):
             if network.public_address:
                 await self._public.ensure(network, found)
                 await self._public.ensure_uplink(self.told().values())
-            told.keep_mark(await router.wire(names, network, self._public.bridge))
+            mtu = self._mtu(found)
+            told.keep_mark(await router.wire(names, network, self._public.bridge, mtu))
 
     async def _ensure_bridge(
         self, network: GuestNetwork, names: render.Names, found: router.Links
     ) -> None:
-        await router.ensure_bridge(names, found, network.vni, self._tunnels)
+        await router.ensure_bridge(names, found, network.vni, self._tunnels, self._mtu(found))
 
     async def reach(self, peers: Sequence[str]) -> None:
         """A router's bridge from before this host had an address gets its tunnel here."""
         with _as_faults():
             await self._tunnels.reach(peers)
             found = await links()
+            await self._tunnels.ensure_mtu(self._mtu(found))
             for network in self.told().values() if self._tunnels.local else ():
                 names = self._names(network.network)
                 if lacks_tunnel(names, found):
@@ -282,8 +293,9 @@ class LinuxNetwork(NetworkDriver, Remembers):
         self._check_short(network.network)
         names = self._names(network.network)
         with _as_faults():
-            await self._ensure_bridge(network, names, await links())
-        return Plug(nic=nic.nic, mac=nic.mac, bridge=names.bridge, mtu=render.MTU)
+            found = await links()
+            await self._ensure_bridge(network, names, found)
+        return Plug(nic=nic.nic, mac=nic.mac, bridge=names.bridge, mtu=self._mtu(found))
 
     async def _drop_card(self, told: Told, nic: GuestNic) -> None:
         dnsmasq.drop_card(told, nic.nic)
@@ -328,10 +340,14 @@ class LinuxNetwork(NetworkDriver, Remembers):
                     daemons=daemons,
                     sight=sight,
                     served=self._metadata.place(told.network.network),
+                    mtu=self._mtu(found),
                 ),
             )
             for (told, _), sight in zip(chosen, sights, strict=True)
         ]
+
+    def _mtu(self, found: router.Links) -> int:
+        return self._tunnels.guest_mtu(found, self.options.mtu)
 
     def _missing(self, told: Told, scene: Scene) -> frozenset[Part]:
         names = self._names(told.network.network)

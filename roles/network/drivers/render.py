@@ -19,6 +19,8 @@ from csnode.model.rules import DATA_SERVER, SPECIAL_NAMES
 from csnode.types import NetworkId, Struct
 
 MTU = 1450  # room for a VXLAN header in 1500
+VXLAN_HEADERS = 50  # RFC 7348, 5: IPv4, UDP, VXLAN, and the guest's own Ethernet header
+MTU_MIN = 576  # what every IPv4 host takes (RFC 791); dnsmasq tells no less
 VXLAN_PORT = 4789  # RFC 7348
 FLOOD = "00:00:00:00:00:00"
 SHORT = r"[0-9a-f]{8}"
@@ -75,12 +77,15 @@ def mac_of(*names: str) -> str:
     return "0a:" + sha256("/".join(names).encode()).digest()[:5].hex(":")
 
 
-def bridge_lines(names: Names) -> list[str]:
-    """The guest bridge; its own MAC is fixed, or it would change with every card plugged in."""
+def bridge_lines(names: Names, mtu: int) -> list[str]:
+    """The guest bridge; its MAC and MTU are fixed, or they would change with every card plugged in.
+
+    The kernel counts the MTU as fixed once it was changed (br_change_mtu), not as it was made.
+    """
     return [
-        f"link add {names.bridge} address {names.bridge_mac} mtu {MTU} type bridge"
+        f"link add {names.bridge} address {names.bridge_mac} mtu {mtu - 1} type bridge"
         " forward_delay 0 mcast_snooping 0",
-        f"link set {names.bridge} up",
+        f"link set {names.bridge} mtu {mtu} up",
     ]
 
 
@@ -98,10 +103,10 @@ def bridge_settings(names: Names) -> dict[str, str]:
     }
 
 
-def vxlan_lines(names: Names, vni: int, local: str) -> list[str]:
+def vxlan_lines(names: Names, vni: int, local: str, mtu: int) -> list[str]:
     """The link to the same network's bridges on other hosts (RFC 7348)."""
     return [
-        f"link add {names.vxlan} mtu {MTU} master {names.bridge} type vxlan id {vni}"
+        f"link add {names.vxlan} mtu {mtu} master {names.bridge} type vxlan id {vni}"
         f" dstport {VXLAN_PORT} local {local} learning",
         f"link set {names.vxlan} up",
     ]
@@ -117,12 +122,12 @@ def dry_lines(tunnel: str, peers: Sequence[str]) -> list[str]:
     return [f"fdb del {FLOOD} dev {tunnel} dst {peer}" for peer in peers]
 
 
-def wire_lines(names: Names, public_bridge: str) -> list[str]:
+def wire_lines(names: Names, public_bridge: str, mtu: int) -> list[str]:
     """The router's namespace and the links into it; without a public side if "" is given."""
     lines = [
         f"netns add {names.namespace}",
-        f"link add {names.guest_end} mtu {MTU} master {names.bridge} type veth peer name eth0"
-        f" address {names.guest_mac} mtu {MTU} netns {names.namespace}",
+        f"link add {names.guest_end} mtu {mtu} master {names.bridge} type veth peer name eth0"
+        f" address {names.guest_mac} mtu {mtu} netns {names.namespace}",
         f"link set {names.guest_end} up",
     ]
     if public_bridge:
@@ -218,7 +223,7 @@ def uplink_rules(table: str, uplink: str, cidrs: Sequence[str]) -> str:
     )
 
 
-def dnsmasq_conf(network: GuestNetwork, folder: str) -> str:
+def dnsmasq_conf(network: GuestNetwork, folder: str, mtu: int) -> str:
     """dnsmasq's configuration: addresses only for cards it is told of, names only of ours.
 
     What a guest calls itself is ignored; its name comes from the hosts files, and with its
@@ -240,7 +245,7 @@ def dnsmasq_conf(network: GuestNetwork, folder: str) -> str:
         f"dhcp-range={guest.network_address},static,{guest.netmask},12h",
         f"dhcp-option=option:router,{network.gateway}",
         f"dhcp-option=option:dns-server,{network.gateway}",
-        f"dhcp-option=option:mtu,{MTU}",
+        f"dhcp-option=option:mtu,{mtu}",
         f"dhcp-hostsdir={folder}/dhcp",
         f"hostsdir={folder}/hosts",
         f"dhcp-leasefile={folder}/leases",

@@ -32,6 +32,7 @@ class Part(StrEnum):
     """What a router consists of."""
 
     WIRES = "wires"
+    MTU = "mtu"
     RULES = "rules"
     DNSMASQ = "dnsmasq"
     METADATA = "metadata"
@@ -47,6 +48,7 @@ class Scene(Struct):
     daemons: tuple[dnsmasq.Daemon, ...]
     sight: Sight | None
     served: int  # the inode of the namespace where its metadata is answered
+    mtu: int = render.MTU  # what the host can carry for guests
 
 
 def missing(told: Told, names: render.Names, scene: Scene, public_bridge: str) -> frozenset[Part]:
@@ -55,9 +57,11 @@ def missing(told: Told, names: render.Names, scene: Scene, public_bridge: str) -
     if sight is None or not _wired(network, names, scene.links, sight, public_bridge):
         return frozenset(Part)
     lacking: set[Part] = set()
+    if mtu_lines(names, scene.links, scene.mtu):
+        lacking.add(Part.MTU)
     if told.mark != mark_of(network, sight.inode, sight.generation):
         lacking.add(Part.RULES)
-    if not dnsmasq.serves(scene.daemons, told, sight.inode):
+    if not dnsmasq.serves(scene.daemons, told, sight.inode, scene.mtu):
         lacking.add(Part.DNSMASQ)
     if scene.served != sight.inode:
         lacking.add(Part.METADATA)
@@ -101,24 +105,41 @@ def _plugged(links: Links, end: str, bridge: str) -> bool:
     )
 
 
-async def ensure_bridge(names: render.Names, links: Links, vni: int, tunnels: Tunnels) -> None:
+def mtu_lines(names: render.Names, links: Links, mtu: int) -> list[str]:
+    """What gives the network's links on the host that MTU."""
+    own = (names.bridge, names.vxlan, names.guest_end)
+    return [f"link set {n} mtu {mtu}" for n in own if n in links and links[n].mtu != mtu]
+
+
+async def ensure_mtu(names: render.Names, links: Links, mtu: int) -> None:
+    """The router's end first: that it was done is seen by the host's."""
+    await batch([f"link set eth0 mtu {mtu}"], namespace=names.namespace)
+    await batch(mtu_lines(names, links, mtu))
+
+
+async def ensure_bridge(
+    names: render.Names, links: Links, vni: int, tunnels: Tunnels, mtu: int
+) -> None:
     """The guest bridge, and if this host has a tunnel address the VXLAN link in it."""
     lines: list[str] = []
     if names.bridge not in links:
-        lines += render.bridge_lines(names)
+        lines += render.bridge_lines(names, mtu)
     elif not links[names.bridge].up:
         lines.append(f"link set {names.bridge} up")
+    lines += mtu_lines(names, {n: links[n] for n in (names.bridge, names.vxlan) if n in links}, mtu)
     if lines:
         await batch(lines)
     if names.bridge not in links:
         change_settings(render.bridge_settings(names))
     if tunnels.local and names.vxlan not in links:
-        await tunnels.ensure(names, vni)
+        await tunnels.ensure(names, vni, mtu)
 
 
-async def wire(names: render.Names, network: GuestNetwork, public_bridge: str) -> RulesMark:
+async def wire(
+    names: render.Names, network: GuestNetwork, public_bridge: str, mtu: int
+) -> RulesMark:
     """Namespace, links, rules, addresses, in this order: nothing is up before its rules are."""
-    await batch(render.wire_lines(names, public_bridge if network.public_address else ""))
+    await batch(render.wire_lines(names, public_bridge if network.public_address else "", mtu))
     mark = await load_rules(names, network)
     await inside(names.namespace, lambda: change_settings(render.router_settings(network)))
     await batch(render.router_lines(network), namespace=names.namespace)

@@ -39,6 +39,8 @@ class World:
         self.cut: set[NetworkId] = set()  # routers that do not work
         self.plugged: set[NetworkId] = set()  # networks whose bridge has machines on it
         self.peers: set[str] = set()  # addresses of the hosts that every bridge leads to
+        self.mtu = 1450  # of every bridge
+        self.blocked = ""  # what keeps packets of guests from passing
         self.acts = Acts()
 
     def lose_power(self) -> None:
@@ -152,6 +154,8 @@ class SimNetwork(NetworkDriver, Remembers, Simulated):
                 ),
                 trouble="the router is cut" if id in world.cut else "",
                 plugged=int(id in world.plugged),
+                mtu=world.mtu,
+                blocked=world.blocked,
             )
             for id in sorted({*world.routers, *world.bridges})
         )

@@ -36,18 +36,36 @@ class Tunnels:
         """`local` is this host's address; "": guests stay on one host. `fixed` hosts always win."""
         self.local = local
         self._name = re.compile(rf"{prefix}x{render.SHORT}")
+        self._carries = re.compile(rf"{prefix}[bx]{render.SHORT}")
         self._fixed = tuple(fixed)
         self._peers: tuple[str, ...] = self._fixed
         self._one = asyncio.Lock()  # reads and writes the forwarding tables
 
-    async def ensure(self, names: render.Names, vni: int) -> None:
+    def guest_mtu(self, found: Mapping[str, Link], most: int) -> int:
+        """The MTU of guests: as much of it as this host's link to the others carries."""
+        carried = [link.mtu for link in found.values() if self.local in link.addresses]
+        room = min([most, *(mtu - render.VXLAN_HEADERS for mtu in carried if mtu)])
+        return max(room, render.MTU_MIN)
+
+    async def ensure_mtu(self, mtu: int) -> None:
+        """Every bridge and tunnel of the host carries that much; routers are mended apart."""
+        lines = [
+            f"link set {link.name} mtu {mtu}"
+            for link in (await links()).values()
+            if self._carries.fullmatch(link.name) and link.mtu != mtu
+        ]
+        if lines:
+            log.info("the underlay carries another size", mtu=mtu, links=len(lines))
+            await batch(lines, force=True)
+
+    async def ensure(self, names: render.Names, vni: int, mtu: int) -> None:
         """The link stands in the network's bridge and leads to every host.
 
         A job and a sweep may find it missing at the same time.
         """
         async with self._one:
             if names.vxlan not in await links():
-                await batch(render.vxlan_lines(names, vni, self.local))
+                await batch(render.vxlan_lines(names, vni, self.local, mtu))
             if lines := render.flood_lines(names.vxlan, self._peers):
                 await batch(lines, tool="bridge")
 
