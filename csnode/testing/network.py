@@ -274,8 +274,8 @@ class NetworkSuite:
             for nic in nics:
                 await driver.ensure_nic(nic)
             assert await driver.inspect() == (
-                FoundNetwork(network=one.network, told=one, nics=cards),
-                FoundNetwork(network=two.network, told=two),
+                FoundNetwork(network=one.network, told=one, nics=cards, mtu=1450),
+                FoundNetwork(network=two.network, told=two, mtu=1450),
             )
             await self.cut(one)
             first, second = await driver.inspect()

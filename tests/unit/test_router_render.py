@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -291,15 +292,25 @@ def test_what_the_system_says_becomes_a_fault() -> None:
 
 # -- the path of guests --------------------------------------------------------------------
 
-CHAIN = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}
-RULE = {
+CHAIN: dict[str, Any] = {
+    "family": "ip",
+    "table": "filter",
+    "name": "FORWARD",
+    "hook": "forward",
+    "policy": "drop",
+}
+RULE: dict[str, Any] = {
     "family": "ip", "table": "filter", "chain": "OTHER",
     "expr": [{"match": {"right": "cspub0"}}, {"accept": None}],
 }  # fmt: skip
 
 
 def test_rules_for_ip_are_blamed_only_where_bridged_frames_meet_them() -> None:
-    rules = [{"metainfo": {}}, {"table": {"family": "ip", "name": "filter"}}, {"chain": CHAIN}]
+    rules: list[dict[str, Any]] = [
+        {"metainfo": {}},
+        {"table": {"family": "ip", "name": "filter"}},
+        {"chain": CHAIN},
+    ]
     assert dropping(rules, bridged=True) == ["ip filter FORWARD (policy drop)"]
     assert dropping(rules, bridged=False) == []
     open_one = {**CHAIN, "policy": "accept"}
