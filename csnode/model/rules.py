@@ -7,7 +7,6 @@ the one accepts the other accepts. A rule returns the value as rows keep it, or 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from urllib.parse import unquote, urlsplit
@@ -278,19 +277,11 @@ def user_data(text: str) -> str:
         raise Invalid(f"User data has exceeded the maximum length of {USER_DATA_MAX} bytes")
     try:
         exact = base64.b64encode(base64.b64decode(plain, validate=True)) == plain.encode()
-    except ValueError as error:  # binascii.Error is one; text beyond ASCII gives the other
+    except ValueError as error:  # text beyond ASCII too
         raise Invalid(f"User data is not Base64: {error}") from error
     if not exact:
         raise Invalid("User data is not Base64: its end is cut off or has bits too many")
     return plain
-
-
-def user_data_bytes(text: str) -> bytes:
-    """Decode user data as rows keep it."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Invalid(f"the user data of the record is not Base64: {error}") from error
 
 
 # -- images -------------------------------------------------------------------------------

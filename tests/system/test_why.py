@@ -94,7 +94,7 @@ def test_one_trace_leads_from_the_answer_to_the_domain(cloud: Cloud) -> None:
 def test_a_failure_is_told_in_the_log_and_in_the_chain(cloud: Cloud) -> None:
     cs = client(cloud)
     huge = cs.createServiceOffering(
-        name="huge", displaytext="huge", cpunumber=4096, cpuspeed=1000, memory=2_000_000_000
+        name="huge", displaytext="huge", cpunumber=255, cpuspeed=1000, memory=2_000_000_000
     )["serviceoffering"]["id"]
     params = prepared(cs) | {"name": "too-large", "serviceofferingid": huge}
     trace, answer = asyncio.run(post(cloud, "deployVirtualMachine", **params))

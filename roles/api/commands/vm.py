@@ -202,7 +202,7 @@ class UpdateVirtualMachine(ApiCommand):
         row = call.seen(Vm, self.id)
         call.owner = call.view.maybe(Account, row.account)
         nics = call.view.by(Nic, "vm", row.id)
-        networks = [call.view.get(Network, nic.network) for nic in nics]
+        networks = [call.view.get(Network, nic.network) for nic in nics if self.name]
         wanted = {
             "name": checked_name(call, self.name, networks, row.id) if self.name else None,
             "display_name": self.display_name,
