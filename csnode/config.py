@@ -101,6 +101,7 @@ class TrustConfig(Section):
     """[trust]: this machine's key and credential, and the cluster's keys."""
 
     folder: str = ""  # empty: trust/ in [node] state; without credential only loopback is heard
+    loopback: str = ""  # without credential: key, or open to every user; empty: key if new here
 
 
 class LeaseConfig(Section):

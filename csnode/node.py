@@ -44,11 +44,17 @@ from csnode.lease.lease import Leases
 from csnode.log import logger
 from csnode.plugins import found, load
 from csnode.role import Role
+from csnode.trust import local
+from csnode.trust.local import LocalKey
 from csnode.trust.trust import Trust
 from csnode.types import Struct
 
 AnyBus = LocalBus | ZmqBus
 ANNOUNCE_S = 1.0
+OPEN = (
+    "every user of this machine may join the cloud and change it; once no process of an older"
+    ' version runs, stop all, set [trust] loopback = "key", and start them again'
+)
 log = logger("node")
 
 
@@ -85,6 +91,7 @@ class Node:
         self.ready = False
         self.draining = False
         self.trust: Trust | None = None
+        self._local: LocalKey | None = None
         self._kinds = role_types(names)
         self._bus, self._directory, self._settled = bus, directory, settled
         self._wiring, self._count = wiring, count
@@ -103,6 +110,8 @@ class Node:
         async with AsyncExitStack() as opened:
             self.bus: AnyBus = await self.enter_bus(opened)
             self._check_credential()
+            if self._is_open():
+                log.warning(OPEN)
             leasing = chosen.leasing(self.config, self.bus.ask(Data))
             self._leases: Leases = await opened.enter_async_context(leasing)
             self.incarnation = self._count(self.node.state, self.node.node_id)
@@ -169,8 +178,12 @@ class Node:
 
     # -- the bus and the directory ---------------------------------------------------------
 
-    async def enter_bus(self, opened: AsyncExitStack) -> AnyBus:
-        """The bus of this configuration; who only looks in enters it without playing a role."""
+    async def enter_bus(self, opened: AsyncExitStack, plays: bool = True) -> AnyBus:
+        """Enter the bus of this configuration; a command that only looks plays no role on it.
+
+        Without credential the first node makes the machine's local key. A command does not: made
+        by root, the key could not be read by the user that csnode runs as.
+        """
         bus_config = self.config.section("bus", BusConfig)
         if self._bus is not None:
             return self._bus
@@ -180,9 +193,10 @@ class Node:
             return LocalBus(alone, streams)
         if self._wiring is None:
             self.trust = Trust.of(self.config)
+            self._local = local.chosen(self.config, plays) if self.trust is None else None
         directory = self._directory or self._make_directory()
         await opened.enter_async_context(directory)
-        bus = ZmqBus(bus_config, directory, self._wiring, streams, self.trust)
+        bus = ZmqBus(bus_config, directory, self._wiring, streams, self.trust, local=self._local)
         return await opened.enter_async_context(bus)
 
     def _check_credential(self) -> None:
@@ -215,7 +229,7 @@ class Node:
 
     def _make_directory(self) -> Directory:
         config = self.config.section("directory", DirectoryConfig)
-        seal = Seal(self.node.cluster, self.trust)
+        seal = Seal(self.node.cluster, self.trust, self._local.mark if self._local else b"")
         match config.kind:
             case "alone":
                 return AloneDirectory()
@@ -278,11 +292,17 @@ class Node:
         return troubles if self.trust is None else troubles | {"trust": self.trust.troubles()}
 
     def warnings(self) -> Mapping[str, Sequence[str]]:
-        """What discovery, event delivery and roles do without at the moment: all go on."""
+        """What discovery, events, roles and trust do without at the moment: all go on."""
         streams = self.bus.streams
         events = streams.troubles() if streams is not None else ()
         said = {name: role.warnings() for name, role in self.roles.items()}
-        return {"directory": self.bus.directory.troubles(), "events": events, **said}
+        found = {"directory": self.bus.directory.troubles(), "events": events, **said}
+        return found | {"trust": (OPEN,)} if self._is_open() else found
+
+    def _is_open(self) -> bool:
+        """Tell whether any user of this machine may join on loopback."""
+        plain = self.trust is None and self._local is None and self._wiring is None
+        return plain and isinstance(self.bus, ZmqBus)
 
 
 async def _answering(store: Store) -> None:

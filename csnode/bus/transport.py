@@ -27,6 +27,7 @@ from csnode.context import Principal
 from csnode.faults import Invalid
 from csnode.log import logger
 from csnode.trust.files import Keys
+from csnode.trust.local import LocalKey
 from csnode.trust.trust import Trust
 
 log = logger("bus")
@@ -262,24 +263,31 @@ class Sockets:
     """The Wiring of one process: one context, the same options and keys for all.
 
     Without keys nothing is proved. With keys and no trust it asks, as a newcomer, and lets
-    nobody in.
+    nobody in. With a local key it lets in the processes of the same owner on this machine, and
+    which of them calls is not proved.
     """
 
-    def __init__(self, trust: Trust | None = None, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        trust: Trust | None = None,
+        keys: Keys | None = None,
+        local: LocalKey | None = None,
+    ) -> None:
         self._context: zmq.Context[Socket] = zmq.Context(io_threads=1)
         self._trust = trust
-        self._keys = keys = trust.keys if trust else keys
+        self._local = local if trust is None and keys is None else None
+        self._keys = keys = trust.keys if trust else local.keys if local and not keys else keys
         self._opened: WeakSet[DrainTransport] = WeakSet()
         if keys is not None:
             socket = self._made(zmq.ROUTER)
             socket.bind(GATE)
-            self.gate = Gate(self.who)
+            self.gate = Gate(self._local.who if self._local else self.who)
             self.gate.open(self._transport(socket, self.gate.ask).write)
 
     @property
     def proves(self) -> bool:
         """Whether every connection proves whose it is."""
-        return self._keys is not None
+        return self._keys is not None and self._local is None
 
     @property
     def key(self) -> str:

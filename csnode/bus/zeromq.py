@@ -31,6 +31,7 @@ from csnode.directory.directory import Directory, Health, Member, serving
 from csnode.faults import Invalid, Unavailable
 from csnode.log import logger
 from csnode.trust.files import Keys
+from csnode.trust.local import LocalKey
 from csnode.trust.trust import Trust
 from csnode.types import NodeId
 
@@ -55,12 +56,15 @@ class ZmqBus:
         streams: Streams | None = None,
         trust: Trust | None = None,
         keys: Keys | None = None,
+        local: LocalKey | None = None,
     ) -> None:
         """A virtual world brings its own wiring. Streams, if given, carry the feed's events.
 
-        `keys` alone, without trust, are a newcomer's: it asks, and answers nobody.
+        `keys` alone, without trust, are a newcomer's: it asks, and answers nobody. With the
+        `local` key of a machine without credential, only the processes that have it meet.
         """
-        self._wiring, self.streams, self._trust, self._keys = wiring, streams, trust, keys
+        self._wiring, self.streams, self._trust = wiring, streams, trust
+        self._keys, self._local = keys, local
         self.directory = directory
         self.local = LocalBus(directory)
         self._config = config
@@ -77,7 +81,7 @@ class ZmqBus:
     async def __aenter__(self) -> Self:
         """Raises Invalid if the address cannot be listened on, or needs a credential."""
         address = self._address = _address(self._config, self._trust)
-        self._sockets = self._wiring or Sockets(self._trust, self._keys)
+        self._sockets = self._wiring or Sockets(self._trust, self._keys, self._local)
         try:
             self._desk = Desk(self.local, self._sockets, address, self._config.calls_port)
             self._publishing, events = self._sockets.publishing(address, self._config.events_port)

@@ -26,7 +26,7 @@ SERVED_S = 10.0  # roles of a node that has just started may take as long to ser
 async def joined(config: Config) -> AsyncGenerator[AnyBus]:
     """The cluster's bus; we hear everybody and tell nobody that we are there."""
     async with AsyncExitStack() as stack:
-        yield await Node(config).enter_bus(stack)
+        yield await Node(config).enter_bus(stack, plays=False)
 
 
 async def members(bus: AnyBus, within_s: float = 3.0) -> Sequence[Member]:

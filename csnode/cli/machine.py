@@ -23,6 +23,9 @@ from csnode.faults import Fault, Invalid
 from csnode.listen import sockets
 from csnode.node import known_sections
 from csnode.plugins import found, load
+from csnode.trust import local
+from csnode.trust.files import LOCAL
+from csnode.trust.trust import Trust
 from csnode.types import Struct
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -59,7 +62,7 @@ class Tool(Struct):
 
 def examine(config: Config) -> list[Finding]:
     """Everything the configured roles need of this machine."""
-    found_out = [_folder(config), _interface(config), *_ports(config)]
+    found_out = [_folder(config), _trust(config), _interface(config), *_ports(config)]
     for role in config.node.roles or tuple(found("roles")):
         section: Any = config.section(role, known_sections()[role])
         if driver := getattr(section, "driver", ""):
@@ -212,6 +215,26 @@ def _folder(config: Config) -> Finding:
         lack=f"cannot write to {there}",
         remedy="choose another folder, or run csnode as its owner",
     )
+
+
+def _trust(config: Config) -> Finding:
+    """Say who may join this machine's processes."""
+    part, folder = "[trust]", local.folder_of(config)
+    try:
+        if Trust.of(config) is not None:
+            return Finding(part=part, good=f"a credential and its keys are in {folder}")
+        key = local.chosen(config, plays=False)
+    except Fault as fault:
+        return Finding(part=part, lack=fault.message, remedy="see README, Many machines")
+    if key is None:
+        return Finding(
+            part=part,
+            lack="without credential or key, every user of this machine may join and change all",
+            remedy='set [trust] loopback = "key" and start all processes again, if none is older',
+        )
+    if (folder / LOCAL).exists():
+        return Finding(part=part, good=f"{folder / LOCAL} keeps other users of this machine out")
+    return Finding(part=part, good=f"the first start makes a key in {folder}")
 
 
 def _interface(config: Config) -> Finding:

@@ -5,8 +5,9 @@ time stamp and the beacon), and the signature of that by the machine's Ed25519 k
 as far as the credential goes (allowed.py), and within 90 s of its stamp. Signing takes some 25 us
 and checking 70 us (a credential that is new some 100 more): with 100 nodes, 0.7 % of a core.
 
-Without one it is: the byte 1 | 16 bytes, BLAKE2b keyed by the cluster's name (RFC 7693) over byte
-and body | the body, msgpack. That keeps clusters apart, and nobody out: for loopback only.
+Without one it is: the byte 1 | 16 bytes, BLAKE2b (RFC 7693) over byte and body | the body, msgpack.
+Its key is made of the cluster's name and the machine's local key, which other users of the machine
+do not have. Without a local key it keeps clusters apart, and nobody out. For loopback only.
 
 A beacon is heard once: its (incarnation, beat) must be higher than the last heard of its node.
 """
@@ -80,12 +81,13 @@ _encode = msgspec.msgpack.Encoder().encode
 class Seal:
     """Packs beacons of one cluster, and tells them from everything else."""
 
-    def __init__(self, cluster: str, trust: Trust | None = None) -> None:
+    def __init__(self, cluster: str, trust: Trust | None = None, mark: bytes = b"") -> None:
+        """`mark` is the secret of a machine without credential."""
         self.cluster, self._trust = cluster, trust
         self.keyed = bool(trust)  # else nobody beyond this machine may listen
         self.refusals = Refusals("beacon")
         self._key = hashlib.blake2b(
-            key=hashlib.sha256(cluster.encode()).digest(), person=b"csnode beacon"
+            key=hashlib.sha256(mark + cluster.encode()).digest(), person=b"csnode beacon"
         ).digest()
         self._verifiers: dict[bytes, Ed25519PublicKey] = {}
 

@@ -43,7 +43,11 @@ def sim_config(folder: Path, hosts: int = 3, **sections: Mapping[str, Any]) -> d
         "storage": {"driver": "sim", "hosts": hosts},
         "keeper": {"driver": "sim", "hosts": hosts},
         "monitor": {"prober": "sim"},
-        "fabric": {"admin_api_key": ADMIN["apiKey"], "admin_secret_key": ADMIN["secret"]},
+        "fabric": {
+            "admin_password": "password",
+            "admin_api_key": ADMIN["apiKey"],
+            "admin_secret_key": ADMIN["secret"],
+        },
     }
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}

@@ -219,6 +219,7 @@ class World:
             "storage": {"driver": "sim"},
             "keeper": {"driver": "sim"},
             "monitor": {"prober": "sim"},
+            "fabric": {"admin_password": "password"},  # a made one would be kept on a real disk
         }
         for name, section in self._sections.items():
             values[name] = {**values.get(name, {}), **section}

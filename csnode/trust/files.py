@@ -5,6 +5,7 @@
     cluster.keys   the cluster's Ed25519 public keys, a line of hex each
     authority.key  the cluster's Ed25519 secret key, hex; only on machines that may admit others
     evicted.json   who was put out: {name: the last serial that is refused}
+    local.key      without credential: what this machine's processes share, secret, hex
 
 Each file is replaced whole, so a reader finds the old or the new one.
 """
@@ -23,7 +24,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from csnode.faults import Invalid, Refused
+from csnode.faults import Denied, Invalid, Refused
 from csnode.trust.credential import Credential, Signed
 from csnode.types import Struct
 from csnode.uuids import source
@@ -34,6 +35,7 @@ CREDENTIAL = "credential"
 CLUSTER_KEYS = "cluster.keys"
 AUTHORITY = "authority.key"
 EVICTED = "evicted.json"
+LOCAL = "local.key"
 COMING = "credential.new"  # waits for the key that it is for
 SECRET = 0o600
 READABLE = 0o644
@@ -128,6 +130,27 @@ def write_evicted(folder: Path, serials: Mapping[str, int]) -> None:
         _put(folder / EVICTED, msgspec.json.encode(dict(sorted(merged.items()))), READABLE)
 
 
+def make_local(folder: Path, size: int) -> bytes:
+    """Make the key of this machine's processes; read it if another process was faster.
+
+    Raises Invalid, and Denied if this user may not read the folder.
+    """
+    new = folder / f".{LOCAL}.{os.getpid()}.{source.getrandbits(32):x}"
+    _put(new, source.randbytes(size).hex().encode() + b"\n", SECRET)
+    try:
+        os.link(new, folder / LOCAL)  # refused if there is one: who is first makes it for all
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise Invalid(f"cannot write {folder / LOCAL}: {error.strerror}") from error
+    finally:
+        new.unlink(missing_ok=True)
+    made = read_local(folder)
+    if made is None:
+        raise Invalid(f"{folder / LOCAL} was taken away as it was made")
+    return made
+
+
 # -- reading -----------------------------------------------------------------------------------
 
 
@@ -183,6 +206,30 @@ def read_evicted(folder: Path) -> dict[str, int]:
     return _decoded(file, _read(file), dict[str, int]) if file.exists() else {}
 
 
+def read_local(folder: Path) -> bytes | None:
+    """Read the key of this machine's processes; None if there is none.
+
+    Raises Invalid and Refused, and Denied if this user may not read it.
+    """
+    file = folder / LOCAL
+    try:
+        if not file.exists():
+            return None
+        return bytes.fromhex(_secret(file).decode().strip())
+    except PermissionError:
+        raise unreadable(folder) from None
+    except ValueError:
+        raise Invalid(f"{file} holds no key") from None
+
+
+def unreadable(folder: Path) -> Denied:
+    """Say whose keys these are, to another user of this machine."""
+    return Denied(
+        f"the keys in {folder} are for their owner and root only:"
+        " run this as the user that csnode runs as, or as root"
+    )
+
+
 def new_authority() -> Ed25519PrivateKey:
     """A key for a cluster."""
     return authority_of(source.randbytes(32))
@@ -219,6 +266,8 @@ def _secret(file: Path) -> bytes:
     """What only the file's owner may read."""
     try:
         mode = file.stat().st_mode & 0o777
+    except PermissionError:
+        raise
     except OSError as error:
         raise Invalid(f"{file}: {error.strerror}") from error
     if mode & 0o077:
@@ -229,7 +278,7 @@ def _secret(file: Path) -> bytes:
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except OSError as error:
         raise Invalid(f"{file}: {error.strerror}") from error

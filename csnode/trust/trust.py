@@ -8,12 +8,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from csnode.clock import wall
-from csnode.config import Config, TrustConfig
+from csnode.config import Config
 from csnode.faults import Denied, Fault, Invalid
 from csnode.log import logger
 from csnode.trust import files
 from csnode.trust.credential import Signed
 from csnode.trust.files import Keys
+from csnode.trust.local import folder_of
 from csnode.trust.roll import Roll
 
 log = logger("trust")
@@ -48,13 +49,15 @@ class Trust:
         Raises Invalid or Denied, in one line, if it makes no sense; Refused if a secret in it
         may be read by others.
         """
-        if not (folder / files.CREDENTIAL).exists():
-            return None
         try:
+            if not (folder / files.CREDENTIAL).exists():
+                return None
             keys = files.read_keys(folder)
             signed = files.read_credential(folder, keys)
             cluster_keys = files.read_cluster_keys(folder)
             authority = files.read_authority(folder)
+        except PermissionError:
+            raise files.unreadable(folder) from None
         except FileNotFoundError as missing:
             raise Invalid(f"{folder} is not whole: {missing.filename} is missing") from None
         try:
@@ -65,8 +68,7 @@ class Trust:
     @classmethod
     def of(cls, config: Config) -> Trust | None:
         """What a configuration's folder holds; None if it has no credential. Raises as `read`."""
-        chosen = config.section("trust", TrustConfig).folder
-        trust = cls.read(Path(chosen) if chosen else Path(config.node.state) / "trust")
+        trust = cls.read(folder_of(config))
         if trust is not None and trust.credential.cluster != config.node.cluster:
             raise Invalid(
                 f"[node] cluster is {config.node.cluster}, but the credential in {trust.folder}"

@@ -25,7 +25,7 @@ class FabricConfig(Section):
     vni_first: int = 1000
     vni_last: int = 100_000
     enrol: bool = True  # hosts and pools that appear are enrolled into the cluster above
-    admin_password: str = "password"  # of the first user, admin
+    admin_password: str = ""  # of the first user, admin; empty: made, in admin.password in state
     admin_api_key: str = ""  # its keys; empty: none until registerUserKeys
     admin_secret_key: str = ""
     fence: str = ""  # of hosts that name none: command, bmc, lease or manual; empty: no HA for new

@@ -33,7 +33,7 @@ class FabricRole(Role[FabricConfig]):
     name = "fabric"
 
     async def opened(self) -> Opened:
-        self.seed = Seed(self.node.cluster, self.config)
+        self.seed = Seed(self.node.cluster, self.config, self.node.state)
         await self.seed.sow(self.store)
         self.view = View(self.store, (Host, StoragePool, Retired))
         await self.view.open()

@@ -20,6 +20,7 @@ from csnode.model.stock import Range
 from csnode.types import AccountId, DomainId, PodId, ZoneId
 from csnode.uuids import id_of
 from roles.fabric.config import FabricConfig
+from roles.fabric.first_password import first_password
 
 ISOLATED = "DefaultIsolatedNetworkOfferingWithSourceNatService"
 SERVICES = ("Dhcp", "Dns", "SourceNat", "UserData", "Firewall")
@@ -40,8 +41,9 @@ OS_TYPES = (
 class Seed:
     """Ids and rows of what there is from the first day."""
 
-    def __init__(self, cloud: str, config: FabricConfig) -> None:
-        self._cloud, self._config = cloud, config
+    def __init__(self, cloud: str, config: FabricConfig, state: str) -> None:
+        """`state` is the folder where the first user's password is kept, if none is configured."""
+        self._cloud, self._config, self._state = cloud, config, state
         self.zone = ZoneId(self._id("zone", config.zone))
         self.pod = PodId(self._id("pod", config.zone, config.pod))
         self.cluster = self._id("cluster", config.zone, config.pod, config.cluster)
@@ -66,7 +68,8 @@ class Seed:
         else:
             return
         if isinstance(row, User):  # hashing takes a while, so only once
-            row = replace(row, password=hashed(self._config.admin_password))
+            password = self._config.admin_password or first_password(self._state)
+            row = replace(row, password=hashed(password))
         change = store.change()
         change.create(row)
         with suppress(Conflict):  # another fabric was faster

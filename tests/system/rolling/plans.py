@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from csnode.directory.incarnation import next_incarnation
 from tests.system.rolling.cloud import OURS, Version, checked_out, played
 from tests.system.rolling.run import DOWN, LATE, UP, Turn
 
@@ -33,6 +34,7 @@ def down(folder: Path, commit: str, shared: bool) -> Plan:
     The one of PostgreSQL stays: the other data process uses it.
     """
     before = checked_out(commit, folder / "before")
+    next_incarnation(str(folder / "state"), "box/before")  # it ran here first: loopback is open
     return OURS, [_as(before, name) for name in played(DOWN, shared)]
 
 
