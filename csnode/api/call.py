@@ -11,6 +11,7 @@ from csnode.api.once import Once
 from csnode.api.parse import no_such
 from csnode.api.reach import may_see
 from csnode.api.shelf import Shelves
+from csnode.api.turns import Turns
 from csnode.clock import wall
 from csnode.context import current
 from csnode.data.change import Change
@@ -50,6 +51,9 @@ class Options(Struct):
     login_attempts: int = 5  # wrong passwords in a row until the user is disabled; 0: no limit
     jobs_per_object: int = 32  # that have not ended; more orders are refused (535); -1: no limit
     jobs_per_account: int = 2000
+    logins_waiting: int = 16  # of one address, for their passwords to be checked; more get 429
+    throttle_max: int = 100  # requests of one account in one api, in ...; root admins: any number
+    throttle_seconds: float = 1.0  # api.throttling.interval; 0 for throttle_max: no limit
 
 
 class Asked(Struct):
@@ -60,6 +64,8 @@ class Asked(Struct):
     post: bool = True
     cookies: Mapping[str, str] = {}
     key: str = ""  # the Idempotency-Key, as it was sent
+    address: str = ""  # that sent it; "" inside the process
+    foreign: bool = False  # a page of another site made it
 
 
 class Call:
@@ -67,8 +73,9 @@ class Call:
 
     def __init__(
         self, caller: Caller, asked: Asked, view: View, change: Change, shelves: Shelves,
-        options: Options, once: Once | None = None,
+        options: Options, once: Once | None = None, logins: Turns | None = None,
     ) -> None:  # fmt: skip
+        """`logins` checks passwords; only commands that ask for one need it."""
         self.caller, self.asked, self.view, self.change = caller, asked, view, change
         self.shelves, self.options = shelves, options
         self.headers: list[tuple[str, str]] = []  # of the answer
@@ -78,6 +85,7 @@ class Call:
         self.backlog: Backlog | None = None  # what bounds its orders
         self.ordered: list[Job] = []
         self._once = once
+        self.logins = logins
 
     def seen(self, kind: type[E], id: str, parameter: str = "id") -> E:
         """The row; CloudStack's "entity does not exist" (431) if the caller may not see it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from csnode import metrics
@@ -16,6 +18,7 @@ from csnode.api.parse import BY_SERVER, lowered, no_such
 from csnode.api.reach import may_see
 from csnode.api.refers import check_references
 from csnode.api.shelf import Listing, Shelves
+from csnode.api.turns import Turns
 from csnode.api.view import Shown, encoded, for_rank
 from csnode.clock import now, wall
 from csnode.data.change import AGAIN_S
@@ -40,9 +43,13 @@ from csnode.types import Struct
 from csnode.uuids import new_id
 from roles.api import envelope, session, sign
 from roles.api.envelope import Away, Reply
+from roles.api.form import SMALL
 from roles.api.history import once_of, record
+from roles.api.throttle import Throttle
 from roles.api.views.job import GoneView
 
+THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))  # the other half is for those who are known
+HEAVY_WAITING = 32  # long requests of one address that wait to be decoded or verified
 TRIES = 5  # of a command whose rows moved on while it ran
 RANKS = {
     AccountType.USER: Rank.USER,
@@ -60,6 +67,10 @@ WHO_KNOWS = (
 NO_USER = (
     "This cloud is only beginning: its first user is not there yet, so nobody can be known. "
     "Please try again in a moment."
+)
+FOREIGN = (
+    "This request was made by a page of another site, which may not act in a user's session. "
+    "An operator may allow that site in [api] origins."
 )
 NOT_VERIFIED = "unable to verify user credentials and/or request signature"
 log = logger("api")
@@ -97,6 +108,9 @@ class Door:
         self.shelves = Shelves(view)
         self.backlog = Backlog(view, options.jobs_per_object, options.jobs_per_account)
         self.nodes: Callable[[], Sequence[Member]] = tuple  # who is there, for those who ask
+        self.logins = Turns("login", THREADS, options.logins_waiting)  # 16 MiB and 50 ms each
+        self.heavy = Turns("long requests", 1, HEAVY_WAITING)
+        self._throttle = Throttle(options)
         self._counters: dict[tuple[str, int], Any] = {}
 
     async def answer(
@@ -107,15 +121,21 @@ class Door:
         cookies: Mapping[str, str] | None = None,
         caller: Caller | None = None,
         key: str = "",
+        address: str = "",
+        foreign: bool = False,
     ) -> Reply:
         """Never raises. With a `caller` given nobody is asked for credentials.
 
-        `key` is the Idempotency-Key as it was sent; see csnode.api.once.
+        `key` is the Idempotency-Key as it was sent; see csnode.api.once. `address` sent the
+        request, and it is `foreign` if a page of another site made it.
         """
         began = now()
         params = {lowered(name): value for name, value in received.items()}
         name = received.get("command", "")
-        asked = Asked(command=name, params=params, post=post, cookies=cookies or {}, key=key)
+        asked = Asked(
+            command=name, params=params, post=post, cookies=cookies or {}, key=key,
+            address=address, foreign=foreign,
+        )  # fmt: skip
         found = self.commands.get(name.lower())
         declared = found if found is not None and found.name == name else None
         rank = caller.rank if caller else None
@@ -124,6 +144,7 @@ class Door:
             if caller is None:
                 self._check_begun()
                 caller = await self._caller(received, asked, declared)
+                self._throttle.check(caller, now())
             rank = caller.rank
             self._check(asked, declared, rank)
             reply = await self._perform(asked, declared, caller)
@@ -136,6 +157,11 @@ class Door:
         metrics.REQUEST_S.observe(now() - began)
         return reply
 
+    def close(self) -> None:
+        """Let the threads end."""
+        self.logins.close()
+        self.heavy.close()
+
     # -- who asks ----------------------------------------------------------------------------
 
     def _check_begun(self) -> None:
@@ -146,11 +172,14 @@ class Door:
     async def _caller(
         self, received: Mapping[str, str], asked: Asked, declared: Declaration | None
     ) -> Caller:
-        if declared is not None and declared.open:
-            return NOBODY
+        is_open = declared is not None and declared.open
         key = asked.params.get("apikey")
+        if asked.foreign and (is_open or not key):  # else the signature says who meant it
+            raise Denied(FOREIGN)
+        if is_open:
+            return NOBODY
         if key:
-            return self._by_key(received, asked, key)
+            return await self._by_key(received, asked, key)
         if asked.cookies.get(session.COOKIE):
             held = await session.use(self.store, self.view, asked, self.options.session_seconds)
             user = self.view.maybe(User, held.user)
@@ -159,18 +188,30 @@ class Door:
             return self._acting(user)
         raise Denied(NOT_VERIFIED, code=401)
 
-    def _by_key(self, received: Mapping[str, str], asked: Asked, key: str) -> Caller:
-        users = self.view.by(User, "api_key", key)
-        user = users[0] if users else None
-        if (
-            user is None
-            or not user.secret_key
-            or not self._may_act(user)
-            or not sign.current(asked.params, wall())
-            or not sign.verified(received, user.secret_key)
-        ):
+    async def _by_key(self, received: Mapping[str, str], asked: Asked, key: str) -> Caller:
+        user = self._keyed(key)
+        if user is None or not sign.current(asked.params, wall()):
+            raise Denied(NOT_VERIFIED, code=401)
+        verify = partial(sign.verified, received, user.secret_key)
+        is_long = sum(map(len, received.values())) > SMALL
+        if not (await self.heavy.take(asked.address, key, verify) if is_long else verify()):
             raise Denied(NOT_VERIFIED, code=401)
         return self._acting(user)
+
+    def _keyed(self, key: str) -> User | None:
+        """Find the user of an API key who may act."""
+        users = self.view.by(User, "api_key", key)
+        user = users[0] if users else None
+        return user if user is not None and user.secret_key and self._may_act(user) else None
+
+    async def check_known(self, key: str, cookies: Mapping[str, str]) -> None:
+        """Refuse who names neither a known API key nor a session. It proves nothing yet, but
+        what else is in a long request is not looked at before. Raises Denied and Away.
+        """
+        await self._fresh()
+        asked = Asked(cookies=cookies)
+        if self._keyed(key) is None and session.find(self.view, asked) is None:
+            raise Denied(NOT_VERIFIED, code=401)
 
     def _may_act(self, user: User) -> bool:
         account = self.view.maybe(Account, user.account)
@@ -214,7 +255,8 @@ class Door:
         patience = Patience()
         while True:
             change = self.store.change(new_id())  # by which it may be asked twice
-            call = Call(caller, asked, self.view, change, self.shelves, self.options, once)
+            call = Call(caller, asked, self.view, change, self.shelves, self.options, once,
+                         self.logins)  # fmt: skip
             call.nodes, call.backlog = self.nodes(), self.backlog
             committing = done = False
             try:

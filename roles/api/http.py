@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
-from urllib.parse import unquote_plus
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,15 +18,14 @@ from csnode import uuids
 from csnode.api.once import HEADER
 from csnode.clock import now
 from csnode.context import acting
-from csnode.faults import Fault, Invalid
+from csnode.faults import Fault, Invalid, Unavailable
 from csnode.listen import BACKLOG, sockets
 from csnode.log import logger
-from roles.api import envelope
+from roles.api import envelope, form, site
 from roles.api.config import ApiConfig
 from roles.api.door import Door
 from roles.api.envelope import Reply
 
-FIELDS_MAX = 1000
 LINGER_MAX_S = 30.0  # an api that is still asked then leaves all the same
 LINGER_S = 1.0  # how long the rest of a body that nobody wants may still come in
 SECURITY = {
@@ -47,6 +47,7 @@ class Http:
         self.draining = False
         self._busy = 0
         self._asked = 0.0  # when the last request came
+        self.long_bodies: Counter[str] = Counter()  # long ones that come in, by address
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -93,18 +94,19 @@ class Http:
 
     async def _answered(self, request: web.Request) -> web.Response:
         trace = _trace(request.headers.get("traceparent", ""))
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        address = site.sender(request.remote or "", forwarded, self.config.proxies)
         with acting(trace=trace, caller="api"):
             try:
-                received = decoded(request.rel_url.raw_query_string)
-                if request.method == "POST":
-                    received = await self._form(request) | received
-                elif request.method != "GET":
+                if request.method not in ("GET", "POST"):
                     raise Invalid(f"{request.method} is not supported; use GET or POST", code=405)
                 reply = await self.door.answer(
-                    received,
+                    await self._received(request, address),
                     post=request.method == "POST",
                     cookies=request.cookies if "Cookie" in request.headers else None,
                     key=_key(request),
+                    address=address,
+                    foreign=site.is_foreign(request.headers, self.config.origins),
                 )
             except Fault as fault:
                 reply = envelope.refusal({"response": "json"}, "errorresponse", fault)
@@ -123,8 +125,40 @@ class Http:
         del request
         return web.Response(body=_HELLO, content_type="text/plain")
 
-    async def _form(self, request: web.Request) -> dict[str, str]:
-        """The parameters of a POST body, of which there may be none."""
+    async def _received(self, request: web.Request, address: str) -> dict[str, str]:
+        """Read the parameters. Those of a long body are decoded once its sender is named."""
+        query = form.tokens(request.rel_url.raw_query_string.encode(errors="replace"))
+        body = await self._body(request, address) if request.method == "POST" else b""
+        posted = form.tokens(body) if body else []
+        decode = partial(_decoded, posted, query)
+        if len(body) <= form.SMALL:
+            return decode()
+        key = form.named(query, b"apikey") or form.named(posted, b"apikey")
+        await self.door.check_known(key, request.cookies)
+        return await self.door.heavy.take(address, key, decode)
+
+    async def _body(self, request: web.Request, address: str) -> bytes:
+        """Read a POST body; what is no form counts as empty. Long ones of an address are bounded.
+
+        Raises Invalid, and Unavailable (429) at that bound.
+        """
+        if not request.can_read_body:
+            return b""
+        long = request.content_length is None or request.content_length > form.SMALL
+        if not long:
+            return await self._read(request)
+        if self.long_bodies[address] >= self.config.bodies_max:
+            text = f"{self.config.bodies_max} long requests of {address} are coming in already"
+            raise Unavailable(f"{text}, please try again in a second", code=429)
+        self.long_bodies[address] += 1
+        try:
+            return await self._read(request)
+        finally:
+            self.long_bodies[address] -= 1
+            if not self.long_bodies[address]:
+                del self.long_bodies[address]
+
+    async def _read(self, request: web.Request) -> bytes:
         try:
             async with asyncio.timeout(self.config.body_seconds):
                 body = await request.read()
@@ -135,9 +169,7 @@ class Http:
             raise Invalid("the body is not encoded as its headers say", code=400) from error
         except TimeoutError as error:
             raise Invalid("the body did not arrive in time", code=408) from error
-        if not body or request.content_type != "application/x-www-form-urlencoded":
-            return {}
-        return decoded(body.decode("utf-8", "replace"), last=False)
+        return body if request.content_type == "application/x-www-form-urlencoded" else b""
 
 
 def leaves_at(began: float, asked: float, quiet: float) -> float:
@@ -145,21 +177,6 @@ def leaves_at(began: float, asked: float, quiet: float) -> float:
     seconds after the last one, though never longer than LINGER_MAX_S after it began.
     """
     return min(asked + quiet, began + max(quiet, LINGER_MAX_S))
-
-
-def decoded(query: str, *, last: bool = True) -> dict[str, str]:
-    """Parameters by name; a token without = is ignored. Of a name given twice, last or first."""
-    found: dict[str, str] = {}
-    tokens = query.split("&", FIELDS_MAX)
-    if len(tokens) > FIELDS_MAX:
-        raise Invalid(f"more than {FIELDS_MAX} parameters", code=413)
-    for token in tokens:
-        name, equals, value = token.partition("=")
-        if equals:
-            name = unquote_plus(name)
-            if last or name not in found:
-                found[name] = unquote_plus(value)
-    return found
 
 
 @asynccontextmanager
@@ -192,6 +209,11 @@ def _terse(record: logging.LogRecord) -> bool:
         record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
         record.msg = f"{record.msg}: {type(error).__name__}"
     return True
+
+
+def _decoded(posted: Sequence[form.Token], query: Sequence[form.Token]) -> dict[str, str]:
+    """Of a name given twice the first in the body counts, and the last in the query above all."""
+    return form.decoded(posted, last=False) | form.decoded(query)
 
 
 def _key(request: web.Request) -> str:

@@ -56,6 +56,7 @@ class ApiRole(Role[ApiConfig]):
         self.http = Http(self.door, self.config)
         async with AsyncExitStack() as stack:
             stack.callback(self.view.close)
+            stack.callback(self.door.close)
             if self.config.listen:
                 self.port = await stack.enter_async_context(
                     serving(self.http, self._health_routes())

@@ -20,7 +20,7 @@ from csnode.faults import Invalid
 from csnode.listen import addresses
 from csnode.model.identity import User
 from roles.api.config import ApiConfig
-from roles.api.http import decoded
+from roles.api.form import decoded, tokens
 from roles.api.role import ApiRole
 from tests.api import seeds
 from tests.api.conftest import Desk, opened_desk
@@ -252,11 +252,11 @@ async def test_no_address_is_served_if_one_of_several_is_taken() -> None:
     ],
 )
 def test_a_query_is_decoded(query: str, found: dict[str, str]) -> None:
-    assert decoded(query) == found
+    assert decoded(tokens(query.encode())) == found
 
 
 def test_a_form_takes_the_first_of_two() -> None:
-    assert decoded("a=1&a=2", last=False) == {"a": "1"}
+    assert decoded(tokens(b"a=1&a=2"), last=False) == {"a": "1"}
 
 
 class Ready:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,7 +29,6 @@ from roles.api import session
 from roles.api.views.identity import is_first
 
 OF_LOGIN = "login:"  # the id of a user's tally of wrong passwords, before his own
-CHECKERS = ThreadPoolExecutor(2, "password")  # each check costs 16 MiB and 50 ms
 NOBODYS = f"scrypt$16384$8$1${'00' * 16}${'00' * 32}"  # so that unknown users take as long
 
 
@@ -122,8 +120,9 @@ class Login(ApiCommand):
     async def _check_password(self, call: Call, user: User | None, domain: Domain) -> None:
         """A wrong one is counted; at the limit the user is disabled, unless it is the first."""
         stored = user.password if user else NOBODYS
-        loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(CHECKERS, passwords.matches, self.password, stored)
+        assert call.logins is not None  # every door has it
+        check = partial(passwords.matches, self.password, stored)
+        right = await call.logins.take(call.asked.address, self.username.lower(), check)
         failed = _failed(call, user)
         if user is not None and right:
             if failed:
@@ -166,6 +165,8 @@ class Logout(ApiCommand):
     async def run(self, call: Call) -> LogoutView:
         held = session.find(call.view, call.asked)
         if held is not None:
+            if not session.key_is_right(held, call.asked.params, call.asked.cookies):
+                raise Denied("unable to verify user credentials", code=401)
             call.change.delete(Session, held.id)
             user = call.view.maybe(User, held.user)
             if user is not None:
