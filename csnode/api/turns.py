@@ -3,7 +3,8 @@
 What waits is taken in turn: address by address, and of one address name by name. So a flood from
 one address costs another address one piece, and a flood for one name costs another name at the
 same address one piece. How much may wait is bounded. At the bound the longest line loses its
-last; if that is the newcomer's own line, the newcomer is refused.
+last; if that is the newcomer's own line, the newcomer is refused. The refused are told so after
+about a second: who asks again at once then asks once a second.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import TypeVar
 
 from csnode.api.parse import BY_SERVER
 from csnode.faults import Unavailable
+from csnode.uuids import source
 
 T = TypeVar("T")
 ALL_MAX = 512  # pieces that may wait, of all addresses
+TOLD_S = 0.5, 1.5  # apart from each other, or all would ask again at once
 Waiter = asyncio.Future[None]
 
 
@@ -37,7 +40,11 @@ class Turns:
         if self._free:
             self._free -= 1
         else:
-            await self._wait(address, name)
+            try:
+                await self._wait(address, name)
+            except Unavailable:
+                await asyncio.sleep(source.uniform(*TOLD_S))
+                raise
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:

@@ -9,32 +9,32 @@ from __future__ import annotations
 
 import base64
 import hmac
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from csnode.api.parse import moment
+from roles.api.form import breathe
 
-PIECE = 16 * 1024  # bytes encoded before another thread may go on
+PIECE = 16 * 1024  # bytes encoded before other threads have their turn
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-*_")
-_ENCODED = {byte: chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in range(256)}
-TILDE, BRACKETS, STAR = (("%7e", "~"),), (("%5b", "["), ("%5d", "]")), (("*", "%2a"),)
-Pairs = list[tuple[str, str]]
-Swaps = tuple[tuple[str, str], ...]
+_SIGNED = {byte: chr(byte).lower() if byte in _PLAIN else f"%{byte:02x}" for byte in range(256)}
+TILDE, STAR = ((b"%7e", b"~"),), ((b"*", b"%2a"),)
+BRACKETS = ((b"%5b", b"["), (b"%5d", b"]"))
+Pieces = Sequence[bytes]
+Swaps = tuple[tuple[bytes, bytes], ...]
 
 
 def verified(received: Mapping[str, str], secret: str) -> bool:
     """Whether the signature is right. Names are as received: their case counts."""
     given = b""
-    signed: Pairs = []
+    signed: dict[str, str] = {}
     for name, value in received.items():
         if name.lower() == "signature":
             given = value.encode()
         else:
-            signed.append((name, value))
-    key = secret.encode()
+            signed[name] = value
     return any(
-        hmac.compare_digest(base64.b64encode(hmac.digest(key, text, "sha1")), given)
-        for text in _texts(signed)
+        hmac.compare_digest(base64.b64encode(digest), given)
+        for digest in _digests(signed, secret.encode())
     )
 
 
@@ -49,14 +49,14 @@ def current(params: Mapping[str, str], now: float) -> bool:
     return ends is not None and now <= ends
 
 
-def _texts(signed: Pairs) -> Iterator[bytes]:
-    """What may have been signed, likeliest first."""
-    exact = sorted((name, quoted(value)) for name, value in signed)
-    other = sorted(exact, key=lambda pair: pair[0].lower())
-    habits = _habits("".join(value for _, value in signed))
+def _digests(signed: Mapping[str, str], key: bytes) -> Iterator[bytes]:
+    """The signatures of what may have been signed, likeliest first."""
+    values = {name: encoded(value) for name, value in signed.items()}
+    exact = sorted(values)
+    other = sorted(exact, key=str.lower)
     for order in [exact] if other == exact else [exact, other]:
-        for swaps in habits:
-            yield _text(order, swaps)
+        for swaps in _habits("".join(signed.values())):
+            yield _digest(key, [(name, values[name]) for name in order], swaps)
 
 
 def _habits(values: str) -> list[Swaps]:
@@ -71,24 +71,30 @@ def _habits(values: str) -> list[Swaps]:
     return habits
 
 
-def _text(pairs: Pairs, swaps: Swaps) -> bytes:
-    values = [value for _, value in pairs]
-    for encoded, plain in swaps:
-        values = [value.replace(encoded, plain) for value in values]
-    parts = [f"{name}={value}" for (name, _), value in zip(pairs, values, strict=True)]
-    return "&".join(parts).lower().encode(errors="replace")
+def _digest(key: bytes, pairs: Sequence[tuple[str, Pieces]], swaps: Swaps) -> bytes:
+    made = hmac.new(key, digestmod="sha1")
+    between = ""
+    for name, pieces in pairs:
+        made.update(f"{between}{name}=".lower().encode(errors="replace"))
+        between = "&"
+        for piece in pieces:
+            for exact, habit in swaps:
+                piece = piece.replace(exact, habit)  # noqa: PLW2901
+            made.update(piece)
+    return made.digest()
 
 
-def quoted(value: str) -> str:
-    """Encode a value as Java's URLEncoder does, with digits in lower case and %20 for a space.
+def encoded(value: str) -> Pieces:
+    """Encode a value as it is signed: as Java's URLEncoder does, in lower case, %20 for a space.
 
-    It leaves letters, digits and .-*_ alone. A long one takes 50 ms: it is encoded in pieces, with
-    a breath for other threads between two.
+    That leaves letters, digits and .-*_ alone. A long value takes 50 ms, so it is encoded in
+    pieces, and other threads have their turn between two.
     """
     raw = value.encode(errors="replace")
-    pieces: list[str] = []
+    pieces: list[bytes] = []
     for start in range(0, len(raw), PIECE):
         if start:
-            time.sleep(0)  # noqa: TID251 (in a thread: it gives the interpreter's lock away)
-        pieces.append(raw[start : start + PIECE].decode("latin-1").translate(_ENCODED))
-    return "".join(pieces)
+            breathe()
+        part = raw[start : start + PIECE].decode("latin-1")
+        pieces.append(part.translate(_SIGNED).encode())
+    return pieces

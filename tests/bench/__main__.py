@@ -17,7 +17,8 @@ import uvloop
 from tests.bench.figure import Figure, loop_ms, table
 
 NAMES = (
-    "deploys", "commits", "requests", "latency", "noisy", "idle", "verify", "discovery", "real_vm",
+    "deploys", "commits", "requests", "latency", "noisy", "idle", "verify", "discovery", "attack",
+    "real_vm",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from csnode.faults import Invalid
 from roles.api.form import SMALL, decoded, named, tokens, unescaped
-from roles.api.sign import quoted
+from roles.api.sign import encoded
 
 ESCAPED = st.text("%+=&;ABCdef019 .~é\r\n\t", max_size=30)
 
@@ -32,14 +32,17 @@ def test_any_bytes_come_through(raw: bytes) -> None:
 @given(text=st.text(st.characters(exclude_categories=("Cs",)), max_size=40))
 def test_what_was_quoted_comes_back(text: str) -> None:
     assert unescaped(quote_plus(text).encode()) == text
-    assert unescaped(quoted(text).encode()) == text
+    assert b"".join(encoded(text)) == quote(text, safe="*").replace("~", "%7e").lower().encode()
 
 
 def test_long_values_come_through_whole() -> None:
     raw = random.Random(1).randbytes(200_000)
     assert unescaped(quote(raw).encode()) == raw.decode(errors="replace")
     text = raw.decode("latin-1")
-    assert quoted(text).lower() == quote(text, safe="*").replace("~", "%7e").lower()
+    assert b"".join(encoded(text)) == quote(text, safe="*").replace("~", "%7e").lower().encode()
+    shifted = b"".join(b"%%%02x" % (n % 128) for n in range(SMALL * 2))
+    for start in range(4):  # wherever the pieces are cut
+        assert unescaped(b"x" * start + shifted) == unquote_plus((b"x" * start + shifted).decode())
 
 
 def test_a_long_value_with_a_lone_percent_is_refused() -> None:
