@@ -16,10 +16,11 @@ from typing import Any, TypeVar, cast
 
 from csnode import metrics
 from csnode.bus.event import Changed, Entry, Heads
+from csnode.contracts.refusal import absent
 from csnode.data import pages
 from csnode.data.rows import decoded
 from csnode.data.store import Store
-from csnode.faults import Fault, Gone, Invalid, NotFound, Unavailable
+from csnode.faults import Fault, Gone, Invalid, Unavailable
 from csnode.log import logger
 from csnode.model.entity import Entity
 
@@ -90,7 +91,7 @@ class View:
         """The row; NotFound."""
         row = self._rows[kind.kind].get(id)
         if row is None:
-            raise NotFound(f"no {kind.kind} {id}")
+            raise absent(kind.kind, id)
         return cast("E", row)
 
     def maybe(self, kind: type[E], id: str | None) -> E | None:

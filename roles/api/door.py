@@ -47,6 +47,7 @@ from roles.api.form import SMALL
 from roles.api.history import once_of, record
 from roles.api.throttle import Throttle
 from roles.api.views.job import GoneView
+from roles.api.wording import worded
 
 THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))  # the other half is for those who are known
 HEAVY_WAITING = 32  # long requests of one address that wait to be decoded or verified
@@ -272,10 +273,10 @@ class Door:
             except Fault as fault:
                 again = committing and patience.is_worth(fault)
                 if not again and once is None:
-                    raise
+                    raise worded(fault, call) from fault
                 await self._fresh()  # then the command knows what is taken, or that it was done
                 if not again and once is not None and once.first(self.view) is None:
-                    raise
+                    raise worded(fault, call) from fault
             finally:
                 for job in () if done else call.ordered:
                     self.backlog.withdraw(job)

@@ -7,8 +7,9 @@ from collections.abc import Set
 
 import msgspec
 
+from csnode.contracts.refusal import Exists, Moved, NotUnique, absent
 from csnode.data.rows import encoded
-from csnode.faults import Conflict, Invalid, NotFound, Stale
+from csnode.faults import Conflict, Invalid, Stale
 from csnode.model.entity import Entity, named
 from roles.data.kind import Fields, Kind, Pin, fields_of
 from roles.data.layer import Layer, Row, Rows
@@ -35,7 +36,7 @@ class Draft(Layer):
         """The row; NotFound."""
         row = self.find(kind, id)
         if not row.text:
-            raise NotFound(f"no {kind.name} {id}")
+            raise absent(kind.name, id)
         return row
 
     def check_revision(self, kind: Kind, id: str, revision: int) -> None:
@@ -43,10 +44,8 @@ class Draft(Layer):
         if revision:
             before = self.under.find(kind, id)
             if revision != (before.revision if before.text else 1):
-                raise Stale(
-                    f"{kind.name} {id} has changed since it was read",
-                    detail=f"revision {revision}, now {before.revision}",
-                )
+                reason = Moved(kind=kind.name, id=id, was=revision, now=before.revision)
+                raise Stale(f"{kind.name} {id} has changed since it was read", detail=reason.detail)
 
     def check_alone(self, kind: Kind, id: str) -> None:
         """Raises Conflict if a row of another kind has the id."""
@@ -60,7 +59,8 @@ class Draft(Layer):
         """A row there was not; Conflict if there is."""
         before = self.find(kind, id)
         if before.text:
-            raise Conflict(f"{kind.name} {id} exists already")
+            reason = Exists(kind=kind.name, id=id)
+            raise Conflict(f"{kind.name} {id} exists already", detail=reason.detail)
         if not id or _control.search(id):
             raise Invalid(f"{id!r} cannot be the id of a {kind.name}")
         self._write(kind, id, before, fields, None)
@@ -150,7 +150,9 @@ class Draft(Layer):
                 continue
             if has is not None:
                 if self.having(kind, column, has) not in ("", id):
-                    raise Conflict(f"another {kind.name} has the {column} {has!r}")
+                    reason = NotUnique(kind=kind.name, column=column, value=str(has))
+                    text = f"another {kind.name} has the {column} {has!r}"
+                    raise Conflict(text, detail=reason.detail)
                 self.having_of[kind, column, has] = id
             if had is not None:
                 self.having_of[kind, column, had] = ""

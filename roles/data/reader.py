@@ -11,7 +11,8 @@ from sqlalchemy import Column, MetaData, bindparam, or_, select
 from csnode.bus.event import Entry
 from csnode.contracts.data import Feed
 from csnode.contracts.data import Row as Found
-from csnode.faults import Gone, Invalid, NotFound
+from csnode.contracts.refusal import absent
+from csnode.faults import Gone, Invalid
 from roles.data.engine import Engine
 from roles.data.gathered import COLUMN, ROW, gathered
 from roles.data.kind import Kind
@@ -40,7 +41,7 @@ class Reader:
                 return found[0]
         elif row.text:
             return Found(id=id, row=row.text)
-        raise NotFound(f"no {name} {id}")
+        raise absent(name, id)
 
     async def find(
         self, name: str, where: dict[str, Any], after: str, limit: int

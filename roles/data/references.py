@@ -6,6 +6,7 @@ change of the commit is worked out, so that their order within the commit does n
 
 from __future__ import annotations
 
+from csnode.contracts.refusal import Absent, Leaving, Needed
 from csnode.faults import Conflict, NotFound
 from csnode.model.entity import named
 from csnode.model.stock import Taken
@@ -31,15 +32,20 @@ def check(draft: Draft, pins: Pins) -> None:
 def _check_stands(draft: Draft, by: Kind, target: Kind, name: str) -> None:
     text = draft.find(target, name).text
     if not text:
-        raise NotFound(f"there is no {_plain(target)} {name}", detail=f"a {by.name} names it")
+        reason = Absent(kind=target.name, id=name, by=by.name)
+        raise NotFound(f"there is no {_plain(target)} {name}", detail=reason.detail)
     if target.leaves and target.is_leaving(target.parse(name, text)):
-        raise Conflict(f"the {_called(draft, target, name)} is being deleted", code=431, cs=4350)
+        said = f"the {_called(draft, target, name)} is being deleted"
+        reason = Leaving(kind=target.name, id=name)
+        raise Conflict(said, detail=reason.detail, code=431, cs=4350)
 
 
 def _check_unused(draft: Draft, kind: Kind, id: str, pin: Pin) -> None:
     if by := draft.referrer(pin, id, frozenset()):
         what, user = _called(draft, kind, id), _called(draft, pin.kind, by)
-        raise Conflict(f"the {what} is still needed by the {user}", code=431, cs=4350)
+        reason = Needed(kind=kind.name, id=id, by=pin.kind.name, by_id=by)
+        said = f"the {what} is still needed by the {user}"
+        raise Conflict(said, detail=reason.detail, code=431, cs=4350)
 
 
 def _called(draft: Draft, kind: Kind, id: str) -> str:

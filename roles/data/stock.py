@@ -8,6 +8,7 @@ from typing import cast
 import msgspec
 
 from csnode.contracts.data import Count, Give, Hold, Take
+from csnode.contracts.refusal import AtLimit, UsedUp, ValueTaken
 from csnode.data.rows import encoded
 from csnode.faults import Conflict, Full, Invalid
 from csnode.model.stock import Lease, Range, Taken, Tally
@@ -41,8 +42,9 @@ def _free(draft: Draft, range: Range) -> int:
     while draft.find(taken, f"{range.id}={value}").text:
         value += 1
     if value > range.high:
-        span = f"{_written(range, range.low)} to {_written(range, range.high)}"
-        raise Full(f"nothing of the range {range.id} is free", detail=span)
+        first, last = (str(_written(range, end)) for end in (range.low, range.high))
+        reason = UsedUp(range=range.id, first=first, last=last)
+        raise Full(f"nothing of the range {range.id} is free", detail=reason.detail)
     draft.lowest_of[range.id] = range.low, value + 1
     return value
 
@@ -51,7 +53,9 @@ def _wished(draft: Draft, range: Range, wish: int) -> int:
     if not range.low <= wish <= range.high:
         raise Invalid(f"{_written(range, wish)} is not in the range {range.id}")
     if draft.find(draft.kind(Taken.kind), f"{range.id}={wish}").text:
-        raise Conflict(f"{_written(range, wish)} of the range {range.id} is taken")
+        reason = ValueTaken(range=range.id, value=str(_written(range, wish)))
+        text = f"{reason.value} of the range {range.id} is taken"
+        raise Conflict(text, detail=reason.detail)
     return wish
 
 
@@ -97,9 +101,11 @@ def count(draft: Draft, item: Count) -> None:
         has = used.get(resource, 0)
         limit = item.limits.get(resource, -1)
         if by > 0 and has + by > limit >= 0:
+            reason = AtLimit(owner=item.owner, resource=resource, limit=limit, has=has, by=by)
             raise Full(
                 f"{resource} of {item.owner} is at its limit: "
                 f"{by} more than {has} would pass {limit}",
+                detail=reason.detail,
                 code=535,
                 cs=4370,
             )

@@ -11,7 +11,7 @@ from csnode.api.call import Call
 from csnode.api.parse import no_such
 from csnode.api.reach import owner
 from csnode.clock import wall
-from csnode.faults import Denied, Full, Invalid
+from csnode.faults import Denied, Invalid
 from csnode.model import rules
 from csnode.model.identity import Account
 from csnode.model.network import Network, Nic, in_network
@@ -34,6 +34,7 @@ from csnode.uuids import new_id
 from roles.api.commands.network import own_network, usable
 from roles.api.commands.offering import default_isolated, offered
 from roles.api.views.identity import OF_ACCOUNT
+from roles.api.wording import limit_reached
 
 if TYPE_CHECKING:
     from roles.api.commands.vm import DeployVirtualMachine
@@ -232,14 +233,7 @@ def count_within(call: Call, account: Account, by: dict[str, int]) -> None:
     limits = {name: account.limits[name] for name in by if account.limits.get(name, -1) >= 0}
     for name, limit in limits.items():
         if used.get(name, 0) + by[name] > limit:
-            raise Full(
-                f"Maximum amount of resources of Type = '{name}' for Account Name = "
-                f"{account.name} in Domain Id = {account.domain} has been exceeded: "
-                f"Account Resource Limit = {limit}, Current Account Resource Amount = "
-                f"{used.get(name, 0)}, Requested Resource Amount = {by[name]}.",
-                code=535,
-                cs=4370,
-            )
+            raise limit_reached(account, name, limit, used.get(name, 0), by[name])
     call.change.count(owner, by, limits)
 
 
