@@ -12,6 +12,7 @@ from csnode.types import HostId
 from csnode.uuids import id_of
 
 HOST = (7, "ALERT.COMPUTE.HOST")  # CloudStack's AlertType: number and word
+ROUTER = (9, "ALERT.SERVICE.DOMAINROUTER")
 HA = (30, "ALERT.HA.ACTION")
 log = logger("alarm")
 

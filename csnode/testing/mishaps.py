@@ -36,6 +36,19 @@ class Mishap(StrEnum):
     CRASH_IN_UNDO = "crash in undo"
 
 
+class Cut(StrEnum):
+    """How a step is cut off just after an act of it."""
+
+    REFUSED = "refused"
+    SILENT = "silent"
+    CRASH = "crash"
+    CANCELLED = "cancelled"
+
+
+READS = frozenset({"console", "describe", "feed", "find", "get", "head", "heads", "history",
+                   "inspect", "power", "survey"})  # fmt: skip
+"""Methods of contracts that change nothing; every other is an act."""
+
 HARMLESS = frozenset({Mishap.SILENT_ONCE, Mishap.TWICE, Mishap.CRASH_BEFORE, Mishap.CRASH_AFTER})
 """The job is done all the same."""
 
@@ -80,7 +93,7 @@ class Injector:
         self._engine = engine
         if self.mishap is Mishap.LATE:
             self._bus = engine.bus
-            bus: Any = _Listening(engine.bus, self.said)
+            bus: Any = _Listening(engine.bus, self)
             engine.bus = bus
             engine.store = Store(bus, engine.store.role, engine.store.node)
 
@@ -105,6 +118,9 @@ class Injector:
                 else:
                     ended.append((method.name, None))
         return ended
+
+    async def heard(self, method: Method) -> None:
+        """The step at work has had an answer."""
 
     # -- what happens ----------------------------------------------------------------------
 
@@ -148,11 +164,54 @@ def _plans(self: Injector) -> dict[Mishap, Plan]:
     }
 
 
+class Interrupter(Injector):
+    """An engine's hook that does one mishap within a step: just after the n-th act of it.
+
+    What was asked is done, and whatever the step was to do next is not: a saga that writes a
+    fact, and is cut off before it has made it true, is told from one that can be cut anywhere.
+    Without a mishap it only counts.
+    """
+
+    def __init__(self, cut: Cut | None, at: str, of: type[Saga[Any]], nth: int) -> None:
+        super().__init__(Mishap.LATE, at, of)
+        self.cut, self.nth = cut, nth
+        self.acts: dict[str, int] = {}  # how many each step did
+        self._step: Step[Any] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.acts.get(self.at, 0) >= self.nth
+
+    async def hook(self, moment: str, step: Step[Any]) -> None:
+        if self.of is None or step not in self.of.steps():
+            return
+        self._step = step
+        _listening.set(moment == "before")
+
+    def end(self) -> None:
+        """The story is over: what others of its saga do later is not of it."""
+        self.of = None
+
+    async def heard(self, method: Method) -> None:
+        step = self._step
+        if step is None or method.name.partition(".")[2] in READS:
+            return
+        self.acts[step.name] = self.acts.get(step.name, 0) + 1
+        if step.name == self.at and self.acts[step.name] == self.nth and self.cut is not None:
+            acts = {
+                Cut.REFUSED: self.refuse,
+                Cut.SILENT: self.keep_silent,
+                Cut.CRASH: self.crash,
+                Cut.CANCELLED: self.cancel,
+            }
+            await acts[self.cut](step)
+
+
 class _Listening:
     """A bus that remembers what the step at work says."""
 
-    def __init__(self, bus: Bus, said: list[Said]) -> None:
-        self._bus, self._said = bus, said
+    def __init__(self, bus: Bus, injector: Injector) -> None:
+        self._bus, self._injector = bus, injector
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus, name)
@@ -161,9 +220,12 @@ class _Listening:
         asked = self._bus.ask(contract, at)
 
         async def send(method: Method, at: str | None, args: tuple[Any, ...]) -> Any:
-            if _listening.get():
-                self._said.append(Said(method, at, args, current()))
-            return await getattr(asked, method.attribute)(*args)
+            if not _listening.get():
+                return await getattr(asked, method.attribute)(*args)
+            self._injector.said.append(Said(method, at, args, current()))
+            answer = await getattr(asked, method.attribute)(*args)
+            await self._injector.heard(method)
+            return answer
 
         return proxy(contract, at, send)
 

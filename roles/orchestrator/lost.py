@@ -63,9 +63,9 @@ def is_kept(view: View, vm: Vm) -> bool:
     return vm.ha or (offering is not None and offering.offer_ha)
 
 
-def due_again(view: View, vm: Vm) -> float:
-    """When a machine to be kept running may be started again: later after each failure."""
-    starts = [j for j in view.by(Job, "object_id", vm.id) if j.verb == StartVm.verb() and j.ended]
+def due_again(view: View, id: str, kind: type[Order]) -> float:
+    """When that may be ordered again for the object: later after each failure."""
+    starts = [j for j in view.by(Job, "object_id", id) if j.verb == kind.verb() and j.ended]
     failures, last = 0, 0.0
     for job in sorted(starts, key=lambda j: (j.ended, j.id), reverse=True):
         if job.state is JobState.DONE:

@@ -7,14 +7,18 @@ from typing import Any
 
 from csnode.context import acting
 from csnode.contracts.networking import Networking
-from csnode.faults import Conflict, NotFound, Outdated, Stale
+from csnode.data.view import View
+from csnode.faults import Conflict, NotFound, Outdated, Stale, Unavailable
+from csnode.model.fit import closed, places
 from csnode.model.host import Host, StoragePool
 from csnode.model.machine import GuestNetwork
 from csnode.model.network import Network
-from csnode.model.place import Zone
+from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.telling import guest_network
 from csnode.saga.saga import Saga
 from csnode.types import HostId, NetworkId
+
+BUILD_TRIES = 8
 
 
 async def is_there(saga: Saga[Any], kind: type[Host | StoragePool], id: str) -> bool:
@@ -43,41 +47,56 @@ async def ensure_network(saga: Saga[Any], id: NetworkId, host: HostId) -> None:
     Two machines may come to one new network at once: the revision of its row lets one of them
     choose the host, and telling the router twice is telling it once. One that is not up yet may
     be taken down by a job that gives it up; so it is built with the number of a commit at which
-    the row said that it stands there.
+    the row said that it stands there. A host refuses older ones once it has taken it down.
     """
-    while True:
+    for _ in range(BUILD_TRIES):
         network = await saga.store.get(Network, id)
         if network.gone:
             raise Conflict(f"network {network.name} is being deleted")
         told = guest_network(network, saga.view.get(Zone, network.zone))
-        stands = None if _is_off(saga, network.router) else network.router
-        if network.up and stands is not None:
-            await saga.ask(Networking, at=stands).ensure_router(told)
-            return
+        stands = network.router if keeps_router(saga.view, network) else None
         try:
-            await _build(saga, network, told, stands or host)
-        except Stale:
-            continue
-        return
+            if network.up and stands is not None:
+                await saga.ask(Networking, at=stands).ensure_router(told)
+                return
+        except Outdated:  # it went and was built again since this job began
+            pass
+        if await _is_built(saga, network, told, stands or host):
+            return
+    raise Unavailable("The network's router is taken down again and again by others")
 
 
-def _is_off(saga: Saga[Any], host: HostId | None) -> bool:
-    """Whether the host is proven off; then the network gets a router elsewhere."""
-    row = saga.view.maybe(Host, host)
-    return row is not None and bool(row.fenced)
+def keeps_router(view: View, network: Network) -> bool:
+    """Whether its router is, or is to be, on the host that its row names. One that does not
+    serve yet is built elsewhere if its host takes nothing any more."""
+    row = view.maybe(Host, network.router)
+    if row is None or row.fenced:
+        return False
+    return network.up or not closed(row, places(view.all(Cluster), view.all(Pod)))
 
 
-async def _build(saga: Saga[Any], network: Network, told: GuestNetwork, host: HostId) -> None:
-    """Raises Stale if somebody else decided otherwise meanwhile."""
+async def _is_built(saga: Saga[Any], network: Network, told: GuestNetwork, host: HostId) -> bool:
+    """False if somebody else decided otherwise meanwhile."""
     change, revision = saga.store.change(), network.revision
-    change.update(Network, network.id, revision=revision, router=host)
-    number = await saga.commit(change)
-    with acting(fence=number):
-        await saga.ask(Networking, at=host).ensure_router(told)
+    up = network.up and network.router == host
+    change.update(Network, network.id, revision=revision, router=host, up=up)
+    try:
+        number = await saga.commit(change)
+    except Stale:
+        return False
+    try:
+        with acting(fence=number):
+            await saga.ask(Networking, at=host).ensure_router(told)
+    except Outdated:
+        return False
     change = saga.store.change()
     revision += network.router != host
     change.update(Network, network.id, revision=revision, up=True, trouble="")
-    await saga.commit(change)
+    try:
+        await saga.commit(change)
+    except Stale:
+        return False
+    return True
 
 
 async def drop_unfinished(saga: Saga[Any], id: NetworkId, host: HostId | None) -> None:

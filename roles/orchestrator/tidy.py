@@ -27,6 +27,7 @@ from csnode.model.vm import Vm, Want
 from csnode.types import NetworkId, Power, VmId
 from roles.orchestrator.config import OrchestratorConfig
 from roles.orchestrator.lost import due_again, is_busy, is_kept, is_lost, needs_router
+from roles.orchestrator.networks import keeps_router
 from roles.orchestrator.peers import PREFIX
 
 log = logger("orchestrator")
@@ -65,7 +66,7 @@ class Tidy:
             elif vm.want is Want.DESTROYED and self._is_due(vm, wall):
                 await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
         await self._shut_idle_networks(wall)
-        await self._rebuild_routers()
+        await self._rebuild_routers(wall)
         await self._forget_jobs(wall)
         await self._forget_cancels()
         await self._forget_leases(wall)
@@ -75,7 +76,7 @@ class Tidy:
         async for vm in gently(self.view.by(Vm, "host", None)):
             if not self._is_to_run(vm) or self._busy(vm.id):
                 continue
-            if due_again(self.view, vm) <= wall:
+            if due_again(self.view, vm.id, StartVm) <= wall:
                 await self._order(StartVm(vm=VmId(vm.id), ha=True), vm, want=Want.RUNNING)
 
     def _is_to_run(self, vm: Vm) -> bool:
@@ -137,12 +138,14 @@ class Tidy:
             elif wall - self._idle_since.setdefault(network.id, wall) > self._gc_s:
                 await self._order(ShutdownNetwork(network=NetworkId(network.id)), network)
 
-    async def _rebuild_routers(self) -> None:
-        """A network whose router's host failed, while machines run in it elsewhere."""
+    async def _rebuild_routers(self, wall: float) -> None:
+        """A network that machines run in, and whose router went with its host, or is half made:
+        whoever was to build it may have been cut off on the way, in whatever moment."""
         async for network in gently(self.view.all(Network)):
-            if network.router is not None or self._busy(network.id):
+            stands = network.up and keeps_router(self.view, network)
+            if stands or self._busy(network.id) or not needs_router(self.view, network):
                 continue
-            if needs_router(self.view, network):
+            if due_again(self.view, network.id, ImplementNetwork) <= wall:
                 await self._order(ImplementNetwork(network=NetworkId(network.id)), network)
 
     @property

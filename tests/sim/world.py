@@ -201,6 +201,8 @@ async def _wrong_networks(cloud: SimCloud) -> list[str]:
     up = {(n.id, n.router) for n in rows if n.up}
     wrong = [f"router of {n} at {h} is missing" for n, h in up - routers]
     wrong += [f"router of {n} at {h}" for n, h in routers - {(n.id, n.router) for n in rows}]
+    used = {nic.network for nic in nics.values() if nic.vm in running}
+    wrong += [f"{n.name} is in use and half made" for n in rows if n.id in used and not n.up]
     wrong += [f"lease of nobody {nic}" for nic in known - set(nics)]
     return wrong + [f"no lease {n.id}" for n in nics.values() if n.vm in running - known
                     and n.id not in known]  # fmt: skip

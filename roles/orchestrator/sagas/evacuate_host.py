@@ -26,6 +26,7 @@ from csnode.model.vm import Vm
 from csnode.saga.saga import Saga, step
 from csnode.types import HostId, NetworkId, Power, VmId
 from csnode.uuids import id_of
+from roles.orchestrator.lost import needs_router, order_router
 from roles.orchestrator.networks import can_be_asked, ensure_network
 
 ROUNDS = 3  # a machine that cannot be moved is tried so often
@@ -67,6 +68,31 @@ class Evacuate(Saga[EvacuateHost]):
         """Guest networks get their routers elsewhere; each is away for about a second."""
         for network in await self.store.find(Network, router=self.order.host):
             await self._move_router(NetworkId(network.id))
+        await self._order_rest()  # an earlier try may have changed a row, and no more
+
+    @routers.undo
+    async def call_for_rest(self) -> None:
+        await self._order_rest()
+
+    async def _order_rest(self) -> None:
+        """What was taken from here and does not stand yet is ordered: machines wait for it."""
+        for network in await self._unfinished():
+            change = self.store.change()
+            change.update(Network, network.id, revision=network.revision)
+            order_router(self.view, change, network)
+            with suppress(Stale):  # somebody is at it
+                await self.commit(change)
+
+    async def _unfinished(self) -> list[Network]:
+        """Networks in use whose router is named and does not serve."""
+        await self.view.fresh()
+        return [
+            network
+            for network in self.view.all(Network)
+            if network.router not in (None, self.order.host)
+            and not network.up
+            and needs_router(self.view, network)
+        ]
 
     async def succeeded(self) -> None:
         await self._conclude("on")
@@ -169,9 +195,12 @@ class Evacuate(Saga[EvacuateHost]):
                     continue
                 await self._drop_router(id, number)
             if not network.gone:
-                await ensure_network(self, id, there)
-                await self._tell_cards(id)
+                await self._build_router(id, there)
             return
+
+    async def _build_router(self, id: NetworkId, there: HostId) -> None:
+        await ensure_network(self, id, there)
+        await self._tell_cards(id)
 
     async def _drop_router(self, id: NetworkId, number: int) -> None:
         if not await can_be_asked(self, self.order.host):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from csnode import uuids
+from csnode.data.alarm import ROUTER, alarm
 from csnode.faults import Full
 from csnode.model.fit import closed, places
 from csnode.model.host import Host
@@ -11,6 +12,7 @@ from csnode.model.orders import ImplementNetwork
 from csnode.model.place import Cluster, Pod
 from csnode.saga.saga import Saga, step
 from csnode.types import HostId
+from roles.orchestrator.lost import needs_router
 from roles.orchestrator.networks import drop_unfinished, ensure_network
 
 
@@ -40,7 +42,15 @@ class Implement(Saga[ImplementNetwork]):
 
     @router.undo
     async def drop_router(self) -> None:
-        await drop_unfinished(self, self.order.network, self.host)
+        """Where its row has it: it may stand half made where another job was to build it."""
+        network = await self.store.get(Network, self.order.network)
+        await drop_unfinished(self, self.order.network, network.router or self.host)
 
     async def failed(self, why: str) -> None:
-        self.change.update(Network, self.order.network, trouble=why)
+        network = await self.store.get(Network, self.order.network)
+        self.change.update(Network, network.id, trouble=why)
+        hosts = (h for h in self.view.all(Host) if h.zone == network.zone)
+        host = self.view.maybe(Host, network.router) or next(hosts, None)
+        if host is not None and needs_router(self.view, network):
+            text = f"Network {network.name} has no router, and machines run in it: {why}"
+            await alarm(self.store, ROUTER, host, network.id, text)
