@@ -114,13 +114,17 @@ class Fences:
 
     def check(self, object_id: str) -> None:
         """Raises Outdated if a later holder has already spoken for the object."""
+        self.refuse(object_id)
+        self.note(object_id)
+
+    def refuse(self, object_id: str) -> None:
+        """As `check`, but whoever comes after us may have a lower fence than ours."""
         fence = current().fence
         highest = self._highest.get(object_id, 0)
         if fence and fence < highest:
             raise Outdated(
                 f"the order for {object_id} is out of date", detail=f"fence {fence} < {highest}"
             )
-        self.note(object_id)
 
     def note(self, object_id: str) -> None:
         """Remember the caller's fence, if it is the highest so far."""

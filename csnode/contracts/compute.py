@@ -62,6 +62,11 @@ class Compute(Service, Protocol):
         """The machine's power here, once no move to this host is under way."""
         ...
 
+    @within(seconds=5)
+    async def outdate(self, id: VmId) -> None:
+        """Orders about a machine given before this one are refused from now on."""
+        ...
+
     @callers(*CONTROLLING)
     async def survey(self) -> dict[VmId, Power]:
         """Every machine of csnode's found on the host."""

@@ -39,6 +39,11 @@ class Networking(Service, Protocol):
         """What to plug the card into, on this host."""
         ...
 
+    @within(seconds=5)
+    async def outdate(self, id: NetworkId | NicId) -> None:
+        """Orders about a network or a card given before this one are refused from now on."""
+        ...
+
     @callers(*CONTROLLING)
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
         """Every network found on the host, with the cards its router knows."""

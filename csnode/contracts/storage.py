@@ -44,6 +44,11 @@ class Storage(Service, Protocol):
         """Take a volume or an image that nobody knows out of use; its bytes stay in the pool."""
         ...
 
+    @within(seconds=5)
+    async def outdate(self, id: VolumeId | TemplateId) -> None:
+        """Orders about a volume or an image given before this one are refused from now on."""
+        ...
+
     @callers(*CONTROLLING)
     async def survey(self) -> Holdings:
         """Everything found in the pool."""

@@ -188,6 +188,7 @@ class Run:
 
     async def back(self) -> None:
         """Undo every step that started, last first; an undo is tried until it works."""
+        await self._outdate()
         for step in reversed(self.saga.steps()):
             if step.name not in self.job.started:
                 continue
@@ -215,6 +216,14 @@ class Run:
                 break
             return
         await self._end(JobState.FAILED, tell=False)
+
+    async def _outdate(self) -> None:
+        if not self.job.started:
+            return
+        try:
+            await _as_fault(self.saga.turned())
+        except Fault as fault:
+            log.info("not told that earlier orders are over", job_id=self.job.id, why=fault.message)
 
     async def _undo(self, step: Step[Any], undoing: Callable[[Any], Awaitable[None]]) -> None:
         async def act(saga: Saga[Any]) -> None:

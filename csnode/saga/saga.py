@@ -94,6 +94,12 @@ class Saga(Generic[OrderT]):
         if isinstance(order, type) and issubclass(order, Order):
             cls.order_type = order
 
+    async def turned(self) -> None:
+        """Tell whoever was asked for anything that earlier orders of this job count no more.
+
+        Before anything is undone. It only helps: a host that cannot be asked is passed over.
+        """
+
     async def succeeded(self) -> None:
         """Add to `self.change` what is to be true in the moment the job is done."""
 

@@ -105,18 +105,19 @@ class Injector:
             _, act = self._plan.pop(0)
             await act(step)
 
-    async def replay(self) -> list[tuple[str, Fault | None]]:
+    async def replay(self) -> list[tuple[Said, Fault | None]]:
         """What the step said arrives once more, as it was said; each call and how it ended."""
-        ended: list[tuple[str, Fault | None]] = []
-        for method, at, args, context in self.said:
+        ended: list[tuple[Said, Fault | None]] = []
+        for said in self.said:
+            method, at, args, context = said
             asked: Any = self._bus.ask(method.contract, at)
             with acting(trace=context.trace, caller=context.caller, fence=context.fence):
                 try:
                     await getattr(asked, method.attribute)(*args)
                 except Fault as fault:
-                    ended.append((method.name, fault))
+                    ended.append((said, fault))
                 else:
-                    ended.append((method.name, None))
+                    ended.append((said, None))
         return ended
 
     async def heard(self, method: Method) -> None:
@@ -204,6 +205,7 @@ class Interrupter(Injector):
                 Cut.CRASH: self.crash,
                 Cut.CANCELLED: self.cancel,
             }
+            _listening.set(False)  # what the mishap says is not the step's word
             await acts[self.cut](step)
 
 

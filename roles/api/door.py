@@ -26,7 +26,15 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.directory.directory import Member
 from csnode.faults import (
-    Broken, Conflict, Denied, Fault, Full, Invalid, NotFound, Stale, Unavailable,
+    Broken,
+    Conflict,
+    Denied,
+    Fault,
+    Full,
+    Invalid,
+    NotFound,
+    Stale,
+    Unavailable,
 )  # fmt: skip
 from csnode.log import logger
 from csnode.model.entity import Entity

@@ -131,6 +131,10 @@ class HostCompute(Compute):
 
         return await self._ordered(vm, verb)
 
+    async def outdate(self, id: VmId) -> None:
+        """At once: a verb that waits for its turn is refused when it comes."""
+        self._fences.check(id)
+
     async def survey(self) -> dict[VmId, Power]:
         return await self._asked(self._hypervisor.survey())
 

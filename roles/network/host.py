@@ -1,6 +1,7 @@
 """Networking at one host: one verb at a time per network, and none from a lost fence.
 
-Many jobs may build one network's router side by side; only the latest may take it down.
+Many jobs may build one network's router side by side; only the latest may take it down, and
+what was to build it before that may not any more.
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ class HostNetwork(Networking):
         self.driver = driver
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._fences = Fences()
+        self._taken_down = Fences()  # of networks; below, nothing is built
 
     async def ensure_router(self, network: GuestNetwork) -> None:
         async with self.alone(network.network):
+            self._taken_down.refuse(network.network)
             self._fences.note(network.network)
             await self.driver.ensure_router(network)
 
     async def ensure_no_router(self, network: NetworkId) -> None:
         async with self.alone(network):
             self._fences.check(network)
+            self._taken_down.note(network)
             await self.driver.ensure_no_router(network)
 
     async def ensure_nic(self, nic: GuestNic) -> None:
@@ -55,6 +59,11 @@ class HostNetwork(Networking):
         async with self.alone(network.network):
             self._fences.check(nic.nic)
             return await self.driver.ensure_plug(network, nic)
+
+    async def outdate(self, id: NetworkId | NicId) -> None:
+        """At once: what waits for its turn is refused when it comes. Building a router is not:
+        others may be at it side by side."""
+        self._fences.check(id)
 
     async def reach(self, peers: Sequence[str]) -> None:
         """Its networks lead to these hosts, by address, and to no other; not in the contract."""

@@ -8,7 +8,7 @@ from csnode.model.host import Host
 from csnode.model.job import Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
-from csnode.model.orders import ImplementNetwork, Order, ReleaseVm, StartVm
+from csnode.model.orders import ImplementNetwork, Order, ReleaseVm
 from csnode.model.vm import Vm
 from csnode.types import NetworkId, VmId
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -27,7 +27,7 @@ from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
 from csnode.saga.saga import Saga
-from csnode.types import HostId, NicId, PoolId, VolumeId
+from csnode.types import HostId, NicId, PoolId, VmId, VolumeId
 from roles.orchestrator.networks import ensure_network, is_there
 from roles.orchestrator.placement import place
 
@@ -64,6 +64,22 @@ class MachineSaga(Saga[VmOrderT]):
         followed = any(job.open and job.id != self.job.id for job in orders)
         if vm.want is asked and not followed:
             self.change.update(Vm, vm.id, revision=vm.revision, want=then)
+
+    async def turned(self) -> None:
+        """Each host, router and pool that may have been asked for something of the machine."""
+        vm = await self.vm()
+        hosts = {vm.host, vm.last_host, vm.moving_to, *vm.maybe_on}
+        asked: list[Awaitable[None]] = [
+            self.ask(Compute, at=host).outdate(VmId(vm.id)) for host in hosts if host
+        ]
+        for nic in await self.nics():
+            network = self.view.maybe(Network, nic.network)
+            places = {*hosts, network.router if network else None}
+            asked += [self.ask(Networking, at=h).outdate(NicId(nic.id)) for h in places if h]
+        for volume in await self.volumes():
+            if volume.pool is not None:
+                asked.append(self.ask(Storage, at=volume.pool).outdate(VolumeId(volume.id)))
+        await asyncio.gather(*asked, return_exceptions=True)
 
     # -- the host --------------------------------------------------------------------------
 

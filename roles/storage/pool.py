@@ -68,6 +68,10 @@ class PoolStorage(Storage):
         async with self.turn(volume):
             await self.driver.ensure_no_volume(volume)
 
+    async def outdate(self, id: VolumeId | TemplateId) -> None:
+        """At once: what waits for its turn, or for a download, is refused when it comes."""
+        self._fences.check(id)
+
     async def survey(self) -> Holdings:
         return await self.driver.survey()
 

@@ -112,7 +112,7 @@ def test_what_a_step_said_is_refused_if_it_comes_again_after_the_undo(world: Wor
             injector.into(cloud.role("orchestrator").engine)
             job = await cloud.settle("deployVirtualMachine", **params)
             assert job["jobstatus"] == 2
-            answers = dict(await injector.replay())
+            answers = {late.method.name: fault for late, fault in await injector.replay()}
             assert isinstance(answers[said], Outdated)
             assert await machines(cloud) == {}
             assert await volumes(cloud) == []

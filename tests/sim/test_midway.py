@@ -13,6 +13,7 @@ import pytest
 from csnode.saga.saga import sagas
 from csnode.testing.cloud import SimCloud
 from csnode.testing.mishaps import Cut, Interrupter, every_step
+from tests.sim.late import arrives_late
 from tests.sim.stage import Stage
 from tests.sim.stories import STORIES
 from tests.sim.world import agrees, gone, tear_down
@@ -50,6 +51,7 @@ async def cut_off(cloud: SimCloud, name: str, interrupter: Interrupter) -> None:
         assert ended["jobstatus"] == 1, ended
     else:
         assert ended["jobstatus"] == 2, ended
+        await arrives_late(cloud, interrupter)
     assert interrupter.done
     assert await agrees(cloud)
     await tear_down(cloud)

@@ -41,6 +41,7 @@ class World:
         self.peers: set[str] = set()  # addresses of the hosts that every bridge leads to
         self.mtu = 1450  # of every bridge
         self.blocked = ""  # what keeps packets of guests from passing
+        self.failing: set[str] = set()  # verbs that are refused for now: "ensure_router"
         self.acts = Acts()
 
     def lose_power(self) -> None:
@@ -182,3 +183,5 @@ class SimNetwork(NetworkDriver, Remembers, Simulated):
     def _refuse_perhaps(self, verb: str) -> None:
         if verb in self.options.fail:
             raise Refused(f"{verb} is refused here, as configured")
+        if verb in self._world.failing:
+            raise Refused(f"{verb} is refused here for now")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from csnode.contracts.storage import Storage
 from csnode.model.host import StoragePool
 from csnode.model.orders import DeleteTemplate
 from csnode.model.template import Template
 from csnode.saga.saga import Saga, step
+from roles.orchestrator.networks import is_there
 
 
 class Delete(Saga[DeleteTemplate]):
@@ -17,7 +20,14 @@ class Delete(Saga[DeleteTemplate]):
     @step
     async def images(self) -> None:
         for pool in await self.store.find(StoragePool):
+            if not await is_there(self, StoragePool, pool.id):
+                continue  # when its host is taken back, the pool sets aside what nobody knows
             await self.ask(Storage, at=pool.id).ensure_no_image(self.order.template)
+
+    async def turned(self) -> None:
+        pools = await self.store.find(StoragePool)
+        asked = (self.ask(Storage, at=pool.id).outdate(self.order.template) for pool in pools)
+        await asyncio.gather(*asked, return_exceptions=True)
 
     async def succeeded(self) -> None:
         self.change.delete(Template, self.order.template)

@@ -11,6 +11,7 @@ from csnode.model.telling import image_of
 from csnode.model.template import Template
 from csnode.saga.saga import Saga, step
 from csnode.types import PoolId, TemplateId
+from roles.orchestrator.networks import is_there
 
 
 class Fetch(Saga[FetchTemplate]):
@@ -38,7 +39,8 @@ class Fetch(Saga[FetchTemplate]):
 
     @image.undo
     async def drop_image(self) -> None:
-        await self.ask(Storage, at=self.pool).ensure_no_image(TemplateId(self.order.template))
+        if await is_there(self, StoragePool, self.pool):
+            await self.ask(Storage, at=self.pool).ensure_no_image(TemplateId(self.order.template))
 
     async def succeeded(self) -> None:
         facts = self.image

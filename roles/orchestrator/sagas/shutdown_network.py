@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from csnode.context import acting
 from csnode.contracts.networking import Networking
-from csnode.faults import Outdated, Stale
+from csnode.faults import Outdated, Stale, Unavailable
 from csnode.model.host import Host
 from csnode.model.network import Network, Nic
 from csnode.model.orders import ShutdownNetwork
@@ -46,7 +46,9 @@ class Shutdown(Saga[ShutdownNetwork]):
         or is made whole by whoever needs it."""
         network = await self._network()
         if network.router is None and self.host is not None:
-            await self._write(network, self.host, up=False)
+            number = await self._write(network, self.host, up=False)
+            with acting(fence=number), suppress(Unavailable):
+                await self.ask(Networking, at=self.host).outdate(self.order.network)
 
     async def _take_from_row(self, host: HostId) -> int | None:
         """The number of a commit at which the row says that there is no router; None: it stays."""
