@@ -226,7 +226,7 @@ async def cancelled(store: Store, name: str, by: str = OPERATOR) -> Found:
         raise Invalid(f"job {job.id} is stuck: {stuck.blocked(job)}; {stuck.way_out(job)}")
     if not job.open:
         raise Invalid(f"job {job.id} has ended already: it is {job.state.value}")
-    if job.state is JobState.UNWINDING:
+    if job.ends_undone:
         return {"job": job.id, "said": "it is being undone already"}
     change = store.change()
     change.create(Cancel(id=job.id, by=by, created=clock.wall()))

@@ -34,6 +34,7 @@ class Need(Struct):
     hypervisor: str = ""  # empty: any
     only: frozenset[str] | None = None  # hosts that reach its disks; None: any
     avoid: frozenset[str] = frozenset()  # hosts that were full a moment ago
+    lacks: Mapping[str, str] = {}  # hosts that cannot take it for another reason, and the reason
     leaves: str = ""  # the host that it is to be moved away from
 
 
@@ -44,6 +45,7 @@ def need_of(
     full: frozenset[str] = frozenset(),
     leaves: str = "",
     hypervisor: str = "",
+    lacks: Mapping[str, str] | None = None,
 ) -> Need:
     """What the machine needs of a host; `only` reach its disks, `full` were full a moment ago."""
     return Need(
@@ -56,6 +58,7 @@ def need_of(
         avoid=full,
         leaves=leaves,
         hypervisor=hypervisor,
+        lacks=lacks or {},
     )
 
 
@@ -109,6 +112,7 @@ def _unfit(need: Need, host: Host, within: Places) -> str:
         (bool(missing), f"lacks the tag {', '.join(sorted(missing))}"),
         (need.only is not None and host.id not in need.only, "does not reach the machine's disks"),
         (host.id in need.avoid, "was filled by others meanwhile"),
+        (host.id in need.lacks, need.lacks.get(host.id, "")),
         (host.cpu_mhz < need.cpu_mhz, f"has CPUs of {host.cpu_mhz} MHz, needs {need.cpu_mhz}"),
     )
     return next((reason for wrong, reason in checks if wrong), "")

@@ -72,6 +72,7 @@ class StoragePool(Entity):
     hosts: Annotated[
         tuple[HostId, ...], Was(to="host")
     ] = ()  # that reach it, where several do; fabric keeps it
+    overprovisioning: float = 2.0  # so often its bytes are promised: volumes are rarely full
 
     up: Annotated[bool, Fact(by="monitor")] = True
     total_bytes: Annotated[int, Fact(by="monitor")] = 0

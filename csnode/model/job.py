@@ -33,6 +33,15 @@ class StepTime(Entity):
     tries: int = 1
 
 
+class Tried(Entity):
+    """A place where a job did not come to its end, and why; id: the host's or pool's."""
+
+    kind: ClassVar[str] = ""
+
+    name: str  # of the place, for people
+    why: str
+
+
 class Job(Entity):
     """One order, and how far it got; id: JobId.
 
@@ -62,6 +71,8 @@ class Job(Entity):
     fault: str = ""
     fault_code: int = 0
     ended: float = 0.0
+    tried: tuple[Tried, ...] = ()  # places that it is not to be tried at again
+    again: bool = False  # it unwinds only to be tried elsewhere
 
     @property
     def open(self) -> bool:
@@ -75,6 +86,11 @@ class Job(Entity):
         By `object_id` a view finds all that are kept, which may be thousands for one object.
         """
         return self.object_id if self.open or self.state is JobState.STUCK else ""
+
+    @property
+    def ends_undone(self) -> bool:
+        """Whether it unwinds for good, and not to be tried elsewhere."""
+        return self.state is JobState.UNWINDING and not self.again
 
 
 class Cancel(Entity):

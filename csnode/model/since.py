@@ -27,7 +27,10 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
         "zone": frozenset({"internal_dns2", "network_domain"}),
     },
     3: {},
-    4: {},
+    4: {
+        "job": frozenset({"again", "tried"}),
+        "pool": frozenset({"overprovisioning"}),
+    },
 }  # fmt: skip
 """Wire number, kind, the columns that came with it."""
 

@@ -30,12 +30,18 @@ class Engine:
     """Takes claimed jobs to their end. `view` holds jobs, accounts and cancels, at least."""
 
     def __init__(
-        self, kinds: dict[str, type[Saga[Any]]], bus: Bus, store: Store, view: View
+        self,
+        kinds: dict[str, type[Saga[Any]]],
+        bus: Bus,
+        store: Store,
+        view: View,
+        places: int = 1,
     ) -> None:
+        """A job that fails at one place is tried at others, at so many in all."""
         self.bus = bus
         self.hook: Hook = no_hook
         self.runs: dict[str, Run] = {}  # in hand, by the job's id
-        self._kinds = kinds
+        self._kinds, self._places = kinds, places
         self.store, self._view = store, view
 
     def knows(self, verb: str) -> bool:
@@ -77,12 +83,13 @@ class Engine:
         cancel = self._view.maybe(Cancel, run.job.id)
         if cancel is not None:
             run.cancel(cancel.by)
-        with acting(trace=run.job.trace, fence=run.fence):
-            if run.job.state is JobState.RUNNING:
-                await run.forward()
-        with acting(trace=run.job.trace, fence=run.fence):
-            if run.job.state is JobState.UNWINDING:
-                await run.back()
+        while run.job.open:  # more than once if it is tried elsewhere
+            with acting(trace=run.job.trace, fence=run.fence):
+                if run.job.state is JobState.RUNNING:
+                    await run.forward()
+            with acting(trace=run.job.trace, fence=run.fence):
+                if run.job.state is JobState.UNWINDING:
+                    await run.back()
 
     async def _prepared(self, job: Job, fence: int) -> Run | None:
         kind = self._kinds.get(job.verb)
@@ -99,4 +106,4 @@ class Engine:
         except (Broken, msgspec.ValidationError):
             log.exception("this job cannot be read; was its saga changed?", job_id=job.id)
             return None
-        return Run(job, saga, self.hook, fence)
+        return Run(job, saga, self.hook, fence, self._places)

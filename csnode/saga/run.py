@@ -25,6 +25,7 @@ from csnode.uuids import new_id
 T = TypeVar("T")
 Hook = Callable[[str, Step[Any]], Awaitable[None]]
 STEP_TRIES, TELL_TRIES, PAUSE_S, PAUSE_MAX_S = 5, 5, 0.5, 30.0
+TRIED_SINCE = 4  # the wire number that Job.tried came with
 log = logger("saga")
 
 
@@ -39,8 +40,9 @@ class Lost(Exception):
 class Run:
     """A job, its saga, and its record as last written. `fence` is of the last right to act."""
 
-    def __init__(self, job: Job, saga: Saga[Any], hook: Hook, fence: int) -> None:
+    def __init__(self, job: Job, saga: Saga[Any], hook: Hook, fence: int, places: int = 1) -> None:
         self.job, self.saga, self.hook, self.fence = job, saga, hook, fence
+        self._places = places
         self.times = {t.id: t for t in job.times}
         self.step: Step[Any] | None = None  # at work, on the way forward
         self._at_work: asyncio.Task[Any] | None = None
@@ -48,7 +50,7 @@ class Run:
 
     def cancel(self, by: str) -> None:
         """Interrupt the step at work, and turn round. An undo at work is never interrupted."""
-        if self._cancelled is None and self.job.state is JobState.RUNNING:
+        if self._cancelled is None and (self.job.state is JobState.RUNNING or self.job.again):
             self._cancelled = cancelled(by)
             if self._at_work is not None:
                 self._at_work.cancel()
@@ -145,13 +147,29 @@ class Run:
         a call of theirs that arrives late carries the lower fence.
         """
         number = await self.write(
-            state=JobState.UNWINDING, fault=fault.message, fault_code=fault.code
+            state=JobState.UNWINDING, fault_code=fault.code, **self._verdict(step, fault)
         )
         self.fence = max(self.fence, number)
         log.warning(
             "step failed", saga=self.job.verb, step=step.name, job_id=self.job.id,
             object=self.job.object_id, why=fault.message, detail=fault.detail,
         )  # fmt: skip
+
+    def _verdict(self, step: Step[Any], fault: Fault) -> dict[str, Any]:
+        """Why it turns, with the reasons of all places tried; and whether it goes on elsewhere.
+
+        While a data service of before could not keep where it was tried, it ends at once.
+        """
+        before = self.job.tried
+        tried = None if self._cancelled is not None else self.saga.elsewhere(step.name, fault)
+        if (
+            tried is not None
+            and len(before) + 1 < self._places
+            and self.saga.store.wire() >= TRIED_SINCE
+        ):
+            return {"fault": fault.message, "tried": (*before, tried), "again": True}
+        why = [f"{each.name}: {each.why}" for each in before if each.why not in fault.message]
+        return {"fault": "; ".join([fault.message, *why])}
 
     async def _take(self, step: Step[Any]) -> Any:
         """The step's result. It runs as a task of its own, so that a cancel can interrupt it."""
@@ -205,6 +223,8 @@ class Run:
             started = tuple(name for name in self.job.started if name != step.name)
             results = {k: v for k, v in self.job.results.items() if k != step.name}
             await self.write(started=started, results=results)
+        if self.job.again and not await self._stays_undone():
+            return
         for _ in range(TELL_TRIES):
             try:
                 await self._end(JobState.FAILED)
@@ -216,6 +236,23 @@ class Run:
                 break
             return
         await self._end(JobState.FAILED, tell=False)
+
+    async def _stays_undone(self) -> bool:
+        """Begin anew, unless somebody has cancelled the job meanwhile."""
+        if self._cancelled is not None:
+            why = self._cancelled
+            await self.write(fault=why.message, fault_code=why.code, again=False)
+            return True
+        self.times.clear()
+        started = self._begins(self.saga.steps()[0])
+        number = await self.write(
+            state=JobState.RUNNING, started=started, fault="", fault_code=0, again=False
+        )
+        self.fence = max(self.fence, number)
+        self.saga.results.clear()
+        log.info("tried elsewhere", saga=self.job.verb, job_id=self.job.id,
+                 object=self.job.object_id)  # fmt: skip
+        return False
 
     async def _outdate(self) -> None:
         if not self.job.started:

@@ -21,8 +21,8 @@ from csnode.bus.bus import Bus
 from csnode.data.change import Change
 from csnode.data.store import Store
 from csnode.data.view import View
-from csnode.faults import Broken, NotFound, Outdated, Stale
-from csnode.model.job import Job
+from csnode.faults import Broken, Fault, NotFound, Outdated, Stale
+from csnode.model.job import Job, Tried
 from csnode.model.orders import Order
 from csnode.plugins import declared
 
@@ -99,6 +99,14 @@ class Saga(Generic[OrderT]):
 
         Before anything is undone. It only helps: a host that cannot be asked is passed over.
         """
+
+    def elsewhere(self, step: str, fault: Fault) -> Tried | None:
+        """The place that the step failed at, if the job may come to its end at another.
+
+        Then all is undone, and the job begins anew; `job.tried` has the places it is to avoid.
+        """
+        del step, fault
+        return None
 
     async def succeeded(self) -> None:
         """Add to `self.change` what is to be true in the moment the job is done."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from csnode.model.host import Host
+from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
+from csnode.model.job import Job
 from csnode.model.place import Cluster
+from csnode.model.room import BYTES, promised
 from csnode.model.stock import Tally
 from csnode.model.vm import Vm
+from csnode.model.volume import Volume
 from csnode.verify.evidence import Evidence
 from csnode.verify.finding import Check, Finding, Recount
 
@@ -24,6 +27,16 @@ HOST_HIGH = Check(
     "host-tally-high", "P2", "host",
     cause="a machine went and its host's capacity was not given back",
     remedy="count anew: the host is refused machines that it has room for",
+)  # fmt: skip
+POOL_HIGH = Check(
+    "pool-tally-high", "P2", "pool",
+    cause="a volume went and its pool's bytes were not given back",
+    remedy="count anew: the pool is refused volumes that it has room for",
+)  # fmt: skip
+POOL_LOW = Check(
+    "pool-tally-low", "P2", "pool",
+    cause="a pool's bytes were given back twice, or a csnode of before did not count",
+    remedy="count anew: the pool is promised volumes that it has no room for",
 )  # fmt: skip
 HOST_LOW = Check(
     "host-tally-low", "P2", "host",
@@ -65,6 +78,18 @@ def hosts(ev: Evidence) -> Iterator[Finding]:
             if right[what] > most:
                 told = f"machines on {host.name} hold {right[what]} {what}; it may give {most}"
                 yield OVER_CAPACITY.found(host.id, told, host=host.id)
+
+
+def pools(ev: Evidence) -> Iterator[Finding]:
+    """What a pool has promised is what its volumes may grow to."""
+    right = promised(ev.all(Volume), ev.all(Job))
+    for pool in ev.all(StoragePool):
+        used, held = _used(ev, pool.id), {BYTES: right[pool.id]}
+        if wrong := _wrong(used, held, (BYTES,)):
+            check = POOL_HIGH if used.get(BYTES, 0) > held[BYTES] else POOL_LOW
+            what = f"{pool.name} is counted for {_said(used, held, wrong)}"
+            cure = _recount(ev, pool.id, held, (BYTES,))
+            yield check.found(pool.id, what, host=pool.id, repair=cure)
 
 
 def accounts(ev: Evidence) -> Iterator[Finding]:
@@ -123,4 +148,4 @@ def _recount(ev: Evidence, owner: str, right: Mapping[str, int], of: tuple[str, 
     return Recount(owner=owner, used=used, revision=tally.revision if tally else 0)
 
 
-CHECKS = (hosts, accounts)
+CHECKS = (hosts, pools, accounts)

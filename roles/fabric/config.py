@@ -28,6 +28,7 @@ class FabricConfig(Section):
     admin_password: str = ""  # of the first user, admin; empty: made, in admin.password in state
     admin_api_key: str = ""  # its keys; empty: none until registerUserKeys
     admin_secret_key: str = ""
+    storage_overprovisioning_factor: Annotated[float, Meta(gt=0, le=100)] = 2.0  # of new pools
     fence: str = ""  # of hosts that name none: command, bmc, lease or manual; empty: no HA for new
     fence_options: dict[str, Any] = {}  # that fencer's own
     trust_lease: bool = False  # by lease without watchdog: if a keeper died, guests run twice

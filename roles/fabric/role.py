@@ -162,6 +162,7 @@ class FabricRole(Role[FabricConfig]):
                 address=host.address if host else facts.address,
                 total_bytes=facts.total_bytes,
                 used_bytes=facts.used_bytes,
+                overprovisioning=self.config.storage_overprovisioning_factor,
                 created=wall(),
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -12,15 +12,17 @@ from csnode import uuids
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
-from csnode.faults import Conflict, Full, NotFound, Stale
+from csnode.data.change import Change
+from csnode.faults import Conflict, Full, NotFound, Stale, Unavailable
 from csnode.model.fit import Need, limits, need_of, places, reach_of, reaches
 from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
 from csnode.model.machine import Clone, Disk, GuestNic, Plug
 from csnode.model.network import Network, Nic
-from csnode.model.offering import Offering
+from csnode.model.offering import DiskOffering, Offering
 from csnode.model.orders import PlacedOrder, VmOrder
 from csnode.model.place import Cluster, Pod, Zone
+from csnode.model.room import BYTES, room_of
 from csnode.model.stock import Tally
 from csnode.model.telling import guest_network, guest_nic, image_of
 from csnode.model.template import Template
@@ -29,9 +31,10 @@ from csnode.model.volume import Volume
 from csnode.saga.saga import Saga
 from csnode.types import HostId, NicId, PoolId, VmId, VolumeId
 from roles.orchestrator.networks import ensure_network, is_there
-from roles.orchestrator.placement import place
+from roles.orchestrator.placement import choose_pool, place
 
 PLACE_TRIES = 8
+SILENT_MAX = 3  # hosts that do not answer, before one of them is taken all the same
 
 
 VmOrderT = TypeVar("VmOrderT", bound=VmOrder)
@@ -39,6 +42,8 @@ VmOrderT = TypeVar("VmOrderT", bound=VmOrder)
 
 class MachineSaga(Saga[VmOrderT]):
     """Reads the machine's rows, and asks the components that hold its parts."""
+
+    pool_at_work: PoolId | None = None  # that makes a disk which is not there yet
 
     async def vm(self) -> Vm:
         return await self.store.get(Vm, self.order.vm)
@@ -81,6 +86,11 @@ class MachineSaga(Saga[VmOrderT]):
                 asked.append(self.ask(Storage, at=volume.pool).outdate(VolumeId(volume.id)))
         await asyncio.gather(*asked, return_exceptions=True)
 
+    def _passed(self, kind: type[Host | StoragePool]) -> dict[str, str]:
+        """Hosts or pools at which this job has failed already, and how."""
+        tried = self.job.tried
+        return {t.id: f"was tried: {t.why}" for t in tried if self.view.maybe(kind, t.id)}
+
     # -- the host --------------------------------------------------------------------------
 
     async def reserve(self) -> HostId:
@@ -92,6 +102,7 @@ class MachineSaga(Saga[VmOrderT]):
         """
         full: frozenset[str] = frozenset()
         volumes = await self.volumes()
+        lacks, silent = await self._lacking(volumes), dict[str, str]()
         offering = None
         for _ in range(PLACE_TRIES):
             vm = await self.vm()
@@ -99,7 +110,16 @@ class MachineSaga(Saga[VmOrderT]):
                 return self._as_asked(vm.host)
             await self._clear(vm.maybe_on)
             offering = offering or await self.store.get(Offering, vm.offering)
-            chosen = self._choose(vm, volumes, offering, full)
+            try:
+                chosen = self._choose(vm, volumes, offering, full, lacks | silent)
+            except Full:
+                if not silent:
+                    raise
+                chosen = self._choose(vm, volumes, offering, full, lacks)
+            unsure = chosen not in silent and len(silent) < SILENT_MAX
+            if unsure and not await self._answers(chosen):
+                silent[chosen] = "does not answer"
+                continue
             try:
                 await self._take_capacity(vm, chosen)
             except Stale:
@@ -110,11 +130,38 @@ class MachineSaga(Saga[VmOrderT]):
             return chosen
         raise Full("No host can run this machine: all that could were filled by others meanwhile")
 
+    async def _answers(self, host: HostId) -> bool:
+        """Whether its hypervisor can be asked at all. One that hangs would keep the machine for as
+        long as it does, so it is taken only if there is no other."""
+        try:
+            await self.ask(Compute, at=host).describe()
+        except Unavailable:
+            return False
+        return True
+
     def _choose(
-        self, vm: Vm, volumes: Sequence[Volume], offering: Offering, full: frozenset[str]
+        self,
+        vm: Vm,
+        volumes: Sequence[Volume],
+        offering: Offering,
+        full: frozenset[str],
+        lacks: Mapping[str, str],
     ) -> HostId:
         placed = [v.pool for v in volumes if v.pool is not None]
-        return self.placed(need_of(vm, offering, self.reach(placed), full))
+        return self.placed(need_of(vm, offering, self.reach(placed), full, lacks=lacks))
+
+    async def _lacking(self, volumes: Sequence[Volume]) -> dict[str, str]:
+        """Hosts whose pools cannot take a disk that is in none yet, and why."""
+        lacks = self._passed(Host)
+        for volume in volumes:
+            if volume.pool is not None:
+                continue
+            for host in [host for host in self._allowed() if host.id not in lacks]:
+                try:
+                    await self.pool_for(HostId(host.id), volume)
+                except Full as full:
+                    lacks[host.id] = full.message
+        return lacks
 
     def placed(self, need: Need) -> HostId:
         """A host for it, of those that the order allows. Raises Full, with a reason for each."""
@@ -197,22 +244,53 @@ class MachineSaga(Saga[VmOrderT]):
 
     # -- disks -----------------------------------------------------------------------------
 
-    def pool_for(self, host: HostId) -> PoolId:
-        """The pool with most room that the host reaches."""
-        pools = [p for p in self.view.all(StoragePool) if p.enabled and p.up and reaches(p, host)]
-        if not pools:
-            raise Full(f"No storage pool is up that host {host} reaches")
-        return PoolId(max(pools, key=lambda p: (p.total_bytes - p.used_bytes, p.id)).id)
+    async def pool_for(
+        self, host: HostId, volume: Volume, passed: Mapping[str, str] | None = None
+    ) -> PoolId:
+        """A pool that the host reaches, with room for the volume and the tags it asks for.
+
+        Raises Full, with a reason for each.
+        """
+        pools = [pool for pool in self.view.all(StoragePool) if reaches(pool, host)]
+        used = {p.id: t.used.get(BYTES, 0) for p in pools if (t := self.view.maybe(Tally, p.id))}
+        passed = {**self._passed(StoragePool), **(passed or {})}
+        return choose_pool(pools, volume.size, await self._tags_of(volume), used, passed)
+
+    async def _tags_of(self, volume: Volume) -> tuple[str, ...]:
+        """The storage tags of what it was made from."""
+        if volume.disk_offering is not None:
+            return (await self.store.get(DiskOffering, volume.disk_offering)).tags
+        offering = self.view.maybe(Offering, volume.offering)
+        return offering.tags if offering is not None else ()
+
+    def promise(self, change: Change, volume: Volume, pool: PoolId) -> None:
+        """With the change, the volume's bytes are the pool's to give: Full if it cannot."""
+        room = room_of(self.view.get(StoragePool, pool))
+        change.count(pool, {BYTES: volume.size}, {BYTES: room})
+
+    async def _pooled(self, volume: Volume, host: HostId) -> PoolId:
+        """Choose a pool for a new volume and take its room, in one commit."""
+        passed: dict[str, str] = {}
+        for _ in range(PLACE_TRIES):
+            pool = await self.pool_for(host, volume, passed)
+            change = self.store.change()
+            change.update(Volume, volume.id, revision=volume.revision, pool=pool)
+            self.promise(change, volume, pool)
+            try:
+                await self.commit(change)
+            except Full:
+                passed[pool] = "was filled by others meanwhile"
+            else:
+                return pool
+        raise Full("No storage pool can take the disk: all that could were filled meanwhile")
 
     async def ensure_disks(self, host: HostId) -> tuple[Disk, ...]:
         """Every volume of the machine is there; one that has no pool yet gets one."""
         disks: list[Disk] = []
         for volume in await self.volumes():
-            pool = volume.pool or self.pool_for(host)
-            if volume.pool is None:
-                change = self.store.change()
-                change.update(Volume, volume.id, revision=volume.revision, pool=pool)
-                await self.commit(change)
+            self.pool_at_work = None
+            pool = volume.pool or await self._pooled(volume, host)
+            self.pool_at_work = None if volume.ready else pool
             disk = await self.ask(Storage, at=pool).ensure_volume(await self.clone_of(volume))
             if not volume.ready:
                 self.change.update(Volume, volume.id, ready=True)
@@ -232,7 +310,8 @@ class MachineSaga(Saga[VmOrderT]):
         return Clone(volume=VolumeId(volume.id), size=volume.size, image=image)
 
     async def drop_disks(self) -> None:
-        """The bytes go; the records stay, without a pool. None is ready once one may be gone."""
+        """The bytes go, and their pools have the room again; the records stay, without a pool.
+        None is ready once one may be gone."""
         volumes, change = await self.volumes(), self.store.change()
         for volume in volumes:
             if volume.ready:
@@ -244,6 +323,7 @@ class MachineSaga(Saga[VmOrderT]):
                 if await is_there(self, StoragePool, volume.pool):
                     await self.ask(Storage, at=volume.pool).ensure_no_volume(VolumeId(volume.id))
                 self.change.update(Volume, volume.id, pool=None, ready=False)
+                self.change.count(volume.pool, {BYTES: -volume.size})
 
     # -- networks --------------------------------------------------------------------------
 

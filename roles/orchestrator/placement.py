@@ -1,4 +1,4 @@
-"""Placement: which host a machine goes to. Pure: rows in, a host or a refusal out."""
+"""Placement: which host a machine goes to, and which pool a disk. Pure: rows in, an id out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from csnode.faults import Full
 from csnode.model.fit import Need, Places, limits, why_not
-from csnode.model.host import Host
-from csnode.types import HostId
+from csnode.model.host import Host, StoragePool
+from csnode.model.room import room_of, why_no_room
+from csnode.types import HostId, PoolId
 
 SAMPLE = 32  # hosts compared before the rest is looked at
 
@@ -32,6 +33,29 @@ def place(
         f"{h.name}: {why_not(need, h, within, used)}" for h in sorted(hosts, key=_name)
     )
     raise Full(f"No host can run this machine: {reasons or 'there are no hosts'}")
+
+
+def choose_pool(
+    pools: Sequence[StoragePool],
+    size: int,
+    tags: Sequence[str],
+    used: Mapping[str, int],
+    passed: Mapping[str, str],
+) -> PoolId:
+    """The pool with most bytes left to promise, and of those as good the emptiest.
+
+    `passed` are not to be taken, and why. Raises Full, with a reason for every pool.
+    """
+    reasons = {p.id: passed.get(p.id) or why_no_room(p, size, tags, used) for p in pools}
+    fitting = [p for p in pools if not reasons[p.id]]
+    if not fitting:
+        said = "; ".join(f"{p.name}: {reasons[p.id]}" for p in sorted(pools, key=lambda p: p.name))
+        raise Full(f"No storage pool can take the disk: {said or 'none is reached'}")
+
+    def left(pool: StoragePool) -> tuple[int, int, str]:
+        return room_of(pool) - used.get(pool.id, 0), pool.total_bytes - pool.used_bytes, pool.id
+
+    return PoolId(max(fitting, key=left).id)
 
 
 def _emptiest(

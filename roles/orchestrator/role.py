@@ -44,7 +44,7 @@ class OrchestratorRole(Role[OrchestratorConfig]):
     async def opened(self) -> Opened:
         self.view = View(self.store, KINDS)
         await self.view.open()
-        self.engine = Engine(sagas(), self.bus, self.store, self.view)
+        self.engine = Engine(sagas(), self.bus, self.store, self.view, self.config.places_max)
         me = NodeId(f"{self.node.node_id}#{new_id()[:8]}")
         self.work = Work(self.config, me, self.store, self.view, self.engine)
         self.peers = Peers(me, self.config.lease_seconds, self.view, self.store.leases)

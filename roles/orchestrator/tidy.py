@@ -11,19 +11,23 @@ from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
 from csnode.model.entity import Entity
+from csnode.model.host import StoragePool
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.orders import (
     ExpungeVm,
     ImplementNetwork,
+    MigrateVm,
     Order,
     ReleaseVm,
     ShutdownNetwork,
     StartVm,
     StopVm,
 )
-from csnode.model.stock import Lease, Lock
+from csnode.model.room import BYTES, promised
+from csnode.model.stock import Lease, Lock, Tally
 from csnode.model.vm import Vm, Want
+from csnode.model.volume import Volume
 from csnode.types import NetworkId, Power, VmId
 from roles.orchestrator.config import OrchestratorConfig
 from roles.orchestrator.lost import due_again, is_busy, is_kept, is_lost, needs_router
@@ -67,6 +71,7 @@ class Tidy:
                 await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
         await self._shut_idle_networks(wall)
         await self._rebuild_routers(wall)
+        await self._count_pools()
         await self._forget_jobs(wall)
         await self._forget_cancels()
         await self._forget_leases(wall)
@@ -171,6 +176,35 @@ class Tidy:
             for job in old[start : start + BATCH]:
                 change.delete(Job, job.id)
             await change.commit()
+
+    async def _count_pools(self) -> None:
+        """What pools have promised is counted anew where it is not what their volumes add up to:
+        a csnode of before, which may still be at work, did not count."""
+        right = promised(self.view.all(Volume), self.view.all(Job))
+        for pool in self.view.all(StoragePool):
+            tally = self.view.maybe(Tally, pool.id)
+            if (tally.used.get(BYTES, 0) if tally else 0) != right[pool.id]:
+                try:
+                    await self._recount(pool)
+                except Fault as fault:
+                    log.info("not counted now", pool=pool.id, why=fault.message)
+
+    async def _recount(self, pool: StoragePool) -> None:
+        """Read again, the tally first: whoever counts meanwhile makes what we commit Stale."""
+        tallies = await self.store.find(Tally, id=pool.id)
+        if not tallies:
+            change = self.store.change()
+            change.count(pool.id, {BYTES: 1})
+            await change.commit()
+            tallies = await self.store.find(Tally, id=pool.id)
+        tally = tallies[0]
+        migrations = [job for job in await self.store.find(Job) if job.verb == MigrateVm.verb()]
+        right = promised(await self.store.find(Volume), migrations)[pool.id]
+        change = self.store.change()
+        change.delete(Tally, pool.id, revision=tally.revision)
+        change.count(pool.id, {**tally.used, BYTES: right})
+        await change.commit()
+        log.warning("counted anew", pool=pool.name, was=tally.used.get(BYTES, 0), now=right)
 
     async def _forget_cancels(self) -> None:
         """One that came too late goes: its job had ended before it was seen."""

@@ -37,6 +37,8 @@ ANYWHERE = {"host": None, "cluster": None, "pod": None}
          {"ha": False} | ANYWHERE),
         ("startVirtualMachine", FALLEN, {}, Want.RUNNING, "start_vm",
          {"ha": True} | ANYWHERE),
+        ("startVirtualMachine", FAILED, {}, Want.RUNNING, "start_vm",
+         {"ha": True} | ANYWHERE),
         ("stopVirtualMachine", RUNNING, {}, Want.STOPPED, "stop_vm", {"forced": False}),
         ("stopVirtualMachine", STOPPED, {}, Want.STOPPED, "stop_vm", {"forced": False}),
         ("stopVirtualMachine", RUNNING, {"forced": "true"}, Want.STOPPED, "stop_vm",
@@ -67,7 +69,6 @@ async def test_an_order_goes_with_the_intent(
     ("command", "before", "text"),
     [
         ("startVirtualMachine", RUNNING, "is already running"),
-        ("startVirtualMachine", FAILED, "is in state Error: no room"),
         ("startVirtualMachine", DESTROYED, "is in state Destroyed: recover it first"),
         ("stopVirtualMachine", DESTROYED, "is in state Destroyed"),
         ("stopVirtualMachine", FAILED, "is in state Error"),

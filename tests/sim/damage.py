@@ -260,6 +260,16 @@ async def a_host_is_not_counted_at_all(at: Scene) -> None:
     await at.drop(Tally, at.host)
 
 
+@damage("pool-tally-high", cured=True)
+async def a_pool_is_counted_too_full(at: Scene) -> None:
+    await count(at, at.pool, bytes=1)
+
+
+@damage("pool-tally-low", cured=True)
+async def a_pool_is_counted_too_empty(at: Scene) -> None:
+    await count(at, at.pool, bytes=-512)
+
+
 @damage("account-tally-off", cured=True)
 async def an_account_is_counted_twice(at: Scene) -> None:
     await count(at, f"account:{at.vm.account}", user_vm=1, volume=1)

@@ -20,7 +20,9 @@ LATER_S = 60.0  # leases of the cloud it was made in have run out
 class Stage:
     """Hosts are Up and a template is ready; nothing else is there."""
 
-    def __init__(self, folder: Path, hosts: int = 3) -> None:
+    def __init__(self, folder: Path, hosts: int = 3, places: int = 1) -> None:
+        """`places` is how many hosts and pools a start is tried at."""
+        self._more = {"orchestrator": {"places_max": places}}
         self._folder, self._hosts = folder, hosts
         self._copies = 0
         forget_outside()
@@ -43,7 +45,7 @@ class Stage:
         async def whole() -> Any:
             loop: Any = asyncio.get_running_loop()
             loop._now = self._ended + LATER_S
-            async with SimCloud(sim_config(folder, self._hosts), seed) as cloud:
+            async with SimCloud(sim_config(folder, self._hosts, **self._more), seed) as cloud:
                 return await story(cloud)
 
         try:

@@ -111,7 +111,7 @@ def test_an_undo_at_work_is_not_interrupted(world: World) -> None:
         assert job["jobresult"]["errortext"] == "a test said no at power"
         assert await agrees(cloud)
 
-    world(story, compute=SLOW)
+    world(story, compute=SLOW, orchestrator={"places_max": 1})
 
 
 def test_a_step_that_waits_to_be_tried_again_is_cancelled_at_once(world: World) -> None:

@@ -18,6 +18,8 @@ from roles.orchestrator.sagas.deploy_vm import Deploy
 from tests.sim.conftest import World
 from tests.sim.world import a_machine, agrees, leases, machines, prepared, volumes
 
+HERE_ONLY = {"places_max": 1}
+
 
 def test_a_job_ends_even_if_its_last_word_cannot_be_written(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     async def failed(self: Deploy, why: str) -> None:
@@ -33,7 +35,7 @@ def test_a_job_ends_even_if_its_last_word_cannot_be_written(world: World, monkey
         assert await cloud.store.find(Lock) == []
         assert await machines(cloud) == {}
 
-    world(story)
+    world(story, orchestrator=HERE_ONLY)
 
 
 def test_an_undo_that_is_refused_for_good_leaves_the_job_stuck_with_its_locks(
@@ -118,7 +120,7 @@ def test_what_a_step_said_is_refused_if_it_comes_again_after_the_undo(world: Wor
             assert await volumes(cloud) == []
             assert await leases(cloud) == []
 
-    world(story)
+    world(story, orchestrator=HERE_ONLY)
 
 
 def test_a_job_of_a_saga_that_is_not_installed_waits_and_hurts_nobody(world: World) -> None:

@@ -71,7 +71,7 @@ def test_a_failed_deploy_keeps_its_address_until_its_host_can_be_asked(world: Wo
         await tear_down(cloud)
         assert await gone(cloud) == []
 
-    world(story, compute=NO_SWEEP)
+    world(story, compute=NO_SWEEP, orchestrator={"places_max": 1})
 
 
 def test_nothing_of_a_machine_is_given_back_while_its_host_is_away(world: World) -> None:

@@ -203,4 +203,4 @@ def test_a_failed_deploy_leaves_the_word_to_the_start_that_waits_behind_it(world
         assert (await cloud.wait(start["jobid"]))["jobstatus"] == 1
         assert (await cloud.store.get(Vm, deploy["id"])).want is Want.RUNNING
 
-    world(story, compute={"options": {"latency_s": 2.0}})
+    world(story, compute={"options": {"latency_s": 2.0}}, orchestrator={"places_max": 1})

@@ -125,7 +125,7 @@ class CancelAsyncJob(ApiCommand):
             raise Invalid(f"job {job.id} is stuck and cannot be undone: {job.fault}")
         if not job.open:
             raise Invalid(f"job {job.id} has ended already: it is {job.state.value}")
-        if job.state is JobState.UNWINDING or call.view.maybe(Cancel, job.id) is not None:
+        if job.ends_undone or call.view.maybe(Cancel, job.id) is not None:
             return  # that is what becomes of it
         user = call.view.maybe(User, call.caller.user)
         cancel = Cancel(id=job.id, by=user.name if user else "somebody", created=wall())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from csnode.api.about import About, Long, Rank
+from csnode.api.about import About, Long, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
+from csnode.api.parse import merged
 from csnode.clock import wall
 from csnode.config import NodeConfig
 from csnode.faults import Conflict, Invalid
@@ -20,6 +21,8 @@ from roles.api.views.host import StoragePoolView
 
 NAMED = 10  # machines named in an error
 JAVA = "org.apache.cloudstack.api.command.admin.storage"
+FACTOR = "storage.overprovisioning.factor"
+FACTOR_DEFAULT, FACTOR_MAX = 2.0, 100.0
 
 
 @command(
@@ -46,6 +49,9 @@ class CreateStoragePool(ApiCommand):
     tags: Annotated[tuple[str, ...] | None, About("its tags")] = None
     hypervisor: Annotated[str | None, About("of the hosts that reach it: a note")] = None
     provider: Annotated[str | None, About("DefaultPrimary: there are no others")] = None
+    details: Annotated[
+        Map, About("details[0].storage.overprovisioning.factor=...; others are not kept")
+    ] = ()  # fmt: skip
 
     async def run(self, call: Call) -> StoragePool:
         if (self.scope_ or "CLUSTER").upper() != "CLUSTER" or self.cluster_id is None:
@@ -68,6 +74,7 @@ class CreateStoragePool(ApiCommand):
             tags=self.tags or (),
             hosts=hosts,
             created=wall(),
+            overprovisioning=_overprovisioning(self.details, FACTOR_DEFAULT),
         )
         return call.change.create(pool)
 
@@ -93,6 +100,20 @@ class CreateStoragePool(ApiCommand):
         )
 
 
+def _overprovisioning(details: Map, otherwise: float) -> float:
+    """The factor that the details name. Raises Invalid."""
+    text = merged(details).get(FACTOR)
+    if text is None:
+        return otherwise
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0.0 < factor <= FACTOR_MAX:
+        raise Invalid(f"{FACTOR} must be a number above 0, and at most {FACTOR_MAX:g}, not {text}")
+    return factor
+
+
 @command(
     "updateStoragePool",
     answers=Answers.ENTITY,
@@ -109,6 +130,9 @@ class UpdateStoragePool(ApiCommand):
     tags: Annotated[tuple[str, ...] | None, About("its tags, instead of those it has")] = None
     enabled: Annotated[bool | None, About("whether new volumes come here")] = None
     capacity_bytes: Annotated[Long | None, About("no: it is measured")] = None
+    details: Annotated[
+        Map, About("details[0].storage.overprovisioning.factor=...; others are not kept")
+    ] = ()  # fmt: skip
 
     async def run(self, call: Call) -> StoragePool:
         pool = call.seen(StoragePool, self.id)
@@ -123,6 +147,9 @@ class UpdateStoragePool(ApiCommand):
             news["tags"] = tuple(tag for tag in self.tags if tag)
         if self.enabled is not None:
             news["enabled"] = self.enabled
+        factor = _overprovisioning(self.details, pool.overprovisioning)
+        if factor != pool.overprovisioning:
+            news["overprovisioning"] = factor
         call.change.update(StoragePool, pool.id, revision=pool.revision, **news)
         return pool
 

@@ -41,12 +41,8 @@ class StartVirtualMachine(ApiCommand):
     async def run(self, call: Call) -> Job:
         row = _alive(call, self.id)
         aim = aim_of(call, self, row.zone)
-        if not call.jobs(row.id):
-            state = state_in(call.view, row)
-            if state == "Running":
-                raise Invalid(f"The virtual machine {row.id} ({row.name}) is already running")
-            if state == "Error":
-                raise Invalid(f"{_called(row)} is in state Error: {row.trouble}")
+        if not call.jobs(row.id) and state_in(call.view, row) == "Running":
+            raise Invalid(f"The virtual machine {row.id} ({row.name}) is already running")
         call.change.update(Vm, row.id, revision=row.revision, want=Want.RUNNING)
         return call.order(StartVm(vm=self.id, ha=row.want is Want.RUNNING, **aim))
 

@@ -15,6 +15,7 @@ from csnode.data.view import View
 from csnode.model.host import Host, StoragePool
 from csnode.model.network import Network
 from csnode.model.place import Cluster, Pod, Zone
+from csnode.model.room import room_of
 from csnode.model.stock import Range
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
@@ -81,7 +82,12 @@ def _sums(row: Place, view: View) -> list[Sum]:
         Sum(type=MEMORY, name="MEMORY", total=memory * MIB, used=used_mib * MIB),
         Sum(type=CPU, name="CPU", total=mhz, used=used_mhz),
         _disk(STORAGE_USED, "STORAGE", pools, sum(p.used_bytes for p in pools)),
-        _disk(STORAGE, "STORAGE_ALLOCATED", pools, _allotted(pools, view)),
+        Sum(
+            type=STORAGE,
+            name="STORAGE_ALLOCATED",
+            total=sum(max(room_of(p), 0) for p in pools),
+            used=_allotted(pools, view),
+        ),
         _disk(LOCAL, "LOCAL_STORAGE", local, _allotted(local, view)),
         Sum(type=CORES, name="CPU_CORE", total=cores, used=sum(vm.cpus for vm in machines)),
     ]

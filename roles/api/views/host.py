@@ -144,6 +144,7 @@ class StoragePoolView(Shown):
     disk_size_total: Annotated[Long, About("bytes")]
     disk_size_used: Annotated[Long, About("of that, bytes written")]
     disk_size_allocated: Annotated[Long, About("bytes promised to volumes")]
+    overprovision_factor: Annotated[str, About("how often its bytes are promised")]
     tags: Annotated[str | None, About("its tags")] = None
     created: Annotated[Date | None, About("when it was enrolled")] = None
     suitable_for_migration: Annotated[bool, About("whether a volume may move here")]
@@ -172,6 +173,7 @@ class StoragePoolView(Shown):
             disk_size_total=row.total_bytes,
             disk_size_used=row.used_bytes,
             disk_size_allocated=sum(v.size for v in view.by(Volume, "pool", row.id)),
+            overprovision_factor=str(row.overprovisioning),
             tags=",".join(row.tags) or None,
             created=date(row.created),
             suitable_for_migration=False,

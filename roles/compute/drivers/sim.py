@@ -66,6 +66,8 @@ class SimMachines:
         self.leaving: Counter[VmId] = Counter()  # moves away that are under way, or wait for those
         self.cancelled: Counter[VmId] = Counter()  # how many of them are to end here
         self.out_of_reach: set[str] = set()  # pools, as what their disks' paths begin with
+        self.failing: set[Verb] = set()  # verbs that are refused for now
+        self.hangs = False  # its hypervisor answers nothing for now; machines run on
 
     def start(self, domain: Domain) -> None:
         """A running machine is left as it is."""
@@ -166,6 +168,7 @@ class SimHypervisor(Hypervisor, Simulated):
         forget_all()
 
     async def describe(self) -> HostFacts:
+        self._answer_perhaps()
         return HostFacts(
             name=self.seat.name,
             address=self.seat.address,
@@ -276,7 +279,14 @@ class SimHypervisor(Hypervisor, Simulated):
 
         return await self._host.acts.carry_out(vm, self.options.latency_s, happen)
 
+    def _answer_perhaps(self) -> None:
+        if self._host.hangs:
+            raise Unavailable(f"the hypervisor on {self.seat.name} does not answer")
+
     def _fail_perhaps(self, verb: Verb) -> None:
+        self._answer_perhaps()
+        if verb in self._host.failing:
+            raise Refused(f"simulated host {self.seat.name} refuses {verb} for now")
         options = self.options
         may_fail = not options.fail_verbs or verb in options.fail_verbs
         if may_fail and options.fail and uuids.source.random() < options.fail:

@@ -9,11 +9,11 @@ from csnode.model.telling import domain_of
 from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
 from csnode.types import HostId, Power
-from roles.orchestrator.machine import MachineSaga
 from roles.orchestrator.networks import drop_unfinished
+from roles.orchestrator.starting import StartingSaga
 
 
-class Deploy(MachineSaga[DeployVm]):
+class Deploy(StartingSaga[DeployVm]):
     """Ends with the machine running, or with nothing of it but its record, which says why."""
 
     event = "VM.CREATE"

@@ -19,6 +19,7 @@ from csnode.model.host import Host, StoragePool
 from csnode.model.machine import Disk, Move
 from csnode.model.offering import Offering
 from csnode.model.orders import MigrateVm
+from csnode.model.room import BYTES, moves_of
 from csnode.model.telling import domain_of
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
@@ -93,9 +94,20 @@ class Migrate(MachineSaga[MigrateVm]):
         for volume in await self.volumes():
             if volume.pool is None:
                 raise Conflict(f"volume {volume.name} is in no pool")
-            target = self._pool_of(volume, volume.pool)
+            target = await self._pool_of(volume, volume.pool)
             found.append(Spot(volume=VolumeId(volume.id), source=volume.pool, target=target))
+            if target != volume.pool:
+                self.promise(self.change, volume, target)
         return tuple(found)
+
+    @spots.undo
+    async def free_room(self) -> None:
+        """Of pools that were to have a copy, if the machine has not moved."""
+        volumes = {volume.id: volume for volume in await self.volumes()}
+        for spot in moves_of(self.job):
+            volume = volumes[spot["volume"]]
+            if volume.pool != spot["target"]:
+                self.change.count(spot["target"], {BYTES: -volume.size})
 
     @step
     async def disks(self) -> tuple[Disk, ...]:
@@ -151,7 +163,7 @@ class Migrate(MachineSaga[MigrateVm]):
         if there is Power.ON or (there, left) == (Power.OFF, Power.ABSENT):
             if left is not Power.ABSENT:  # it broke in the last moment: the source gave it away
                 await self.ask(Compute, at=source).ensure_absent(self.order.vm)
-            self._settle(vm)
+            await self._settle(vm)
             return
         if await can_be_asked(self, target):
             await self.ask(Compute, at=target).ensure_absent(self.order.vm)
@@ -163,7 +175,7 @@ class Migrate(MachineSaga[MigrateVm]):
         """The rows say where it is: host, disks and capacity change at one moment."""
         vm = await self.vm()
         if vm.moving_to is not None:
-            self._settle(vm)
+            await self._settle(vm)
 
     @step
     async def remains(self) -> None:
@@ -196,7 +208,7 @@ class Migrate(MachineSaga[MigrateVm]):
         except Full:
             return choose(far)
 
-    def _pool_of(self, volume: Volume, now: PoolId) -> PoolId:
+    async def _pool_of(self, volume: Volume, now: PoolId) -> PoolId:
         """Where the target will open the disk."""
         target = self.way.target
         wanted = self.order.pools.get(volume.id)
@@ -205,7 +217,7 @@ class Migrate(MachineSaga[MigrateVm]):
             return PoolId(at.id)
         if wanted is not None:
             raise Invalid(f"host {self.view.get(Host, target).name} does not reach pool {at.name}")
-        return self.pool_for(target)
+        return await self.pool_for(target, volume)
 
     # -- where it is -----------------------------------------------------------------------
 
@@ -215,7 +227,7 @@ class Migrate(MachineSaga[MigrateVm]):
             return Power.ABSENT
         return await asking(self.ask(Compute, at=host))
 
-    def _settle(self, vm: Vm) -> None:
+    async def _settle(self, vm: Vm) -> None:
         """With the step's record: what was the target is its host, and nothing is elsewhere."""
         assert vm.host is not None
         assert vm.moving_to is not None
@@ -224,9 +236,11 @@ class Migrate(MachineSaga[MigrateVm]):
             maybe_on=_without(vm, vm.host),
         )  # fmt: skip
         self.change.count(vm.host, _less(vm))
+        volumes = {volume.id: volume for volume in await self.volumes()}
         for spot in self.spots:
             if spot.moves:
                 self.change.update(Volume, spot.volume, pool=spot.target, ready=True)
+                self.change.count(spot.source, {BYTES: -volumes[spot.volume].size})
 
     async def _left_behind(self) -> list[Copy]:
         """Of disks that have two copies, those in the pool that is not their volume's."""

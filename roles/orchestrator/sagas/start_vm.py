@@ -9,11 +9,11 @@ from csnode.model.telling import domain_of
 from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
 from csnode.types import HostId, Power
-from roles.orchestrator.machine import MachineSaga
 from roles.orchestrator.networks import drop_unfinished
+from roles.orchestrator.starting import StartingSaga
 
 
-class Start(MachineSaga[StartVm]):
+class Start(StartingSaga[StartVm]):
     """Ends with the machine running, or stopped as it was: its disks are never touched."""
 
     event = "VM.START"
@@ -38,6 +38,13 @@ class Start(MachineSaga[StartVm]):
     @step
     async def disks(self) -> tuple[Disk, ...]:
         return await self.ensure_disks(self.host)
+
+    @disks.undo
+    async def drop_new_disks(self) -> None:
+        """Of a machine that never ran, and so has nothing on them: the next start is free to have
+        them in another pool."""
+        if not self._was_there and not (await self.vm()).started:
+            await self.drop_disks()
 
     @step
     async def routers(self) -> None:
@@ -77,7 +84,7 @@ class Start(MachineSaga[StartVm]):
         vm = await self.vm()
         if vm.host is not None:  # it was found running, and still is, or its host's end is told
             return
-        if self.order.ha:  # one that is to be kept running is tried again, and says why
+        if self.order.ha or vm.trouble:  # it is tried again, or never ran: it says why
             self.change.update(Vm, vm.id, trouble=why)
-        else:
+        if not self.order.ha:
             await self.wants_again(vm, Want.RUNNING, Want.STOPPED)

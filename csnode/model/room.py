@@ -1,0 +1,66 @@
+"""How much of a pool is promised to volumes, and which pool can take one. Pure: rows in, words out.
+
+A pool's tally counts the bytes that its volumes may grow to, as CloudStack's allocated storage.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from csnode.model.host import StoragePool
+from csnode.model.job import Job
+from csnode.model.volume import Volume
+
+BYTES = "bytes"
+GIB = 1 << 30
+
+
+def room_of(pool: StoragePool) -> int:
+    """How many bytes of a pool may be promised; -1 while nobody has measured it."""
+    return int(pool.total_bytes * pool.overprovisioning) if pool.total_bytes else -1
+
+
+def why_no_room(pool: StoragePool, size: int, tags: Sequence[str], used: Mapping[str, int]) -> str:
+    """Why a new volume cannot go to the pool; "" if it can."""
+    room, taken = room_of(pool), used.get(pool.id, 0)
+    missing = sorted(set(tags) - set(pool.tags))
+    checks: Iterable[tuple[bool, str]] = (
+        (not pool.enabled, "is disabled"),
+        (pool.maintenance, "is in maintenance"),
+        (not pool.up, "is not up"),
+        (bool(missing), f"lacks the tag {', '.join(missing)}"),
+        (
+            0 <= room < taken + size,
+            f"needs {_gib(size)}, {_gib(max(room - taken, 0))} of {_gib(room)} are free",
+        ),
+    )
+    return next((reason for wrong, reason in checks if wrong), "")
+
+
+def promised(volumes: Iterable[Volume], jobs: Iterable[Job]) -> Counter[str]:
+    """Bytes promised in each pool: to the volumes there, and to those on their way there."""
+    rows = {volume.id: volume for volume in volumes}
+    bytes: Counter[str] = Counter()
+    for volume in rows.values():
+        if volume.pool is not None:
+            bytes[volume.pool] += volume.size
+    for job in jobs:
+        for spot in moves_of(job):
+            volume = rows.get(spot["volume"])
+            if volume is not None and volume.pool != spot["target"]:
+                bytes[spot["target"]] += volume.size
+    return bytes
+
+
+def moves_of(job: Job) -> list[dict[str, Any]]:
+    """The disks that a migration copies to another pool, as its record has them."""
+    if not job.open and job.state != "stuck":
+        return []
+    spots: Sequence[dict[str, Any]] = job.results.get("spots", ())
+    return [spot for spot in spots if spot["source"] != spot["target"]]
+
+
+def _gib(bytes: int) -> str:
+    return f"{bytes / GIB:.1f} GiB"

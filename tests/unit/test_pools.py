@@ -1,0 +1,84 @@
+"""Where disks go, and what a refusal says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csnode.faults import Full
+from csnode.model.host import StoragePool
+from csnode.model.job import Job, JobState
+from csnode.model.room import GIB, promised, room_of, why_no_room
+from csnode.model.volume import Volume
+from csnode.types import AccountId, DomainId, PoolId, ZoneId
+from roles.orchestrator.placement import choose_pool
+
+ZONE = ZoneId("z1")
+
+
+def pool(name: str, gib: int = 10, **more: object) -> StoragePool:
+    given = {"zone": ZONE, "total_bytes": gib * GIB} | more
+    return StoragePool(id=name, name=name, **given)  # type: ignore[arg-type]
+
+
+def volume(name: str, gib: int, at: str | None) -> Volume:
+    return Volume(
+        id=name, name=name, account=AccountId("a"), domain=DomainId("d"), zone=ZONE,
+        size=gib * GIB, pool=PoolId(at) if at else None,
+    )  # fmt: skip
+
+
+def test_a_disk_goes_to_the_pool_with_most_left_to_promise() -> None:
+    pools = [pool("a"), pool("b")]
+    assert choose_pool(pools, GIB, (), {"a": 5 * GIB}, {}) == "b"
+    assert choose_pool(pools, GIB, (), {"b": 5 * GIB}, {}) == "a"
+
+
+def test_a_disk_goes_only_to_a_pool_with_all_its_tags() -> None:
+    pools = [pool("plain", 100), pool("fast", tags=("ssd",)), pool("both", 5, tags=("ssd", "x"))]
+    assert choose_pool(pools, GIB, ("ssd",), {}, {}) == "fast"
+    assert choose_pool(pools, GIB, ("ssd", "x"), {}, {}) == "both"
+
+
+def test_a_refusal_names_the_reason_of_every_pool() -> None:
+    pools = [
+        pool("plain"), pool("off", enabled=False), pool("away", up=False), pool("tried"),
+        pool("kept", maintenance=True), pool("full", tags=("ssd",)),
+    ]  # fmt: skip
+    with pytest.raises(Full) as refused:
+        choose_pool(pools, GIB, ("ssd",), {"full": 20 * GIB}, {"tried": "said no"})
+    for said in (
+        "plain: lacks the tag ssd", "off: is disabled", "away: is not up", "tried: said no",
+        "kept: is in maintenance", "full: needs 1.0 GiB, 0.0 GiB of 20.0 GiB are free",
+    ):  # fmt: skip
+        assert said in refused.value.message
+
+
+def test_no_pool_at_all_is_said_so() -> None:
+    with pytest.raises(Full, match="none is reached"):
+        choose_pool([], GIB, (), {}, {})
+
+
+def test_a_pool_promises_its_bytes_as_often_as_it_is_overprovisioned() -> None:
+    assert room_of(pool("a", 10)) == 20 * GIB
+    assert room_of(pool("a", 10, overprovisioning=1.5)) == 15 * GIB
+    assert room_of(pool("a", 0)) == -1
+
+
+def test_a_pool_that_nobody_has_measured_yet_refuses_nothing() -> None:
+    assert why_no_room(pool("a", 0), 10**15, (), {}) == ""
+
+
+@given(st.integers(1, 40), st.integers(0, 40))
+def test_a_chosen_pool_always_has_room(size: int, taken: int) -> None:
+    fits = not why_no_room(pool("a"), size * GIB, (), {"a": taken * GIB})
+    assert fits is (size + taken <= 20)
+
+
+def test_a_disk_on_its_way_is_promised_in_both_pools_until_it_has_moved() -> None:
+    spots = [{"volume": "v", "source": "a", "target": "b"}]
+    job = Job(id="j", verb="migrate_vm", order={}, state=JobState.RUNNING, results={"spots": spots})
+    assert promised([volume("v", 3, "a")], [job]) == {"a": 3 * GIB, "b": 3 * GIB}
+    assert promised([volume("v", 3, "b")], [job]) == {"b": 3 * GIB}
+    assert promised([volume("v", 3, None)], []) == {}
