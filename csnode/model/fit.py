@@ -62,11 +62,29 @@ def need_of(
     )
 
 
-def limits(host: Host, cluster: Cluster | None) -> dict[str, int]:
-    """How much of a host may be given away."""
+class Capacity(Struct):
+    """How much of a host may be given away; more than it has, if its cluster overcommits."""
+
+    cpus: int
+    mhz: int  # of all of them together
+    memory_mib: int
+
+
+def capacity(host: Host, cluster: Cluster | None) -> Capacity:
+    """The one place where a host's capacity is reckoned: placement, verify and lists ask here."""
     cpu = cluster.cpu_overcommit if cluster else 1.0
     memory = cluster.memory_overcommit if cluster else 1.0
-    return {"cpu": int(host.cpus * cpu), "memory": int(host.memory_mib * memory)}
+    return Capacity(
+        cpus=int(host.cpus * cpu),
+        mhz=int(host.cpus * host.cpu_mhz * cpu),
+        memory_mib=int(host.memory_mib * memory),
+    )
+
+
+def limits(host: Host, cluster: Cluster | None) -> dict[str, int]:
+    """The same, as a host's tally counts it."""
+    has = capacity(host, cluster)
+    return {"cpu": has.cpus, "memory": has.memory_mib}
 
 
 def why_not(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
+from csnode.model.fit import limits
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
 from csnode.model.job import Job
@@ -122,10 +123,7 @@ def _room(ev: Evidence, host: Host) -> dict[str, int]:
     """How much of the host may be given away; nothing is known of one that never answered."""
     if not host.cpus:
         return {}
-    cluster = ev.get(Cluster, host.cluster)
-    cpu = cluster.cpu_overcommit if cluster else 1.0
-    memory = cluster.memory_overcommit if cluster else 1.0
-    return {"cpu": int(host.cpus * cpu), "memory": int(host.memory_mib * memory)}
+    return limits(host, ev.get(Cluster, host.cluster))
 
 
 def _used(ev: Evidence, owner: str) -> dict[str, int]:

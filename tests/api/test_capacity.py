@@ -55,6 +55,32 @@ async def test_capacity_is_listed_by_place_type_and_usage(desk: Desk) -> None:
     await desk.refused("listCapacity", ALICE)
 
 
+async def test_overcommit_of_a_cluster_is_what_its_hosts_give_out(desk: Desk) -> None:
+    """Hosts, cluster and capacity say the same, and at once."""
+    before = await lines(desk, zoneid=seeds.ZONE)
+    (cluster,) = (await desk.ask("listClusters"))["cluster"]
+    ratios = {"cpuovercommitratio": "2.5", "memoryovercommitratio": "1.5"}
+    changed = (await desk.ask("updateCluster", ADMIN, id=cluster["id"], **ratios))["cluster"]
+    assert (changed["cpuovercommitratio"], changed["memoryovercommitratio"]) == ("2.5", "1.5")
+    after = await lines(desk, zoneid=seeds.ZONE)
+    for name, factor in (("CPU", 2.5), ("CPU_CORE", 2.5), ("MEMORY", 1.5)):
+        assert after[name]["capacitytotal"] == factor * before[name]["capacitytotal"]
+    rows = {host.id: host for host in await desk.store.find(Host)}
+    for host in (await desk.ask("listHosts", ADMIN, type="Routing"))["host"]:
+        row = rows[host["id"]]
+        assert float(host["cpuwithoverprovisioning"]) == row.cpus * row.cpu_mhz * 2.5
+        assert float(host["memorywithoverprovisioning"]) == row.memory_mib * MIB * 1.5
+
+
+async def test_overcommit_that_cannot_be_is_refused_and_changes_nothing(desk: Desk) -> None:
+    (cluster,) = (await desk.ask("listClusters"))["cluster"]
+    for name in ("cpuovercommitratio", "memoryovercommitratio"):
+        for value in ("0", "0.5", "-1", "101", "nan", "inf", "many"):
+            body = await desk.refused("updateCluster", ADMIN, id=cluster["id"], **{name: value})
+            assert body["errorcode"] == 431, (name, value, body)
+    assert (await desk.ask("listClusters"))["cluster"] == [cluster]
+
+
 async def test_management_servers_are_the_nodes_with_an_api(desk: Desk) -> None:
     def member(name: str, *roles: str, health: Health = Health.OK) -> Member:
         return Member(

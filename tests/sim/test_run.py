@@ -1,4 +1,4 @@
-"""What a run of a saga may never do: commit a try that failed, pass a cancel, hold another's job."""
+"""A run of a saga never commits a failed try, passes a cancel, or holds another's job."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from csnode.faults import Full
-from csnode.model.fit import Need, closed, limits, places, why_not
+from csnode.model.fit import Need, capacity, closed, limits, places, why_not
 from csnode.model.host import Host, Seen
 from csnode.model.place import Cluster, Pod
 from csnode.types import ClusterId, PodId, ZoneId
@@ -100,3 +100,37 @@ def test_a_chosen_host_always_has_room(sizes: list[tuple[int, int]], cpus: int, 
         assert not fits
     else:
         assert limits(hosts[int(chosen[1:])], CLUSTER)["cpu"] - used[chosen]["cpu"] >= cpus
+
+
+def test_overcommit_of_memory_and_of_processors_are_two_things() -> None:
+    row = host("a", cpus=4, memory=4096, cpu_mhz=2000)
+    over = replace(CLUSTER, cpu_overcommit=2.5, memory_overcommit=1.5)
+    has = capacity(row, over)
+    assert (has.cpus, has.mhz, has.memory_mib) == (10, 20_000, 6144)
+    assert limits(row, over) == {"cpu": 10, "memory": 6144}
+    assert limits(row, None) == {"cpu": 4, "memory": 4096}
+
+
+@pytest.mark.parametrize(
+    ("over", "cpus", "memory"), [(replace(CLUSTER, cpu_overcommit=2.0), 8, 4096),
+                                 (replace(CLUSTER, memory_overcommit=2.0), 4, 8192)]
+)  # fmt: skip
+def test_a_machine_takes_what_its_hosts_cluster_overcommits_and_no_more(
+    over: Cluster, cpus: int, memory: int
+) -> None:
+    within = places([over], [POD])
+    assert why_not(need(cpus=cpus, memory_mib=memory), host("a"), within, {}) == ""
+    assert "CPUs" in why_not(need(cpus=cpus + 1), host("a"), within, {})
+    assert "MiB" in why_not(need(memory_mib=memory + 1), host("a"), within, {})
+
+
+def test_a_host_that_has_nothing_takes_nothing() -> None:
+    assert why_not(need(), host("a", cpus=0), WITHIN, {}) == "needs 1 CPUs, 0 of 0 are free"
+    assert why_not(need(), host("a", memory=0), WITHIN, {}) == "needs 512 MiB, 0 of 0 are free"
+
+
+def test_a_host_that_lacks_something_of_its_own_is_passed_over_and_says_what() -> None:
+    wanted = need(lacks={"a": "was tried: it said no"})
+    assert place(wanted, [host("a"), host("b")], WITHIN, {}, random.Random(1)) == "b"
+    with pytest.raises(Full, match="a: was tried: it said no"):
+        place(wanted, [host("a")], WITHIN, {}, random.Random(1))

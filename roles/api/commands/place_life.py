@@ -35,6 +35,7 @@ from roles.api.views.place import ClusterView, PodView, ZoneView
 
 VNI_FIRST, VNI_LAST = 1000, 100_000  # of a new zone; a physical network's vlan says otherwise
 GUEST_CIDR = "10.1.1.0/24"
+OVERCOMMIT_MAX = 100.0
 
 
 @command(
@@ -280,6 +281,13 @@ class AddCluster(ApiCommand):
         return call.change.create(cluster)
 
 
+def _ratio(name: str, value: float) -> float:
+    """Raises Invalid; NaN is no number between the two either."""
+    if not 1.0 <= value <= OVERCOMMIT_MAX:
+        raise Invalid(f"{name} must be between 1 and {OVERCOMMIT_MAX:g}, not {value:g}")
+    return value
+
+
 @command(
     "updateCluster",
     answers=Answers.ENTITY,
@@ -297,6 +305,12 @@ class UpdateCluster(ApiCommand):
     hypervisor: Annotated[str | None, About("what runs its machines, while it has no host")] = None
     allocation_state: Annotated[str | None, About("Enabled or Disabled")] = None
     managed_state: Annotated[str | None, About("Managed: there are no others")] = None
+    cpu_overcommit_ratio: Annotated[
+        float | None, About("how often the processors of its hosts are given out, from 1 on")
+    ] = None
+    memory_overcommit_ratio: Annotated[
+        float | None, About("how often the memory of its hosts is given out, from 1 on")
+    ] = None
 
     async def run(self, call: Call) -> Cluster:
         cluster = call.view.get(Cluster, self.id)
@@ -309,6 +323,10 @@ class UpdateCluster(ApiCommand):
             check_empty(call, cluster, "cluster", (Host,))
             news["hypervisor"] = hypervisor_of(self.hypervisor)
         news["enabled"] = enabled_of(self.allocation_state, cluster.enabled)
+        ratios = {"cpu": self.cpu_overcommit_ratio, "memory": self.memory_overcommit_ratio}
+        for what, ratio in ratios.items():
+            if ratio is not None:
+                news[f"{what}_overcommit"] = _ratio(f"{what}overcommitratio", ratio)
         call.change.update(Cluster, cluster.id, revision=cluster.revision, **news)
         return cluster
 

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 from csnode.api.about import About, Long, Word
 from csnode.api.view import Part, Shown
 from csnode.data.view import View
+from csnode.model.fit import capacity
 from csnode.model.host import Host, StoragePool
 from csnode.model.network import Network
 from csnode.model.place import Cluster, Pod, Zone
@@ -73,14 +74,13 @@ def _sums(row: Place, view: View) -> list[Sum]:
     pools = view.by(StoragePool, column, row.id)
     local = [p for p in pools if p.host is not None]
     machines = [vm for host in hosts for vm in view.by(Vm, "host", host.id)]
-    cores = sum(int(h.cpus * _over(h, view).cpu_overcommit) for h in hosts)
-    mhz = sum(int(h.cpus * _over(h, view).cpu_overcommit) * h.cpu_mhz for h in hosts)
+    have = [capacity(host, view.maybe(Cluster, host.cluster)) for host in hosts]
     used_mhz = sum(vm.cpus * vm.cpu_mhz for vm in machines)
     used_mib = sum(vm.memory_mib for vm in machines)
-    memory = sum(int(h.memory_mib * _over(h, view).memory_overcommit) for h in hosts)
+    memory = sum(each.memory_mib for each in have)
     return [
         Sum(type=MEMORY, name="MEMORY", total=memory * MIB, used=used_mib * MIB),
-        Sum(type=CPU, name="CPU", total=mhz, used=used_mhz),
+        Sum(type=CPU, name="CPU", total=sum(each.mhz for each in have), used=used_mhz),
         _disk(STORAGE_USED, "STORAGE", pools, sum(p.used_bytes for p in pools)),
         Sum(
             type=STORAGE,
@@ -89,7 +89,12 @@ def _sums(row: Place, view: View) -> list[Sum]:
             used=_allotted(pools, view),
         ),
         _disk(LOCAL, "LOCAL_STORAGE", local, _allotted(local, view)),
-        Sum(type=CORES, name="CPU_CORE", total=cores, used=sum(vm.cpus for vm in machines)),
+        Sum(
+            type=CORES,
+            name="CPU_CORE",
+            total=sum(each.cpus for each in have),
+            used=sum(vm.cpus for vm in machines),
+        ),
     ]
 
 
@@ -122,12 +127,6 @@ def _allotted(pools: Sequence[StoragePool], view: View) -> int:
 
 def _width(range: Range | None) -> int:
     return range.high - range.low + 1 if range else 0
-
-
-def _over(host: Host, view: View) -> Cluster:
-    """The cluster whose overcommit applies; one without any if it is gone."""
-    nothing = Cluster(id="", zone=host.zone, pod=host.pod, name="")
-    return view.maybe(Cluster, host.cluster) or nothing
 
 
 def _shown(row: Place, sum: Sum, view: View) -> CapacityView:

@@ -10,6 +10,7 @@ from csnode.api.about import About, Date, Long, Word
 from csnode.api.view import Depends, Shown, date, shows
 from csnode.data.view import View
 from csnode.model.entity import Entity
+from csnode.model.fit import capacity
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.vm import Vm
@@ -74,8 +75,8 @@ class HostView(Shown):
         zone, pod = view.maybe(Zone, row.zone), view.maybe(Pod, row.pod)
         cluster = view.maybe(Cluster, row.cluster)
         machines = view.by(Vm, "host", row.id)
-        mhz = int(row.cpus * row.cpu_mhz * (cluster.cpu_overcommit if cluster else 1))
-        memory = int(row.memory_mib * MIB * (cluster.memory_overcommit if cluster else 1))
+        has = capacity(row, cluster)
+        mhz, memory = has.mhz, has.memory_mib * MIB
         mhz_used = sum(vm.cpus * vm.cpu_mhz for vm in machines)
         memory_used = sum(vm.memory_mib for vm in machines) * MIB
         return cls(
