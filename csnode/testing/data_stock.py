@@ -148,6 +148,11 @@ class StockRules(Served):
             await cloud.commit(one())
         assert (caught.value.code, caught.value.cs) == (535, 4370)
 
+    async def test_a_limit_of_nothing_lets_nothing_in(self, cloud: Cloud) -> None:
+        with pytest.raises(Full, match="1 more than 0 would pass 0"):
+            await cloud.commit(Count(owner="a", by={"vm": 1}, limits={"vm": 0}))
+        assert await cloud.store.find(Tally) == []
+
     async def test_a_tally_never_falls_below_zero(self, cloud: Cloud) -> None:
         await cloud.commit(Count(owner="a", by={"vm": -3}, limits={"vm": 0}))
         assert await cloud.store.find(Tally) == []

@@ -246,6 +246,16 @@ async def test_a_limit_is_kept_in_cloudstacks_words(desk: Desk) -> None:
     assert account["cpuavailable"] == "Unlimited"
 
 
+@pytest.mark.parametrize("what", ["user_vm", "cpu", "memory", "volume", "primary_storage"])
+async def test_an_account_with_a_limit_of_nothing_has_nothing(desk: Desk, what: str) -> None:
+    change = desk.store.change()
+    change.update(Account, seeds.ALICE, limits={what: 0})
+    await change.commit()
+    body = await desk.refused("deployVirtualMachine", ALICE, **SMALL)
+    assert (body["errorcode"], f"Type = '{what}'" in body["errortext"]) == (535, True), body
+    assert await desk.store.find(Vm) == []
+
+
 async def test_a_name_is_taken_once_in_a_network(desk: Desk) -> None:
     await desk.plant([*seeds.network(NET), *seeds.network(OTHER_NET, name="back")])
     await deploy(desk, networkids=NET, name="web")

@@ -163,6 +163,11 @@ STORIES = {
     "fence": Story(
         "fence_host", host_of_a_machine, about_host(lambda host: FenceHost(host=host, word="off"))
     ),
+    "fence-told": Story(
+        "fence_host",
+        host_of_a_machine,
+        about_host(lambda host: FenceHost(host=host, word="the rack burnt down")),
+    ),
     "evacuate": Story("evacuate_host", host_of_a_machine, asks("prepareHostForMaintenance")),
     "return": Story("return_host", host_of_a_machine, take_back),
     "release": Story("release_vm", a_machine, release),

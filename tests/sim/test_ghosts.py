@@ -13,6 +13,7 @@ from csnode.model.host import Host, Seen
 from csnode.model.job import Job, JobState
 from csnode.model.machine import Domain
 from csnode.model.network import Nic
+from csnode.model.orders import ReleaseVm
 from csnode.model.stock import Taken
 from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
@@ -139,6 +140,34 @@ def test_a_machine_does_not_start_while_a_ghost_of_it_may_run(world: World) -> N
         assert (await cloud.settle("startVirtualMachine", id=id))["jobstatus"] == 1
         assert await machines(cloud) == {id: "on"}
         assert await agrees(cloud)
+
+    world(story, compute=NO_SWEEP)
+
+
+def test_a_machine_lets_go_of_a_dead_host_only_once_no_live_one_may_run_it(world: World) -> None:
+    """The dead host is proven off; another one, which lives, still runs a domain of it."""
+
+    async def story(cloud: SimCloud) -> None:
+        id = await a_machine(cloud)
+        dead = str((await cloud.store.get(Vm, id)).host)
+        ghost = await haunt(cloud, id)
+        sim.outside(dead).machines.clear()
+        sim.outside(ghost).hangs = True
+        change = Store(cloud.node.bus, "orchestrator").change()
+        change.update(Host, dead, fenced=1.0, fence_proof="a test says so")
+        job = change.order(ReleaseVm(vm=VmId(id)))
+        await change.commit()
+        await asyncio.sleep(60)
+        vm = await cloud.store.get(Vm, id)
+        assert (vm.host, set(vm.maybe_on)) == (dead, {dead, ghost}), "it may start nowhere meanwhile"
+        assert set(sim.outside(ghost).machines) == {id}
+        sim.outside(ghost).hangs = False
+        async with asyncio.timeout(600):
+            while (await cloud.store.get(Vm, id)).host is not None:
+                await asyncio.sleep(1)
+        assert (await cloud.store.get(Vm, id)).maybe_on == ()
+        assert await machines(cloud) == {}
+        assert not (await cloud.store.get(Job, job.id)).open
 
     world(story, compute=NO_SWEEP)
 
