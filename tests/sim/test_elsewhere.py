@@ -137,6 +137,26 @@ def test_what_a_csnode_of_before_did_not_count_is_counted_by_the_sweep(world: Wo
     world(story)
 
 
+@pytest.mark.parametrize(("name", "mishap"), [("destroy-expunge", Mishap.TWICE),
+                                              ("deploy", Mishap.UNDO_TWICE)])  # fmt: skip
+def test_bytes_of_a_disk_that_is_dropped_twice_are_given_back_once(
+    world: World, name: str, mishap: Mishap
+) -> None:
+    """Another disk in the same pool shows it; and no sweep has counted anew by then."""
+
+    async def story(cloud: SimCloud) -> None:
+        told = STORIES[name]
+        await a_machine(cloud)
+        on = await told.ready(cloud)
+        injector = Injector(mishap, "disks", SAGAS[told.verb])
+        injector.into(cloud.role("orchestrator").engine)
+        await cloud.wait(await told.order(cloud, on))
+        assert injector.done
+        assert sum((await promised(cloud)).values()) == 2 * GIB
+
+    world(story, hosts=1, orchestrator={"places_max": 1})
+
+
 # -- the next host, the next pool ----------------------------------------------------------
 
 

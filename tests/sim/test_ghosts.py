@@ -159,7 +159,9 @@ def test_a_machine_lets_go_of_a_dead_host_only_once_no_live_one_may_run_it(world
         await change.commit()
         await asyncio.sleep(60)
         vm = await cloud.store.get(Vm, id)
-        assert (vm.host, set(vm.maybe_on)) == (dead, {dead, ghost}), "it may start nowhere meanwhile"
+        assert (vm.host, set(vm.maybe_on)) == (dead, {dead, ghost}), (
+            "it may start nowhere meanwhile"
+        )
         assert set(sim.outside(ghost).machines) == {id}
         sim.outside(ghost).hangs = False
         async with asyncio.timeout(600):
