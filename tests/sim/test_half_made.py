@@ -49,15 +49,6 @@ def test_a_router_that_was_to_move_to_a_host_which_takes_nothing_any_more_stands
     world(story)
 
 
-def test_a_router_that_stood_on_a_host_which_left_the_cloud_stands_elsewhere(world: World) -> None:
-    async def story(cloud: SimCloud) -> None:
-        network = await half_made(cloud, "00000000-0000-4000-8000-00000000dead")
-        assert await agrees(cloud)
-        assert (await cloud.store.get(Network, network.id)).up
-
-    world(story)
-
-
 def test_a_router_that_can_be_built_nowhere_is_told_of_and_tried_ever_more_seldom(
     world: World,
 ) -> None:
