@@ -41,7 +41,7 @@ from csnode.model.entity import Entity
 from csnode.model.identity import Account, AccountType, Standing, User
 from csnode.types import Struct
 from csnode.uuids import new_id
-from roles.api import envelope, session, sign
+from roles.api import envelope, session, sign, site
 from roles.api.envelope import Away, Reply
 from roles.api.form import SMALL
 from roles.api.history import once_of, record
@@ -68,10 +68,6 @@ WHO_KNOWS = (
 NO_USER = (
     "This cloud is only beginning: its first user is not there yet, so nobody can be known. "
     "Please try again in a moment."
-)
-FOREIGN = (
-    "This request was made by a page of another site, which may not act in a user's session. "
-    "An operator may allow that site in [api] origins."
 )
 NOT_VERIFIED = "unable to verify user credentials and/or request signature"
 log = logger("api")
@@ -176,7 +172,7 @@ class Door:
         is_open = declared is not None and declared.open
         key = asked.params.get("apikey")
         if asked.foreign and (is_open or not key):  # else the signature says who meant it
-            raise Denied(FOREIGN)
+            raise Denied(site.FOREIGN)
         if is_open:
             return NOBODY
         if key:

@@ -11,6 +11,10 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 PORTS = {"http": 80, "https": 443}
+FOREIGN = (
+    "This request was made by a page of another site, which may not act in a user's session. "
+    "An operator may allow that site in [api] origins."
+)
 
 
 def is_foreign(headers: Mapping[str, str], origins: Collection[str] = ()) -> bool:
