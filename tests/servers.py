@@ -265,8 +265,11 @@ class PostgresServer(Server):
 
     def url(self, database: str = "postgres") -> str:
         """postgresql://USER@HOST:PORT/DATABASE"""
-        name = self.user() or pwd.getpwuid(os.geteuid()).pw_name
-        return f"postgresql://{name}@{self.address}/{database}"
+        return f"postgresql://{self.login()}@{self.address}/{database}"
+
+    def login(self) -> str:
+        """Whom the server lets in."""
+        return self.user() or pwd.getpwuid(os.geteuid()).pw_name
 
     def database(self, like: str = "") -> str:
         """A new database, empty or like the one of that URL; returns its URL."""
@@ -330,9 +333,57 @@ class PostgresServer(Server):
         given = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [str(POSTGRES_BIN / "postgres"), "-D", str(data), *given]
 
+    def setting(self, name: str, value: str) -> None:
+        """Change a setting of the server that runs; it holds at once, and after a restart."""
+        self.sql(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.sql("SELECT pg_reload_conf()")
+
     def answers(self) -> bool:
         ready = [str(POSTGRES_BIN / "pg_isready"), "-q", "-h", self.host, "-p", str(self.port)]
         return self.connects() and subprocess.run(ready, check=False).returncode == 0
+
+
+class PostgresStandby(PostgresServer):
+    """Follows a primary that runs when it is first started."""
+
+    def __init__(self, folder: Path, primary: PostgresServer) -> None:
+        super().__init__(folder)
+        self.primary = primary
+
+    def command(self) -> Sequence[str]:
+        data = self.folder / "data"
+        if not (data / "PG_VERSION").exists():
+            at = self.primary
+            words = ["pg_basebackup", "-D", str(data), "-R", "-X", "stream", "-c", "fast"]
+            words += ["--no-sync", "-h", at.host, "-p", str(at.port), "-U", self.login()]
+            words[0] = str(POSTGRES_BIN / words[0])
+            user = self.user()
+            made = subprocess.run(
+                words, capture_output=True, cwd=self.folder, user=user, group=user, check=False
+            )
+            assert made.returncode == 0, made.stderr.decode()
+        return super().command()
+
+    def part(self) -> None:
+        """Receive no more of what the primary commits."""
+        self.setting("primary_conninfo", "")
+        self.until("SELECT count(*) FROM pg_stat_wal_receiver", "0")
+
+    def promote(self) -> None:
+        """It is the primary now; returns once it takes commits."""
+        assert self.sql("SELECT pg_promote(true, 60)") == "t"
+
+    def until(self, question: str, answer: str) -> None:
+        """Wait until a statement answers that."""
+        wait_until(lambda: self.sql(question) == answer, question)
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Wait for a fact."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, f"it does not come true: {what}"
+        time.sleep(0.02)
 
 
 def free_port() -> int:
@@ -365,6 +416,18 @@ def redis() -> AbstractContextManager[RedisServer]:
 def postgres() -> AbstractContextManager[PostgresServer]:
     """A PostgreSQL; it serves when the context begins."""
     return _serving(PostgresServer)
+
+
+@contextmanager
+def postgres_pair() -> Generator[tuple[PostgresServer, PostgresStandby]]:
+    """A primary, and a standby that follows it; none is synchronous yet."""
+    with (
+        postgres() as primary,
+        _serving(lambda folder: PostgresStandby(folder, primary)) as standby,
+    ):
+        question = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+        wait_until(lambda: primary.sql(question) == "1", "the standby follows")
+        yield primary, standby
 
 
 @contextmanager

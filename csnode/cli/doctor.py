@@ -20,12 +20,12 @@ def command(ctx: click.Context, output: str) -> None:
     chosen: Chosen = ctx.obj
     findings = machine.examine(chosen.config())
     if output == "json":
-        show.as_json([{"part": f.part, "good": f.good, "lack": f.lack, "remedy": f.remedy}
-                      for f in findings])  # fmt: skip
+        show.as_json([{"part": f.part, "good": f.good, "lack": f.lack, "warn": f.warn,
+                       "remedy": f.remedy} for f in findings])  # fmt: skip
     else:
         for finding in findings:
-            mark = "[-]" if finding.lack else "[+]"
-            print(f"{mark} {finding.part}: {finding.lack or finding.good}")
+            mark = "[-]" if finding.lack else "[!]" if finding.warn else "[+]"
+            print(f"{mark} {finding.part}: {finding.lack or finding.warn or finding.good}")
             if finding.remedy:
                 print(f"      {finding.remedy}")
     ctx.exit(ending.UNAVAILABLE if any(f.lack for f in findings) else 0)

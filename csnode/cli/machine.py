@@ -45,11 +45,14 @@ TRIALS = {
 
 
 class Finding(Struct):
-    """One thing looked at: `good` says how it is, `lack` what is missing, `remedy` what to do."""
+    """One thing looked at: `good` says how it is, `lack` what is missing, `warn` what a node starts
+    without and should not run without; `remedy` what to do.
+    """
 
     part: str = ""
     good: str = ""
     lack: str = ""
+    warn: str = ""
     remedy: str = ""
 
 
@@ -65,9 +68,17 @@ def examine(config: Config) -> list[Finding]:
     found_out = [_folder(config), _trust(config), _interface(config), *_ports(config)]
     for role in config.node.roles or tuple(found("roles")):
         section: Any = config.section(role, known_sections()[role])
+        found_out += _examined(role, section)
         if driver := getattr(section, "driver", ""):
             found_out += _driver(role, driver, section.options)
     return found_out
+
+
+def _examined(role: str, section: Any) -> Iterator[Finding]:
+    """What a role that looks for itself finds (`Role.examined`)."""
+    if look := getattr(load("roles", role), "examined", None):
+        for finding in asyncio.run(look(section)):
+            yield Finding(part=f"[{role}]", **finding)
 
 
 def _driver(role: str, name: str, options: dict[str, Any]) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ class Batch:
         self._feed: list[tuple[Any, ...]] = []
         self._tokens: dict[str, Committed] = {}
         self._trims: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
+        self._repeated = False
 
     def add(self, commit: Commit, context: Context, stored_answer: bytes) -> Committed:
         """The commit's answer, true once the batch is on disk; or its Fault.
@@ -43,6 +44,7 @@ class Batch:
         `context` is its caller's; `stored_answer` is what an earlier batch answered to its token.
         """
         if stored_answer:
+            self._repeated = True
             return _answer.decode(stored_answer)
         if commit.token and (known := self._tokens.get(commit.token)):
             return known
@@ -76,8 +78,12 @@ class Batch:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not (self._feed or self._tokens or self._trims)
+        """Whether there is nothing to write, and nothing to confirm.
+
+        An answer given again is true only once a standby has it; the commit that gave it may have
+        been cut off while it waited for that, so this batch commits and waits in its place.
+        """
+        return not (self._feed or self._tokens or self._trims or self._repeated)
 
     def work(self) -> Iterator[tuple[str, Sequence[tuple[Any, ...]]]]:
         """Statements and their rows. Deletions come first: they free unique values."""

@@ -35,3 +35,7 @@ class Engine(Protocol):
     async def reading(self, asking: Asking[T]) -> T:
         """Several such queries over one state of the database, whoever commits meanwhile."""
         ...
+
+    async def standbys(self) -> str:
+        """What an operator should mend about its standbys; "" if nothing."""
+        ...

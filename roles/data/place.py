@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import MetaData
 
+from csnode.faults import Fault
 from csnode.plugins import entity_kinds
 from roles.data import sqlite
 from roles.data.alone import Alone
@@ -56,6 +57,30 @@ async def opened(config: DataConfig, state: str) -> AsyncGenerator[Place]:
         migrate(database, schema.tables, schema.kinds)
         stored = Alone(database, schema.kinds, schema.statements)
         yield Place(database, stored, schema)
+
+
+async def examined(config: DataConfig) -> list[dict[str, str]]:
+    """Look at a PostgreSQL that [data] names: whether it answers, and what its standbys lack."""
+    if not config.url:
+        return []
+    try:
+        from roles.data import postgres
+    except ImportError as error:
+        remedy = "pip install 'csnode[postgresql]'"
+        return [{"lack": f"PostgreSQL cannot be used: {error}", "remedy": remedy}]
+    from roles.data.postgres_hosts import SYNCHRONOUS
+
+    try:
+        async with postgres.opened(config.url, config.password_file, within_s=0.0) as database:
+            warn = await database.standbys()
+            return [
+                {"warn": warn, "remedy": SYNCHRONOUS}
+                if warn
+                else {"good": f"{database.path} answers"}
+            ]
+    except Fault as fault:
+        remedy = "see [data] url and password_file, and whether it runs"
+        return [{"lack": fault.message, "remedy": remedy}]
 
 
 @cache

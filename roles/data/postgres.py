@@ -9,8 +9,9 @@ often than every so often.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from csnode.faults import Broken, Fault, Invalid, Refused, Unavailable
 from csnode.log import logger
 from roles.data import postgres_sql as sql
 from roles.data.engine import Asking, Work
+from roles.data.postgres_hosts import Era, each_host, primary_of, standby_warning
 
 asyncpg: Any = _asyncpg  # its types say little
 T = TypeVar("T")
@@ -32,10 +34,13 @@ log = logger("data")
 READERS = 4
 CONNECT_S, ANSWER_S, READ_S, OPEN_S = 3.0, 8.0, 50.0, 30.0
 BACKOFF_S, BACKOFF_MAX_S = 0.05, 1.0
+NEVER_S = 1e9  # asyncpg's own time-out, where it must not strike
+UNCONFIRMED = "a commit waits for the synchronous standby, which does not confirm it"
 SESSION = {
     "application_name": "csnode",
     "idle_in_transaction_session_timeout": "2s",  # a frozen process holds nobody up for longer
     "lock_timeout": "5s",
+    "statement_timeout": "0",  # it would end a COMMIT that waits for a standby: see `_commit`
     "tcp_user_timeout": "10s",
     "jit": "off",
 }
@@ -68,14 +73,16 @@ class Database:
     def __init__(self, url: str, password_file: str) -> None:
         self.path = _shown(url)
         self.trouble = ""
-        self._url, self._password_file = url, password_file
+        self._urls, self._password_file = each_host(url), password_file
+        self._era = Era()  # of the server that we wrote to last
+        self._placed = False  # whether the database knows that era
         self._writer: Any = None
         self._pool: Any = None
         self._wait, self._not_before = 0.0, 0.0
 
-    async def open(self) -> None:
+    async def open(self, within_s: float = OPEN_S) -> None:
         """Waits a while for a server that is starting; Refused if it lets nobody in."""
-        deadline = now() + OPEN_S
+        deadline = now() + within_s
         while True:
             try:
                 self._writer = await self._connect()
@@ -101,24 +108,45 @@ class Database:
         if self._pool is not None:
             self._pool.terminate()
 
-    async def _connect(self, *_: Any, **options: Any) -> Any:
-        options.pop("loop", None)
-        options.pop("connection_class", None)
-        options.pop("record_class", None)
+    async def _connect(self, *_: Any, command_s: float | None = ANSWER_S, **__: Any) -> Any:
+        """To the primary. Raises OSError for one that a promotion left behind."""
+        connect = partial(self._connect_to, command_s=command_s)
+        connection, era = await primary_of(self._urls, connect)
+        if era.system == self._era.system and era < self._era:
+            connection.terminate()
+            raise OSError(
+                f"this primary was left behind: its timeline is {era.timeline}, and another server "
+                f"went on with {self._era.timeline}; make it a standby of that one"
+            )
+        if era != self._era:
+            self._era = era
+            self.hang_up()  # writer and readers may be at the old primary yet
+            if self._pool is not None:
+                await self._pool.expire_connections()
+        return connection
+
+    async def _connect_to(self, url: str, command_s: float | None) -> tuple[Any, Era]:
+        options: dict[str, Any] = {}
         if self._password_file:
             options["password"] = Path(self._password_file).read_text().strip()  # noqa: ASYNC240
         connection: Any = await asyncpg.connect(
-            self._url,
+            url,
             server_settings=SESSION,
+            target_session_attrs="read-write",
             timeout=CONNECT_S,
-            command_timeout=ANSWER_S,
+            command_timeout=command_s,
             statement_cache_size=512,
             max_cacheable_statement_size=0,
             **options,
         )
-        if await connection.fetchval("SHOW synchronous_commit") == "off":
-            await connection.execute("SET synchronous_commit = on")
-        return connection
+        try:
+            how, system, timeline = await connection.fetchrow(sql.ERA)
+            if how in ("off", "local"):
+                await connection.execute("SET synchronous_commit = on")
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection, Era(system=system, timeline=timeline)
 
     def clock(self, reading: float) -> float:
         """Seconds since 1970 by the server's clock: the same for every process."""
@@ -152,12 +180,36 @@ class Database:
         """Begin a transaction that nobody else's runs beside."""
         with self._faults():
             line = await self._line()
-            try:
-                await line.execute(sql.TURN)
-            except asyncpg.exceptions.LockNotAvailableError:
-                for pid, _ in await self._pool.fetch(sql.END_STALLED):
-                    log.warning("ended a session that held the turn and stood still", pid=pid)
-                raise
+            await self._turn(line)
+            if not self._placed:
+                if await self._began_anew(line):
+                    await self._turn(line)
+                self._placed = True
+
+    async def _turn(self, line: Any) -> None:
+        try:
+            await line.execute(sql.TURN)
+        except asyncpg.exceptions.LockNotAvailableError:
+            for pid, _ in await self._pool.fetch(sql.END_STALLED):
+                log.warning("ended a session that held the turn and stood still", pid=pid)
+            if await self._pool.fetchval(sql.UNCONFIRMED):
+                raise Unavailable(UNCONFIRMED, detail=self.path) from None
+            raise
+
+    async def _began_anew(self, line: Any) -> bool:
+        """Write down which server this is; if it was another, number the feed far away."""
+        here, known = str(self._era), await line.fetchval(sql.KNOWN_ERA)
+        if known == here:
+            return False
+        for statement in sql.BEGIN_ANEW if known else ():
+            await line.execute(statement, timeout=OPEN_S)
+        forget, note = sql.NOTE_ERA
+        await line.execute(forget)
+        await line.execute(note, here)
+        await self._commit(line)
+        if known:
+            log.warning("the database failed over: the feed is numbered anew", was=known, now=here)
+        return True
 
     async def ask_writer(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows, as the transaction sees them."""
@@ -177,7 +229,29 @@ class Database:
                 if place:
                     text, values = sql.joined(list(place.items()))
                     await self._writer.execute(text, *values)
-            await self._writer.execute("COMMIT")
+            await self._commit(self._writer)
+
+    async def _commit(self, line: Any) -> None:
+        """COMMIT; without the answer to it, nobody can tell.
+
+        Its wait for a synchronous standby is never cancelled: PostgreSQL answers that by keeping
+        the transaction, here alone, and showing it to all. So we hang up, and its wait goes on.
+        """
+        warned: list[str] = []
+
+        def hear(_: Any, message: Any) -> None:
+            if message.severity_en == "WARNING":
+                warned.append(message.message)
+
+        line.add_log_listener(hear)
+        try:
+            await _uncancelled(line, line.execute("COMMIT", timeout=NEVER_S))
+        finally:
+            line.remove_log_listener(hear)
+        if warned:
+            raise Unavailable(
+                "a commit's wait for the synchronous standby was ended", detail="; ".join(warned)
+            )
 
     async def pass_on(self) -> None:
         """End the transaction; nothing was written."""
@@ -198,6 +272,7 @@ class Database:
                 raise Unavailable("the database cannot be reached", detail=self.path)
             self._wait = min(max(2 * self._wait, BACKOFF_S), BACKOFF_MAX_S)
             self._not_before = now() + self._wait
+            self._placed = False
             self._writer = await self._connect()
             self._wait = self._not_before = 0.0
         return self._writer
@@ -207,6 +282,9 @@ class Database:
         try:
             yield
             self.trouble = ""
+        except Unavailable as fault:
+            self.trouble = fault.message
+            raise
         except (Fault, asyncio.CancelledError):
             raise
         except asyncpg.DataError as error:
@@ -220,15 +298,26 @@ class Database:
         except asyncpg.PostgresError as error:
             raise Broken("the database refused a statement", detail=str(error)) from error
 
+    async def standbys(self) -> str:
+        """What an operator should mend about the standbys; "" if nothing."""
+        standbys, names, connected = (await self.ask(sql.STANDBYS))[0]
+        return standby_warning(standbys=standbys, names=names, connected=connected)
+
     # -- the schema -------------------------------------------------------------------------
 
     async def change_schema(self, work: Callable[[Connection], None]) -> None:
         """Run it in one transaction, with nobody else at the schema."""
+        made: list[Any] = []
+
+        async def creator() -> Any:
+            made.append(await self._connect(command_s=None))
+            return made[-1]
+
         engine: AsyncEngine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
+            "postgresql+asyncpg://", async_creator=creator, poolclass=NullPool
         )
         try:
-            async with engine.begin() as connection:
+            async with engine.connect() as connection:
                 await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
                 await connection.exec_driver_sql(
                     "SET LOCAL idle_in_transaction_session_timeout = 0"
@@ -239,11 +328,33 @@ class Database:
                     await connection.exec_driver_sql(sql.TURN.removeprefix("BEGIN; "))
                 await connection.run_sync(work)
                 await connection.exec_driver_sql(sql.FIRST_TURN)
+                await connection.exec_driver_sql(sql.MAKE_ERA)
+                with self._faults():
+                    await _uncancelled(made[-1], connection.commit())
         finally:
             await engine.dispose()
 
 
 SCHEMA_LOCK = 0x63736E6F6465  # "csnode"
+
+
+async def _uncancelled(line: Any, commit: Coroutine[Any, Any, Any]) -> None:
+    """Await a COMMIT on that connection; if it is late or we are cancelled, hang up instead.
+
+    Hanging up sends no cancel, as a time-out of asyncpg's does.
+    """
+    committing = asyncio.ensure_future(commit)
+    try:
+        done, _ = await asyncio.wait((committing,), timeout=ANSWER_S)
+    except asyncio.CancelledError:
+        line.terminate()
+        await asyncio.wait((committing,))
+        raise
+    if not done:
+        line.terminate()
+        await asyncio.wait((committing,))
+        raise Unavailable(UNCONFIRMED, detail=str(committing.exception()))
+    committing.result()
 
 
 async def _asked(connection: Any, asking: Asking[T]) -> T:
@@ -261,13 +372,15 @@ async def _as_it_is(_: Any) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, password_file: str) -> AsyncGenerator[Database]:
+async def opened(
+    url: str, password_file: str, within_s: float = OPEN_S
+) -> AsyncGenerator[Database]:
     """The database at that URL. Raises Invalid or Refused, in one line that says why."""
     if urlsplit(url).scheme not in ("postgresql", "postgres"):
         raise Invalid(f"[data] url = {_shown(url)!r}: only postgresql:// is known")
     database = Database(url, password_file)
     try:
-        await database.open()
+        await database.open(within_s)
         yield database
     finally:
         await database.close()

@@ -16,6 +16,30 @@ from roles.data.schema import ROW, HistoryStatements, Statements
 DIALECT = dialects.dialect()
 TURN = "BEGIN; SELECT number FROM head WHERE kind = '' FOR UPDATE"
 """Whoever has this row locked commits; everybody else waits. It holds the feed's last number."""
+ERA = """
+SELECT current_setting('synchronous_commit'), system_identifier::text,
+('x' || lpad(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 8, '0'))::bit(32)::bigint
+FROM pg_control_system()"""
+"""How a commit waits, and what the server's data descends from; a standby refuses to say."""
+MAKE_ERA = "CREATE TABLE IF NOT EXISTS era (server text NOT NULL)"
+KNOWN_ERA = "SELECT server FROM era"
+AWAY = 1 << 32
+BEGIN_ANEW = (
+    f"UPDATE feed SET number = number + {AWAY}",
+    f"UPDATE head SET number = number + {AWAY}",
+)
+"""After a promotion: whatever number the old primary gave, and no standby had, is below all of
+these, and below where the feed begins. So none is given again, and each reader begins anew.
+"""
+NOTE_ERA = ("DELETE FROM era", "INSERT INTO era (server) SELECT $1")
+UNCONFIRMED = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'csnode' AND wait_event = 'SyncRep'"""
+STANDBYS = """
+SELECT count(*) FILTER (WHERE state IS DISTINCT FROM 'backup'),
+current_setting('synchronous_standby_names'),
+CASE WHEN count(*) = count(state) THEN count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) END
+FROM pg_stat_replication"""
 END_STALLED = """
 SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'csnode' AND pid <> pg_backend_pid()

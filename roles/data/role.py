@@ -14,6 +14,7 @@ from csnode.bus.event import Heads
 from csnode.clock import wall
 from csnode.context import current
 from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row
+from csnode.data.alarm import MANAGEMENT, alarm_cloud
 from csnode.faults import Fault, Invalid
 from csnode.log import logger
 from csnode.role import Opened, Role, every
@@ -37,6 +38,7 @@ class DataRole(Role[DataConfig], Data):
 
     name = "data"
     needs_data = False  # it is what the others wait for
+    _warned = ""  # of the database's standbys
     move = staticmethod(move)  # `csnode data` finds them here
     change_schema = staticmethod(change_schema)
 
@@ -66,6 +68,14 @@ class DataRole(Role[DataConfig], Data):
 
     async def drain(self) -> None:
         await self.writer.idle()
+
+    @staticmethod
+    async def examined(config: DataConfig) -> list[dict[str, str]]:
+        """Look at the database for `csnode doctor`: good, lack or warn of a finding, and remedy."""
+        return await place.examined(config)
+
+    def warnings(self) -> Sequence[str]:
+        return (self._warned,) if self._warned else ()
 
     def troubles(self) -> Sequence[str]:
         return tuple(
@@ -126,3 +136,15 @@ class DataRole(Role[DataConfig], Data):
             await self.writer.trim(self.config.feed_keep, wall() - TOKEN_KEPT_S)
         except Fault as fault:  # `troubles` says so until a batch succeeds
             log.info("cannot trim now", why=fault.message)
+
+    @every(seconds=10.0)
+    async def look_at_standbys(self) -> None:
+        """A standby that is promoted has what was acknowledged only if it is synchronous."""
+        try:
+            found = await self.database.standbys()
+        except Fault as fault:  # `troubles` says so
+            log.info("cannot look at the standbys now", why=fault.message)
+            return
+        known, self._warned = self._warned, found
+        if found and not known:
+            await alarm_cloud(self.store, MANAGEMENT, "standbys", found)

@@ -109,6 +109,9 @@ class Database:
         except sqlite3.Error as error:
             raise _trouble(self.path, error) from error
 
+    async def standbys(self) -> str:
+        return ""  # a file has none
+
     async def text(self, sql: str, values: Sequence[Any]) -> bytes:
         """The one text that a query answers; empty if it is NULL or there is no row.
 

@@ -30,14 +30,21 @@ from roles.data.role import DataRole
 @asynccontextmanager
 async def playing(bus: Bus, config: DataConfig) -> AsyncGenerator[Turn]:
     """The data role on that bus; its @every methods take a turn when they are told to."""
-    role = DataRole(config, NodeConfig(), bus, Store(bus, "data"))
+    async with role_of(bus, config) as role:
 
-    async def turn() -> None:
-        for _, look in role.loops():
-            await look()
+        async def turn() -> None:
+            for _, look in role.loops():
+                await look()
 
-    async with asynccontextmanager(role.opened)():
         yield turn
+
+
+@asynccontextmanager
+async def role_of(bus: Bus, config: DataConfig) -> AsyncGenerator[DataRole]:
+    """The role itself."""
+    role = DataRole(config, NodeConfig(), bus, Store(bus, "data"))
+    async with asynccontextmanager(role.opened)():
+        yield role
 
 
 async def insist(data: Data, commit: Commit) -> Committed:
