@@ -7,17 +7,15 @@ proves nothing. `status` may print "off" to say so with status 2, as fence agent
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-from contextlib import suppress
-
+from csnode import program
 from csnode.drivers.fencer import Fencer
 from csnode.faults import Refused, Unavailable
+from csnode.program import Bounds
 from csnode.types import Struct
 
 OFF_STATUS = 2  # of `status`: the host is off
 SAID_MAX = 300
+SAID_BYTES = 1 << 16  # of what it printed, the last
 
 
 class CommandOptions(Struct, forbid_unknown_fields=True):
@@ -58,25 +56,15 @@ class CommandFencer(Fencer):
         options, seat = self.options, self.seat
         given = options.arguments
         arguments = given.split() if isinstance(given, str) else given
+        words = (options.program, *arguments, action, seat.name, seat.address)
+        within_s = float(options.within_seconds)
         try:
-            running = await asyncio.create_subprocess_exec(
-                options.program, *arguments, action, seat.name, seat.address,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+            ended = await program.run(
+                words, Bounds(wall_s=within_s, output_bytes=SAID_BYTES), tail=True
+            )
         except OSError as error:
             raise Refused(f"cannot run {options.program}: {error.strerror}") from error
-        try:
-            async with asyncio.timeout(float(options.within_seconds)):
-                said, _ = await running.communicate()
-        except TimeoutError:
-            raise Unavailable(
-                f"{options.program} did not answer within {options.within_seconds} s"
-            ) from None
-        finally:
-            if running.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(running.pid, signal.SIGKILL)
-                await running.wait()
-        lines = said.decode(errors="replace").strip().splitlines()
-        return running.returncode or 0, lines[-1][:SAID_MAX] if lines else ""
+        if ended.passed:
+            raise Unavailable(f"{options.program} did not answer: {ended.passed}")
+        lines = ended.out.decode(errors="replace").strip().splitlines()
+        return ended.status, lines[-1][:SAID_MAX] if lines else ""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
-from tempfile import TemporaryFile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from csnode import program
 from csnode.faults import Refused, Unavailable
+from csnode.program import Bounds, Ended
 from csnode.types import Struct
 
-WITHIN_S = 30.0
+BOUNDS = Bounds(wall_s=30.0, output_bytes=64 << 20, memory_bytes=2 << 30)  # 100,000 interfaces fit
 PACKAGES = {  # tool: the Debian package that has it
     "ip": "iproute2",
     "bridge": "iproute2",
@@ -50,37 +50,19 @@ def check_tools() -> None:
 async def run(*command: str, text: str = "") -> str:
     """Run to the end with the text as input; answers its output.
 
-    Raises Refused if it says no, Unavailable if it does not end in 30 seconds or cannot start.
+    Raises Refused if it says no, Unavailable if it passes a bound or cannot start.
     """
-    # no pipe without text: uvloop raises if the command has ended before the pipe is closed
-    process = await _start(command, stdin=PIPE if text else DEVNULL, stdout=PIPE, stderr=PIPE)
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            out, err = await process.communicate(text.encode() or None)
-    except TimeoutError as late:
-        raise Unavailable(f"{command[0]} did not end within {WITHIN_S:.0f} s") from late
-    finally:
-        await _end(process)
-    _check(command, process, err)
-    return out.decode(errors="replace")
+    with _starting(command):
+        ended = await program.run(command, BOUNDS, text=text.encode())
+    _check(command, ended)
+    return ended.out.decode(errors="replace")
 
 
 async def run_daemon(*command: str) -> None:
-    """Run a command that goes on in the background by itself; answers once it did.
-
-    A daemon keeps what it was given as output, so it gets no pipe: we would wait for its end.
-    """
-    with TemporaryFile() as errors:
-        process = await _start(command, stdin=DEVNULL, stdout=DEVNULL, stderr=errors)
-        try:
-            async with asyncio.timeout(WITHIN_S):
-                await process.wait()
-        except TimeoutError as late:
-            raise Unavailable(f"{command[0]} did not start within {WITHIN_S:.0f} s") from late
-        finally:
-            await _end(process)
-        errors.seek(0)
-        _check(command, process, errors.read())
+    """Run a command that goes on in the background by itself; answers once it did."""
+    with _starting(command):
+        ended = await program.start_daemon(command, BOUNDS)
+    _check(command, ended)
 
 
 async def batch(
@@ -110,9 +92,10 @@ async def links() -> dict[str, Link]:
     }
 
 
-async def _start(command: Sequence[str], **streams: Any) -> Process:
+@contextmanager
+def _starting(command: Sequence[str]) -> Generator[None]:
     try:
-        return await asyncio.create_subprocess_exec(*command, **streams)
+        yield
     except FileNotFoundError as missing:
         package = PACKAGES.get(command[0], command[0])
         raise Refused(f"{command[0]} is missing; apt-get install {package}") from missing
@@ -120,15 +103,11 @@ async def _start(command: Sequence[str], **streams: Any) -> Process:
         raise Unavailable(f"{command[0]} cannot be started: {error.strerror}") from error
 
 
-async def _end(process: Process) -> None:
-    """Leave no process behind when we were cancelled or it took too long."""
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
-
-
-def _check(command: Sequence[str], process: Process, errors: bytes) -> None:
-    if process.returncode:
-        said = errors.decode(errors="replace").strip()
-        line = next(iter(said.splitlines()), f"exit code {process.returncode}")
-        raise Refused(f"{command[0]} failed: {line[:200]}", detail=f"{' '.join(command)}: {said}")
+def _check(command: Sequence[str], ended: Ended) -> None:
+    if ended.passed:
+        raise Unavailable(f"{command[0]} was ended: {ended.passed}", detail=" ".join(command))
+    if ended.status:
+        line = next(iter(ended.said.splitlines()), f"exit code {ended.status}")
+        raise Refused(
+            f"{command[0]} failed: {line[:200]}", detail=f"{' '.join(command)}: {ended.said}"
+        )

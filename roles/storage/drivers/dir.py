@@ -3,6 +3,7 @@
     templates/<id>.qcow2   checked, read-only, never replaced
     volumes/<id>.qcow2     a clone names its template as backing file
     tmp/                   whatever is being made; emptied at every start
+    refused/               why an image is not fetched again (refusals.py)
     locks/                 in a shared pool: a template's, while it is cloned or removed
     quarantine/            what nobody knew; nothing of it is ever used or removed by us
 
@@ -30,6 +31,7 @@ from csnode.drivers.storage import Progress, StorageDriver
 from csnode.faults import Conflict, Invalid, Refused
 from csnode.log import logger
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.program import way_apart
 from csnode.types import PoolId, Struct, TemplateId, VolumeId
 from csnode.uuids import new_secret
 from roles.storage.drivers import qemu_img, quarantine
@@ -44,6 +46,7 @@ from roles.storage.drivers.files import (
     told_as_fault,
 )
 from roles.storage.drivers.qcow2 import Header, check_template, read_header
+from roles.storage.drivers.refusals import Refusals
 from roles.storage.drivers.sink import Sink
 
 log = logger("storage.dir")
@@ -76,9 +79,15 @@ class DirStorage(StorageDriver):
         self._leaving: set[TemplateId] = set()
         self._slots = asyncio.Semaphore(self.options.downloads)
         self._lock = -1
+        self._apart: tuple[str, ...] = ()  # words that take a tool's rights away
+        self._refusals = Refusals(self._pool, self._tmp)
 
     async def __aenter__(self) -> Self:
         qemu_img.tool()
+        try:
+            self._apart = await way_apart()
+        except OSError as missing:
+            raise Refused(f"the dir storage driver: {missing}") from missing
         await in_thread(self._open)
         return self
 
@@ -111,6 +120,7 @@ class DirStorage(StorageDriver):
         at = self._template(image.template)
         facts = await in_thread(_facts, at)
         if facts is None:
+            await in_thread(self._refusals.check, image.template)
             async with self._slots:
                 await self._fetch(image, at, progress)
             facts = await in_thread(_facts, at)
@@ -129,6 +139,7 @@ class DirStorage(StorageDriver):
             try:
                 with told_as_fault("to remove an image"):
                     await in_thread(partial(at.unlink, missing_ok=True))
+                    await in_thread(self._refusals.forget, template)
                 self._clones.pop(template, None)
             finally:
                 self._leaving.discard(template)
@@ -194,7 +205,7 @@ class DirStorage(StorageDriver):
                 await self._convert(raw, made)
             else:
                 made = raw
-                await self._examine(made)
+                await self._examine(image.template, made)
             await in_thread(place, made, at, READ_ONLY)
         finally:
             _drop(raw, made)
@@ -213,17 +224,18 @@ class DirStorage(StorageDriver):
         finally:
             sink.close()
 
-    async def _examine(self, file: Path) -> None:
+    async def _examine(self, template: TemplateId, file: Path) -> None:
         """Our own reading first: qemu-img opens only what is known to stand alone."""
         header, size = await in_thread(_header_and_size, file)
         check_template(header, size, self.options.max_virtual_bytes)
-        await qemu_img.examine(file, header)
+        with self._refusals.noting(template):
+            await qemu_img.examine(file, header, self._apart)
 
     async def _convert(self, raw: Path, to: Path) -> None:
         size = await in_thread(os.path.getsize, raw)
         if size % 512:
             raise Refused(f"{size} bytes are no raw image: it has whole sectors of 512 bytes")
-        await qemu_img.convert_raw(raw, to)
+        await qemu_img.convert_raw(raw, to, size)
 
     # -- volumes -------------------------------------------------------------------------------
 
@@ -305,6 +317,7 @@ class DirStorage(StorageDriver):
             lock = f"lock.{self._machine}" if self._machine else "lock"
             self._lock = os.open(self._pool / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._refusals.open()
             _drop(*self._tmp.iterdir())
         except OSError as error:
             if self._lock >= 0:
