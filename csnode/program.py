@@ -22,6 +22,7 @@ from typing import IO, Any
 from csnode.types import Struct
 
 PIECE = 1 << 16
+Reading = asyncio.Future[bytes]
 NOBODY = 65534
 OOM_FIRST = "1000"
 
@@ -55,7 +56,7 @@ class _Output:
     """What a program printed, up to a bound."""
 
     def __init__(self, bound: int, tail: bool) -> None:
-        self._bound, self._tail = bound, tail
+        self.bound, self._tail = bound, tail
         self._total = 0
 
     async def read(self, stream: asyncio.StreamReader | None) -> bytes:
@@ -65,14 +66,14 @@ class _Output:
             kept += piece
             self._total += len(piece)
             if self._tail:
-                del kept[: -self._bound]
+                del kept[: -self.bound]
             elif self.over:
                 break
         return bytes(kept)
 
     @property
     def over(self) -> bool:
-        return not self._tail and self._total > self._bound
+        return not self._tail and self._total > self.bound
 
 
 async def run(
@@ -112,25 +113,35 @@ async def run(
             _limit(process.pid, bounds)
         async with asyncio.timeout(bounds.wall_s):
             await _feed(process, text)
-            for read in asyncio.as_completed(reads):
-                await read
-                if output.over:
-                    passed = f"it printed more than {bounds.output_bytes} bytes"
-                    _kill(process)
-            await process.wait()
+            passed = await _heard_out(process, output, reads)
     except TimeoutError:
         passed, late = f"it did not end within {bounds.wall_s:g} s", True
     finally:
-        if process.returncode is None or not all(read.done() for read in reads):
-            _kill(process)
-            await process.wait()
-        for read in reads:
-            read.cancel()
-        await asyncio.gather(*reads, return_exceptions=True)
+        await _ended(process, reads)
     out, err = (b"" if read.cancelled() else read.result() for read in reads)
     status = process.returncode or 0
     passed = passed or _by_signal(status, bounds)
     return Ended(status=status, out=out, err=err, passed=passed, late=late)
+
+
+async def _heard_out(process: Process, output: _Output, reads: Sequence[Reading]) -> str:
+    """Wait for the end of a program, or for more words than it may say; return which bound."""
+    for read in asyncio.as_completed(reads):
+        await read
+        if output.over:
+            return f"it printed more than {output.bound} bytes"
+    await process.wait()
+    return ""
+
+
+async def _ended(process: Process, reads: Sequence[Reading]) -> None:
+    """Leave nothing behind, however the run went."""
+    if process.returncode is None or not all(read.done() for read in reads):
+        _kill(process)
+        await process.wait()
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
 
 
 async def start_daemon(words: Sequence[str], bounds: Bounds) -> Ended:

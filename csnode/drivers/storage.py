@@ -32,6 +32,10 @@ class StorageDriver(Driver):
         table; Unavailable if the source does not answer; Full if the pool has no room.
         """
 
+    def waits(self, template: TemplateId) -> str:  # noqa: ARG002
+        """Say whom the download of the template waits for; "" if it does not wait for its turn."""
+        return ""
+
     @abstractmethod
     async def ensure_no_image(self, template: TemplateId) -> None:
         """The image is gone; Conflict while a volume is a clone of it; an absent one is fine."""

@@ -7,6 +7,7 @@ and asking twice is asking once.
 from __future__ import annotations
 
 from csnode.types import (
+    AccountId,
     HostId,
     Message,
     NetworkId,
@@ -115,6 +116,7 @@ class Image(Message):
     url: str  # http://, https:// or file://
     format: str  # QCOW2 or RAW, as registerTemplate takes it
     checksum: str = ""
+    account: AccountId | None = None  # whose turn it takes to download
 
 
 class ImageFacts(Message):

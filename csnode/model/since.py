@@ -30,11 +30,12 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
     4: {
         "job": frozenset({"again", "tried"}),
         "pool": frozenset({"overprovisioning"}),
+        "template": frozenset({"waits"}),
     },
 }  # fmt: skip
 """Wire number, kind, the columns that came with it."""
 
-COMMENTS = {"host": frozenset({"why"})}
+COMMENTS = {"host": frozenset({"why"}), "template": frozenset({"waits"})}
 """What may go unsaid for a while: nothing is decided by it."""
 
 _ANY = {

@@ -73,6 +73,7 @@ def image_of(template: Template) -> Image:
         url=template.url,
         format=template.format,
         checksum=template.checksum,
+        account=template.account,
     )
 
 

@@ -43,4 +43,5 @@ class Template(Entity):
     size: Annotated[int, Fact(by="orchestrator")] = 0  # bytes a machine sees
     physical_size: Annotated[int, Fact(by="orchestrator")] = 0  # bytes on disk
     percent: Annotated[int, Fact(by="storage")] = 0  # of the download
+    waits: Annotated[str, Fact(by="storage")] = ""  # whom the download waits for
     trouble: Annotated[str, Fact(by="orchestrator")] = ""

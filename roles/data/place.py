@@ -78,9 +78,9 @@ async def examined(config: DataConfig) -> list[dict[str, str]]:
                 if warn
                 else {"good": f"{database.path} answers"}
             ]
-    except Fault as fault:
+    except Fault as fault:  # it may start later than the node
         remedy = "see [data] url and password_file, and whether it runs"
-        return [{"lack": fault.message, "remedy": remedy}]
+        return [{"warn": fault.message, "remedy": remedy}]
 
 
 @cache

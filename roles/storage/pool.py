@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from csnode.context import Fences
 from csnode.contracts.storage import Storage
@@ -107,19 +108,25 @@ class PoolStorage(Storage):
             yield fetch
 
     async def _tell_until_done(self, fetch: Fetch, template: TemplateId) -> None:
-        """Write the percentage at most twice a second, and 100 when the image is in place."""
-        told = -1
+        """Write at most twice a second how far it is and whom it waits for; 100 when the image is
+        in place.
+        """
+        told: dict[str, Any] = {"waits": ""}
         while not fetch.task.done():
-            if fetch.percent != told:
-                told = fetch.percent
-                await self._tell(template, min(99, told))
+            now = {"percent": min(99, fetch.percent), "waits": self.driver.waits(template)}
+            await self._tell(template, told, now)
             await _wait_for(fetch, TELL_EVERY_S)
         if not fetch.task.cancelled() and fetch.task.exception() is None:
-            await self._tell(template, 100)
+            await self._tell(template, told, {"percent": 100, "waits": ""})
 
-    async def _tell(self, template: TemplateId, percent: int) -> None:
+    async def _tell(self, template: TemplateId, told: dict[str, Any], now: dict[str, Any]) -> None:
+        """Write what is new; `told` is what was written before, and is brought up to date."""
+        new = {column: value for column, value in now.items() if told.get(column) != value}
+        told.update(now)
+        if not new:
+            return
         try:
-            await self._store.observe(Template, template, percent=percent)
+            await self._store.observe(Template, template, **new)
         except NotFound:
             pass  # fetched for a row that is gone by now, or by hand
         except Fault as fault:

@@ -6,13 +6,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from csnode.api.call import Caller
 from csnode.model.identity import Domain
 from csnode.model.network import Network
 from csnode.model.offering import Offering
+from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
-from csnode.types import Power
+from csnode.types import AccountId, DomainId, Power
+from roles.api.views.template import status
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, BOB, BOSS, LAB, Desk
 
@@ -248,6 +251,13 @@ async def test_a_template_says_how_far_it_is(desk: Desk) -> None:
     states = {row["name"]: (row["isready"], row["status"]) for row in found["template"]}
     assert states["debian"] == (True, "Download Complete")
     assert states["coming"] == (False, "40% Downloaded")
+
+
+def test_a_template_that_waits_for_its_download_says_whom_for() -> None:
+    row = Template(id="t", name="t", account=AccountId("a"), domain=DomainId("d"), waits="Waiting")
+    assert status(row) == "Waiting"
+    assert status(replace(row, percent=3)) == "3% Downloaded"
+    assert status(replace(row, ready=True)) == "Download Complete"
 
 
 @pytest.mark.parametrize(

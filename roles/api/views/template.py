@@ -117,7 +117,7 @@ def status(row: Template) -> str:
         return "Download Complete"
     if row.trouble:
         return row.trouble
-    return f"{row.percent}% Downloaded" if row.percent else "Processing"
+    return f"{row.percent}% Downloaded" if row.percent else row.waits or "Processing"
 
 
 def _zone(row: Template, view: View) -> Zone | None:

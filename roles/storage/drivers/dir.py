@@ -15,7 +15,6 @@ A file gets its name under templates/ or volumes/ only when it is whole and flus
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 from collections import defaultdict
@@ -24,7 +23,9 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, ClassVar, Self
+from typing import Annotated, Any, BinaryIO, ClassVar, Self
+
+from msgspec import Meta
 
 from csnode.drivers.driver import Seat
 from csnode.drivers.storage import Progress, StorageDriver
@@ -48,6 +49,7 @@ from roles.storage.drivers.files import (
 from roles.storage.drivers.qcow2 import Header, check_template, read_header
 from roles.storage.drivers.refusals import Refusals
 from roles.storage.drivers.sink import Sink
+from roles.storage.drivers.turns import Turns
 
 log = logger("storage.dir")
 READ_ONLY, OWNER_ONLY = 0o444, 0o600
@@ -62,7 +64,9 @@ class DirOptions(Struct, forbid_unknown_fields=True):
     max_image_bytes: int = 50 << 30  # of a download
     max_virtual_bytes: int = 2 << 40  # of an image as a machine sees it
     stall_seconds: float = 30.0  # a download that is silent for so long has failed
-    downloads: int = 3  # at the same time
+    min_bytes_per_second: int = 16 << 10  # one that is slower for so long has failed too
+    downloads: Annotated[int, Meta(ge=1)] = 6  # at the same time
+    downloads_per_account: Annotated[int, Meta(ge=1)] = 2
 
 
 class DirStorage(StorageDriver):
@@ -77,7 +81,7 @@ class DirStorage(StorageDriver):
         self._machine = checked_name(seat.machine) if not seat.address else ""
         self._clones: dict[TemplateId, set[VolumeId]] = defaultdict(set)
         self._leaving: set[TemplateId] = set()
-        self._slots = asyncio.Semaphore(self.options.downloads)
+        self._turns = Turns(self.options.downloads, self.options.downloads_per_account)
         self._lock = -1
         self._apart: tuple[str, ...] = ()  # words that take a tool's rights away
         self._refusals = Refusals(self._pool, self._tmp)
@@ -121,13 +125,16 @@ class DirStorage(StorageDriver):
         facts = await in_thread(_facts, at)
         if facts is None:
             await in_thread(self._refusals.check, image.template)
-            async with self._slots:
+            async with self._turns.taken(image.template, image.account):
                 await self._fetch(image, at, progress)
             facts = await in_thread(_facts, at)
             if facts is None:
                 raise Conflict(f"the image of template {image.template} was removed again")
         progress(100)
         return facts
+
+    def waits(self, template: TemplateId) -> str:
+        return self._turns.waits(template)
 
     async def ensure_no_image(self, template: TemplateId) -> None:
         at = self._template(template)
@@ -216,11 +223,12 @@ class DirStorage(StorageDriver):
             file_roots=self.options.file_roots,
             allow_private=self.options.allow_private,
             stall_seconds=self.options.stall_seconds,
+            min_rate=self.options.min_bytes_per_second,
         )
         sink = await in_thread(Sink, to, format, checksum, self.options.max_image_bytes)
         try:
             await fetch(image.url, sink, rules, progress)
-            sink.check_sum()
+            sink.finish()
         finally:
             sink.close()
 

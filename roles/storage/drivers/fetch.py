@@ -6,7 +6,9 @@ download ends when nothing arrives for a while, or when whoever asked for it has
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +16,7 @@ import aiohttp
 from aiohttp.abc import AbstractCookieJar
 from yarl import URL
 
+from csnode.clock import now
 from csnode.drivers.storage import Progress
 from csnode.faults import Fault, Invalid, Refused, Unavailable
 from csnode.model.rules import image_url
@@ -35,6 +38,7 @@ class Rules(Struct):
     file_roots: tuple[str, ...]
     allow_private: bool
     stall_seconds: float
+    min_rate: int = 0  # bytes a second, over stall_seconds; 0: it is enough not to be silent
 
 
 async def fetch(url: str, sink: Sink, rules: Rules, progress: Progress) -> None:
@@ -83,16 +87,20 @@ async def _fetch_http(url: str, sink: Sink, rules: Rules, progress: Progress) ->
             read_bufsize=CHUNK,
         ) as session:
             for _ in range(REDIRECTS_MAX + 1):
-                async with session.get(at, allow_redirects=False) as response:
-                    if response.status not in _REDIRECT:
-                        return await _take(response, sink, progress)
-                    at = _next(at, response.headers.get("Location", ""))
+                async with asyncio.timeout(2 * wait) as patience:  # a header may drip, too
+                    async with session.get(at, allow_redirects=False) as response:
+                        patience.reschedule(None)
+                        if response.status not in _REDIRECT:
+                            return await _take(response, sink, rules, progress)
+                        at = _next(at, response.headers.get("Location", ""))
     except (aiohttp.ClientError, TimeoutError) as error:
         raise _broken(at, gate, error) from error
     raise Refused(f"{_shown(at)}: more than {REDIRECTS_MAX} redirects")
 
 
-async def _take(response: aiohttp.ClientResponse, sink: Sink, progress: Progress) -> None:
+async def _take(
+    response: aiohttp.ClientResponse, sink: Sink, rules: Rules, progress: Progress
+) -> None:
     at, status = response.url, response.status
     if status in _PASSING or status >= 500:
         raise Unavailable(f"{_shown(at)} answered {status} {response.reason}")
@@ -102,12 +110,39 @@ async def _take(response: aiohttp.ClientResponse, sink: Sink, progress: Progress
         raise Refused(f"{_shown(at)}: {_COMPRESSED}")
     total = response.content_length or 0
     sink.expect(total)
-    async for chunk in response.content.iter_chunked(CHUNK):
+    async for chunk in _fast_enough(response, rules):
         await in_thread(sink.add, chunk)
         if total:
             progress(min(99, sink.size * 100 // total))
     if total and sink.size < total:
         raise Unavailable(f"{_shown(at)}: the transfer ended after {sink.size} of {total} bytes")
+
+
+async def _fast_enough(response: aiohttp.ClientResponse, rules: Rules) -> AsyncIterator[bytes]:
+    """The body, as long as enough of it arrives in each `stall_seconds`; Unavailable if not.
+
+    The time that our own disk takes does not count.
+    """
+    wait, enough = rules.stall_seconds, max(1.0, rules.min_rate * rules.stall_seconds)
+    came, left = 0, wait
+    while True:
+        began = now()
+        try:
+            async with asyncio.timeout(left):
+                chunk = await response.content.read(CHUNK)
+        except TimeoutError:
+            if not came:
+                raise
+            raise Unavailable(
+                f"{_shown(response.url)} is too slow: fewer than {rules.min_rate} bytes a second "
+                f"came in {wait:g} s"
+            ) from None
+        if not chunk:
+            return
+        came, left = came + len(chunk), left - (now() - began)
+        if came >= enough:
+            came, left = 0, wait
+        yield chunk
 
 
 def _next(at: URL, location: str) -> URL:

@@ -8,15 +8,7 @@ from pathlib import Path
 from csnode.faults import Full, Refused
 from roles.storage.drivers.checksum import Checksum, begin
 from roles.storage.drivers.files import told_as_fault
-from roles.storage.drivers.qcow2 import is_qcow2
-
-_ARCHIVES = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"(\xb5/\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-}
+from roles.storage.drivers.formats import HEAD, refusal
 
 
 class Sink:
@@ -27,6 +19,8 @@ class Sink:
         self._checksum = checksum
         self._digest = begin(checksum) if checksum else None
         self.size = 0
+        self._head = bytearray()  # the first bytes, until there are enough to judge them
+        self._judged = False
         with told_as_fault("for a new image"):
             self._file = to.open("xb", buffering=0)
             found = os.fstatvfs(self._file.fileno())
@@ -34,8 +28,10 @@ class Sink:
 
     def add(self, chunk: bytes) -> None:
         """Raises Refused if these cannot be the bytes of such an image, Full without room."""
-        if self.size == 0 and chunk:
-            self._check_start(chunk)
+        if not self._judged:  # however small the pieces are that it comes in
+            self._head += chunk[: HEAD - len(self._head)]
+            if len(self._head) == HEAD:
+                self._judge()
         self.size += len(chunk)
         self._check_size(self.size)
         with told_as_fault("for the image"):
@@ -60,21 +56,17 @@ class Sink:
                 f"the image is larger than {self._size_max} bytes, the pool's max_image_bytes"
             )
 
-    def _check_start(self, chunk: bytes) -> None:
-        for start, name in _ARCHIVES.items():
-            if chunk.startswith(start):
-                raise Refused(f"the image is compressed ({name}); give the URL of the image itself")
-        if self._format == "QCOW2" and not is_qcow2(chunk[:4].ljust(4)):
-            if chunk.lstrip()[:1] == b"<":
-                raise Refused("the URL leads to a web page, not to a QCOW2 image")
-            raise Refused("the image is not QCOW2: it does not begin with a QCOW2 header")
-        if self._format == "RAW" and is_qcow2(chunk):
-            raise Refused("the image is QCOW2, and was registered as RAW")
+    def _judge(self) -> None:
+        if why := refusal(self._format, bytes(self._head)):
+            raise Refused(why)
+        self._judged = True
 
-    def check_sum(self) -> None:
-        """Raises Refused if the bytes are not those that the checksum was made of."""
+    def finish(self) -> None:
+        """Raises Refused if these bytes are no such image, or not what the checksum was made of."""
         if self.size == 0:
             raise Refused("the URL leads to an empty file")
+        if not self._judged:
+            self._judge()
         if self._checksum and self._digest:
             found = self._digest.hexdigest()
             if found != self._checksum.value:

@@ -19,7 +19,7 @@ from csnode.faults import Fault, Refused
 from csnode.model.machine import Image
 from csnode.testing.patience import patient
 from csnode.testing.storage import ignore
-from csnode.types import TemplateId
+from csnode.types import AccountId, TemplateId
 from csnode.uuids import id_of, new_id
 from roles.storage.drivers.dir import DirStorage
 
@@ -135,6 +135,8 @@ class Source:
         app = web.Application()
         app.router.add_get("/slow/{name}", self._slow)
         app.router.add_get("/broken/{name}", self._broken)
+        app.router.add_get("/drip/{name}", self._drip)
+        app.router.add_get("/pieces/{name}", self._pieces)
         app.router.add_get("/to", self._redirect)
         app.router.add_get("/unknown-size/{name}", self._chunked)
         app.router.add_get("/loop", self._loop)
@@ -149,9 +151,16 @@ class Source:
     def url(self, path: str) -> str:
         return str(self.server.make_url("/")) + path
 
-    def image(self, name: str, checksum: str = "", format: str = "QCOW2") -> Image:
-        template = TemplateId(new_id())
-        return Image(template=template, url=self.url(name), format=format, checksum=checksum)
+    def image(
+        self, name: str, checksum: str = "", format: str = "QCOW2", account: str = ""
+    ) -> Image:
+        return Image(
+            template=TemplateId(new_id()),
+            url=self.url(name),
+            format=format,
+            checksum=checksum,
+            account=AccountId(account),
+        )
 
     async def _whole(self, request: web.Request) -> web.Response:
         self.asked[request.path] += 1
@@ -167,6 +176,27 @@ class Source:
         await response.write(body[: len(body) // 2])
         await self.go_on.wait()
         await response.write(body[len(body) // 2 :])
+        return response
+
+    async def _drip(self, request: web.Request) -> web.StreamResponse:
+        """A byte now and then, for ever."""
+        self.asked[request.path] += 1
+        response = web.StreamResponse(headers={"Content-Length": str(1 << 30)})
+        await response.prepare(request)
+        while not self.go_on.is_set():
+            await response.write(self.files[request.match_info["name"]][:1])
+            await asyncio.sleep(0.02)
+        return response
+
+    async def _pieces(self, request: web.Request) -> web.StreamResponse:
+        """The file, whose first bytes come one by one."""
+        body = self.files[request.match_info["name"]]
+        response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+        await response.prepare(request)
+        for at in range(6):
+            await response.write(body[at : at + 1])
+            await asyncio.sleep(0.01)  # a segment of its own
+        await response.write(body[6:])
         return response
 
     async def _chunked(self, request: web.Request) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,6 +63,71 @@ async def test_a_silent_server_is_given_up(tmp_path: Path, source: Source) -> No
     options: dict[str, Any] = {"allow_private": True, "stall_seconds": 0.2}
     async with DirStorage(options, seat(tmp_path / "pool")) as hasty:
         await refused(hasty, source.image("slow/good"), "fallen silent", Unavailable)
+
+
+async def test_a_server_that_drips_is_given_up(tmp_path: Path, source: Source) -> None:
+    options: dict[str, Any] = {"allow_private": True, "stall_seconds": 0.4}
+    async with DirStorage(options, seat(tmp_path / "pool")) as hasty:
+        fault = await refused(hasty, source.image("drip/good"), "too slow", Unavailable)
+        assert "16384 bytes a second" in fault.message
+    slow = options | {"min_bytes_per_second": 0}
+    async with DirStorage(slow, seat(tmp_path / "pool")) as patient:
+        told: list[int] = []
+        fetching = asyncio.create_task(
+            patient.ensure_image(source.image("pieces/good"), told.append)
+        )
+        await fetching
+
+
+async def test_headers_that_drip_are_given_up(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+            while True:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    options: dict[str, Any] = {"allow_private": True, "stall_seconds": 0.2}
+    async with server, DirStorage(options, seat(tmp_path / "pool")) as hasty:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        image = Image(template=TemplateId(new_id()), url=url, format="QCOW2")
+        await refused(hasty, image, "fallen silent", Unavailable)
+        await ended.wait()  # we have hung up
+
+
+async def test_a_good_image_may_come_in_the_smallest_pieces(
+    pool: DirStorage, source: Source
+) -> None:
+    await pool.ensure_image(source.image("pieces/good"), ignore)
+
+
+async def test_an_account_whose_downloads_drip_keeps_no_other_from_its_own(
+    tmp_path: Path, source: Source
+) -> None:
+    options: dict[str, Any] = {
+        "allow_private": True, "downloads": 3, "downloads_per_account": 2,
+        "min_bytes_per_second": 0,
+    }  # fmt: skip
+    async with DirStorage(options, seat(tmp_path / "pool")) as driver:
+        images = [source.image("drip/good", account="slow") for _ in range(5)]
+        slow = [asyncio.create_task(driver.ensure_image(image, ignore)) for image in images]
+        await until(lambda: source.asked["/drip/good"] == 2)
+        await driver.ensure_image(source.image("good", account="other"), ignore)
+        await until(lambda: sum(bool(driver.waits(image.template)) for image in images) == 3)
+        running = {image.template for image in images if not driver.waits(image.template)}
+        said = {driver.waits(image.template) for image in images} - {""}
+        assert all("2 downloads of this account" in text for text in said)
+        assert all(template in text for template in running for text in said)
+        assert source.asked["/drip/good"] == 2
+        for task in slow:
+            task.cancel()
+        await asyncio.wait(slow)
 
 
 @pytest.mark.parametrize(

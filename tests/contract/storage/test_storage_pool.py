@@ -27,7 +27,7 @@ from roles.storage.drivers.dir import DirStorage
 from roles.storage.drivers.sim import outside
 from roles.storage.pool import PoolStorage
 from roles.storage.role import StorageRole
-from tests.contract.storage.source import SIZE, Source, files_of, until
+from tests.contract.storage.source import SIZE, Source, files_of, seat, until
 
 
 class Notes(Data):
@@ -125,6 +125,30 @@ async def test_a_failed_download_fails_for_all_and_the_next_one_works(
     ends = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(end) for end in ends] == [Unavailable] * 3
     await served.ensure_image(replace(image, url=source.url("good")))
+
+
+async def test_a_download_that_waits_for_its_turn_writes_whom_it_waits_for(
+    tmp_path: Path, bus: LocalBus, notes: Notes, source: Source
+) -> None:
+    options: dict[str, Any] = {"allow_private": True, "downloads_per_account": 1}
+    async with DirStorage(options, seat(tmp_path / "pool")) as driver:
+        served = PoolStorage(driver, Store(bus, "storage"))
+        first, second = source.image("slow/good", account="a"), source.image("good", account="a")
+        asking = [asyncio.create_task(served.ensure_image(image)) for image in (first, second)]
+
+        def said() -> list[str]:
+            return [
+                u[2]["waits"] for u in notes.updates if u[1] == second.template and "waits" in u[2]
+            ]
+
+        await until(lambda: bool(said()))
+        assert first.template in said()[0]
+        source.go_on.set()
+        await asyncio.gather(*asking)
+        assert len(said()) == 2
+        assert said()[1] == ""
+        assert not [u for u in notes.updates if u[1] == first.template and "waits" in u[2]]
+        await served.close()
 
 
 async def test_a_download_that_nobody_waits_for_ends(
