@@ -9,12 +9,13 @@ often than every so often.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import asyncpg as _asyncpg
 from sqlalchemy import Connection
@@ -26,6 +27,7 @@ from csnode.faults import Broken, Fault, Invalid, Refused, Unavailable
 from csnode.log import logger
 from roles.data import postgres_sql as sql
 from roles.data.engine import Asking, Work
+from roles.data.postgres_commit import UNCONFIRMED, commit, uncancelled
 from roles.data.postgres_hosts import Era, each_host, primary_of, standby_warning
 
 asyncpg: Any = _asyncpg  # its types say little
@@ -34,13 +36,11 @@ log = logger("data")
 READERS = 4
 CONNECT_S, ANSWER_S, READ_S, OPEN_S = 3.0, 8.0, 50.0, 30.0
 BACKOFF_S, BACKOFF_MAX_S = 0.05, 1.0
-NEVER_S = 1e9  # asyncpg's own time-out, where it must not strike
-UNCONFIRMED = "a commit waits for the synchronous standby, which does not confirm it"
 SESSION = {
     "application_name": "csnode",
     "idle_in_transaction_session_timeout": "2s",  # a frozen process holds nobody up for longer
     "lock_timeout": "5s",
-    "statement_timeout": "0",  # it would end a COMMIT that waits for a standby: see `_commit`
+    "statement_timeout": "0",  # it would end a wait for the standby
     "tcp_user_timeout": "10s",
     "jit": "off",
 }
@@ -74,6 +74,7 @@ class Database:
         self.path = _shown(url)
         self.trouble = ""
         self._urls, self._password_file = each_host(url), password_file
+        self._made: WeakSet[Any] = WeakSet()  # connections, of the era
         self._era = Era()  # of the server that we wrote to last
         self._placed = False  # whether the database knows that era
         self._writer: Any = None
@@ -120,9 +121,10 @@ class Database:
             )
         if era != self._era:
             self._era = era
-            self.hang_up()  # writer and readers may be at the old primary yet
-            if self._pool is not None:
-                await self._pool.expire_connections()
+            self.hang_up()
+            for old in tuple(self._made):  # readers may be at the old primary yet, and wait
+                old.terminate()
+        self._made.add(connection)
         return connection
 
     async def _connect_to(self, url: str, command_s: float | None) -> tuple[Any, Era]:
@@ -154,12 +156,25 @@ class Database:
 
     # -- reading ----------------------------------------------------------------------------
 
-    async def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows, by one of the reading connections."""
+    async def ask(
+        self, query: str, *values: Any, within_s: float | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Rows, by one of the reading connections; READ_S is enough for most."""
+        within_s = READ_S if within_s is None else within_s
         with self._faults():
-            async with self._pool.acquire(timeout=ANSWER_S) as connection:
-                found = await connection.fetch(query, *values, timeout=READ_S)
+            async with self._reader() as connection:
+                found = await connection.fetch(query, *values, timeout=within_s)
         return cast("list[tuple[Any, ...]]", found)
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncGenerator[Any]:
+        """A connection to read by; one that fell silent is not asked whether it would end."""
+        async with self._pool.acquire(timeout=ANSWER_S) as connection:
+            try:
+                yield connection
+            except (TimeoutError, asyncio.CancelledError):
+                connection.terminate()
+                raise
 
     async def text(self, sql: str, values: Sequence[Any]) -> bytes:
         found = await self.ask(sql, *values)
@@ -169,7 +184,7 @@ class Database:
     async def reading(self, asking: Asking[T]) -> T:
         with self._faults():
             async with (
-                self._pool.acquire(timeout=ANSWER_S) as connection,
+                self._reader() as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 return await _asked(connection, asking)
@@ -206,7 +221,7 @@ class Database:
         forget, note = sql.NOTE_ERA
         await line.execute(forget)
         await line.execute(note, here)
-        await self._commit(line)
+        await commit(line, ANSWER_S)
         if known:
             log.warning("the database failed over: the feed is numbered anew", was=known, now=here)
         return True
@@ -229,29 +244,7 @@ class Database:
                 if place:
                     text, values = sql.joined(list(place.items()))
                     await self._writer.execute(text, *values)
-            await self._commit(self._writer)
-
-    async def _commit(self, line: Any) -> None:
-        """COMMIT; without the answer to it, nobody can tell.
-
-        Its wait for a synchronous standby is never cancelled: PostgreSQL answers that by keeping
-        the transaction, here alone, and showing it to all. So we hang up, and its wait goes on.
-        """
-        warned: list[str] = []
-
-        def hear(_: Any, message: Any) -> None:
-            if message.severity_en == "WARNING":
-                warned.append(message.message)
-
-        line.add_log_listener(hear)
-        try:
-            await _uncancelled(line, line.execute("COMMIT", timeout=NEVER_S))
-        finally:
-            line.remove_log_listener(hear)
-        if warned:
-            raise Unavailable(
-                "a commit's wait for the synchronous standby was ended", detail="; ".join(warned)
-            )
+            await commit(self._writer, ANSWER_S)
 
     async def pass_on(self) -> None:
         """End the transaction; nothing was written."""
@@ -330,31 +323,12 @@ class Database:
                 await connection.exec_driver_sql(sql.FIRST_TURN)
                 await connection.exec_driver_sql(sql.MAKE_ERA)
                 with self._faults():
-                    await _uncancelled(made[-1], connection.commit())
+                    await uncancelled(made[-1], connection.commit(), ANSWER_S)
         finally:
             await engine.dispose()
 
 
 SCHEMA_LOCK = 0x63736E6F6465  # "csnode"
-
-
-async def _uncancelled(line: Any, commit: Coroutine[Any, Any, Any]) -> None:
-    """Await a COMMIT on that connection; if it is late or we are cancelled, hang up instead.
-
-    Hanging up sends no cancel, as a time-out of asyncpg's does.
-    """
-    committing = asyncio.ensure_future(commit)
-    try:
-        done, _ = await asyncio.wait((committing,), timeout=ANSWER_S)
-    except asyncio.CancelledError:
-        line.terminate()
-        await asyncio.wait((committing,))
-        raise
-    if not done:
-        line.terminate()
-        await asyncio.wait((committing,))
-        raise Unavailable(UNCONFIRMED, detail=str(committing.exception()))
-    committing.result()
 
 
 async def _asked(connection: Any, asking: Asking[T]) -> T:

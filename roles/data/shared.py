@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from csnode.contracts.data import Commit
 from csnode.faults import Unavailable
+from roles.data import postgres
 from roles.data import postgres_sql as statements
 from roles.data.kind import Kind, Pin
 from roles.data.layer import Holdings, Row
@@ -262,7 +263,7 @@ class Shared(Stored):
     async def _ask_heads(self) -> Mapping[str, int]:
         async with self._heads_turn:
             self._heads_next = None
-            heads = dict(await self._database.ask(statements.HEADS))
+            heads = dict(await self._database.ask(statements.HEADS, within_s=postgres.ANSWER_S))
         heads.pop("", None)
         return heads
 

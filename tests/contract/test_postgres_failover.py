@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -125,6 +125,33 @@ async def test_a_promoted_standby_that_lagged_gives_no_number_again_and_views_be
         assert [one.entry.id for one in past] == ["kept"]
         assert await data.check() == ()
         view.close()
+
+
+async def test_a_primary_that_fell_silent_keeps_no_reader_waiting_for_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = url(pair)
+    synchronous(pair)
+    async with served(at) as (data, store):
+        await insist(data, zone("a"))
+        view = View(store, (Zone,))
+        await view.open()
+        await view.fresh()
+        monkeypatch.setattr(postgres, "READ_S", 1e6)
+        monkeypatch.setattr(postgres, "ANSWER_S", 2.0)
+        pair[0].freeze()  # as a host without power: no connection ends
+        pair[1].promote()
+        pair[1].setting("synchronous_standby_names", "")
+        async with asyncio.timeout(120):
+            while True:
+                with suppress(Unavailable):
+                    await view.fresh()
+                    break
+            await insist(data, zone("b"))
+            await view.fresh()
+        assert {row.id for row in view.all(Zone)} == {"a", "b"}
+        view.close()
+    pair[0].thaw()
 
 
 async def test_a_primary_that_was_left_behind_is_not_used_when_it_comes_back(pair: Pair) -> None:
