@@ -8,8 +8,9 @@ memory, the kernel kills the program before it kills us.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import resource
+import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Mapping, Sequence
@@ -96,9 +97,10 @@ async def run(
     # no pipe without text: uvloop raises if the command has ended before the pipe is closed
     given: Any = PIPE if text else stdin if stdin is not None else DEVNULL
     process = await asyncio.create_subprocess_exec(
-        *(_limits(bounds) if apart else ()),
+        *_limits(bounds),
         *apart,
-        *words,
+        _found(words[0], env.get("PATH") if env else None),
+        *words[1:],
         stdin=given,
         stdout=PIPE,
         stderr=STDOUT if tail else PIPE,
@@ -109,8 +111,7 @@ async def run(
     reads = [asyncio.ensure_future(output.read(s)) for s in (process.stdout, process.stderr)]
     passed, late = "", False
     try:
-        if not apart:
-            _limit(process.pid, bounds)
+        _go_first(process.pid)
         async with asyncio.timeout(bounds.wall_s):
             await _feed(process, text)
             passed = await _heard_out(process, output, reads)
@@ -189,37 +190,35 @@ def _ways() -> tuple[tuple[str, ...], ...]:
     last = ("choom", "-n", OOM_FIRST, "--", "setpriv", "--no-new-privs", "--")
     if os.geteuid() != 0:
         return (("unshare", "--user", "--net", "--ipc", "--uts", "--", *last), last)
-    nobody = (
-        *last[:-2], f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-        "--inh-caps=-all", "--bounding-set=-all", *last[-2:],
-    )  # fmt: skip
-    return (("unshare", "--net", "--ipc", "--uts", "--", *nobody), nobody, last)
+    nobody = (*last[:-2], f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *last[-2:])
+    return (
+        ("unshare", "--net", "--ipc", "--uts", "--", *nobody),
+        ("unshare", "--net", "--", *nobody),  # what the units' RestrictNamespaces leaves
+        nobody,
+        last,
+    )
 
 
 def _limits(bounds: Bounds) -> tuple[str, ...]:
-    """The same as `_limit`, for a program that becomes another user: it must do so itself."""
+    """Words that a program begins within: set from outside, they might come too late."""
     most = {"as": bounds.memory_bytes, "fsize": bounds.file_bytes}
     given = [f"--{name}={value}" for name, value in most.items() if value]
-    if bounds.cpu_s:
+    if bounds.cpu_s:  # at the first it is told which bound it was, at the second it is gone
         given.append(f"--cpu={bounds.cpu_s}:{bounds.cpu_s + 1}")
     return ("prlimit", "--core=0", *given, "--")
 
 
-def _limit(pid: int, bounds: Bounds) -> None:
-    """Set the limits from outside, which costs no further program."""
-    limits = {
-        resource.RLIMIT_AS: bounds.memory_bytes,
-        resource.RLIMIT_FSIZE: bounds.file_bytes,
-    }
-    with suppress(ProcessLookupError):  # it has ended already
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-        for which, most in limits.items():
-            if most:
-                resource.prlimit(pid, which, (most, most))
-        if bounds.cpu_s:  # at the first it is told which bound it was, at the second it is gone
-            resource.prlimit(pid, resource.RLIMIT_CPU, (bounds.cpu_s, bounds.cpu_s + 1))
+def _go_first(pid: int) -> None:
+    """Let the kernel kill it before us; what runs apart sees to that itself."""
     with suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_FIRST)
+
+
+def _found(name: str, path: str | None) -> str:
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    return found
 
 
 async def _feed(process: Process, text: bytes) -> None:

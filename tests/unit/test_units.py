@@ -98,6 +98,17 @@ def test_the_network_is_made_with_the_capabilities_of_the_unit() -> None:
     assert " passed" in said.stdout
 
 
+@pytest.mark.real
+def test_images_are_examined_as_nobody_with_the_capabilities_of_the_unit() -> None:
+    code = "import asyncio; from csnode.program import *; print(*asyncio.run(way_apart()))"
+    command = [*limited("hypervisor"), sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("unshare --net ")
+    assert "--reuid=65534" in said.stdout
+    assert "net" in settings("hypervisor", "RestrictNamespaces")
+
+
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.stem)
 def test_each_profile_passes_csnode_check(profile: Path, tmp_path: Path) -> None:
     """With this machine's own interface and free ports; machines are simulated."""
