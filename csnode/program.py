@@ -89,7 +89,7 @@ async def run(
 ) -> Ended:
     """Run a program to its end, or to the first bound that it passes.
 
-    `text` is its standard input, or else the file `stdin`; `apart` is what `ways_apart` found, for
+    `text` is its standard input, or else the file `stdin`; `apart` is what `way_apart` found, for
     a program that gets a stranger's input. With `tail` a program may print without
     end: the last words of its output and error together are kept, as `out`. Raises OSError if the
     program cannot be started.
