@@ -18,6 +18,7 @@ from csnode.faults import Invalid, Unavailable
 from csnode.model.alert import Alert
 from csnode.model.place import Zone
 from csnode.testing.data_cloud import created
+from csnode.testing.patience import patient
 from roles.data import postgres
 from roles.data.config import DataConfig
 from roles.data.role import DataRole
@@ -142,7 +143,7 @@ async def test_a_primary_that_fell_silent_keeps_no_reader_waiting_for_it(
         pair[0].freeze()  # as a host without power: no connection ends
         pair[1].promote()
         pair[1].setting("synchronous_standby_names", "")
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(patient(60)):
             while True:
                 with suppress(Unavailable):
                     await view.fresh()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def on_postgres(tmp_path: Path) -> Iterator[tuple[servers.PostgresServer, Cloud]
 
 
 @contextmanager
-def playing(tmp_path: Path, url: str) -> Iterator[Cloud]:
+def playing(tmp_path: Path, url: str) -> Generator[Cloud]:
     sim = {"driver": "sim", "options": LARGE}
     with Cloud(tmp_path, data={"url": url}, compute=sim) as cloud:
         for name in DATA:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from csnode.program import Bounds, run, start_daemon, way_apart
+from csnode.testing.patience import patient
 
 ROOT = Path(__file__).parents[2]
 STARTS = re.compile(
@@ -89,7 +90,7 @@ async def test_a_program_ends_with_whoever_waited_for_it(tmp_path: Path) -> None
 
 
 async def gone(pid: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while runs(pid):
             await asyncio.sleep(0.01)
 
