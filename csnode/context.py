@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 from msgspec.structs import replace
 
+from csnode.clock import bearings
 from csnode.faults import Outdated
 from csnode.types import Message, Struct
 
@@ -97,12 +98,29 @@ def enter(context: Context) -> None:
     _current.set(context)
 
 
+ERA_BITS = 40
+
+
+def era_of(number: int) -> int:
+    """Which life of the database gave that number: each backup that is put back begins one more.
+
+    Numbers of commits stand above all of the eras before, so they only grow, come what may.
+    """
+    return number >> ERA_BITS
+
+
+def first_after(number: int) -> int:
+    """The number that the era after that number's begins past."""
+    return (era_of(number) + 1) << ERA_BITS
+
+
 class Fences:
     """The highest fence seen for each object: a lower one comes from somebody who lost it.
 
     A fence is the number of the commit that gave its caller the right to act, so fences of any
     two callers compare. Objects that a job needs alone are checked; where many jobs may act side
     by side (a network's router), building notes the fence and only tearing down checks it.
+    A fence of an earlier era is refused for every object: its job was undone by a backup.
 
     Remembered are the objects ordered about last, or there would be an entry for each that ever
     was. An order is late by seconds; by then thousands of others were not ordered about here.
@@ -111,6 +129,7 @@ class Fences:
     def __init__(self, keep: int = 10_000) -> None:
         self._keep = keep
         self._highest: dict[str, int] = {}  # ordered about last: last
+        self._era = 0
 
     def check(self, object_id: str) -> None:
         """Raises Outdated if a later holder has already spoken for the object."""
@@ -120,6 +139,7 @@ class Fences:
     def refuse(self, object_id: str) -> None:
         """As `check`, but whoever comes after us may have a lower fence than ours."""
         fence = current().fence
+        self._check_era(fence)
         highest = self._highest.get(object_id, 0)
         if fence and fence < highest:
             raise Outdated(
@@ -129,8 +149,16 @@ class Fences:
     def note(self, object_id: str) -> None:
         """Remember the caller's fence, if it is the highest so far."""
         fence = current().fence
+        self._check_era(fence)
         if fence > self._highest.get(object_id, 0):
             self._highest.pop(object_id, None)
             self._highest[object_id] = fence
             if len(self._highest) > self._keep:
                 del self._highest[next(iter(self._highest))]
+
+    def _check_era(self, fence: int) -> None:
+        self._era = max(self._era, era_of(fence), bearings().era)
+        if fence and era_of(fence) < self._era:
+            raise Outdated(
+                "the order is from before the database was put back", detail=f"fence {fence}"
+            )

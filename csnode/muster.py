@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
+from csnode.clock import now as instant
 from csnode.clock import wall
 from csnode.contracts.membership import Membership, Renewal
 from csnode.data.store import Store
@@ -143,8 +144,8 @@ class Muster:
         if seat.serial > own.serial:  # another process of this machine has renewed it
             self._trust.renew(_unpacked(seat.signed))
             self._trust.authority = files.read_authority(self._trust.folder)
-        elif self._is_due(seat) and wall() >= self._ask_again:
-            self._ask_again = wall() + ASK_AGAIN_S
+        elif self._is_due(seat) and instant() >= self._ask_again:
+            self._ask_again = instant() + ASK_AGAIN_S
             got = await self._store.bus.ask(Membership).renew(
                 Renewal(
                     name=own.name,

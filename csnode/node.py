@@ -7,8 +7,9 @@ service answers, and close in the reverse order. Which other nodes there are mak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from csnode.bus.local import LocalBus
 from csnode.bus.streams import streaming
 from csnode.bus.wiring import Wiring
 from csnode.bus.zeromq import ZmqBus
+from csnode.clock import take_bearings
+from csnode.cloud import MEET_S, Cloud
 from csnode.config import (
     KERNEL,
     BusConfig,
@@ -38,12 +41,12 @@ from csnode.directory.multicast import MulticastDirectory
 from csnode.directory.redis import RedisDirectory
 from csnode.directory.static import StaticDirectory
 from csnode.directory.zookeeper import ZooKeeperDirectory
-from csnode.faults import Fault, Invalid, Unavailable
+from csnode.faults import Conflict, Fault, Invalid, Unavailable
 from csnode.lease import chosen
 from csnode.lease.lease import Leases
 from csnode.log import logger
 from csnode.plugins import found, load
-from csnode.role import Role
+from csnode.role import Role, quietly, repeated
 from csnode.trust import local
 from csnode.trust.local import LocalKey
 from csnode.trust.trust import Trust
@@ -51,6 +54,7 @@ from csnode.types import Struct
 
 AnyBus = LocalBus | ZmqBus
 ANNOUNCE_S = 1.0
+AGAIN_S = 0.25  # before a role is opened again
 OPEN = (
     "every user of this machine may join the cloud and change it; once no process of an older"
     ' version runs, stop all, set [trust] loopback = "key", and start them again'
@@ -79,10 +83,11 @@ class Node:
         settled: Callable[[], None] = lambda: None,
         wiring: Wiring | None = None,
         count: Callable[[str, str], int] = next_incarnation,
+        cloud: Cloud | None = None,
     ) -> None:
         """`settled` is called once all roles are open. `count` numbers the node's starts.
 
-        A virtual world brings its own wiring and its own count.
+        A virtual world brings its own wiring and its own count, and keeps no file of its `cloud`.
         """
         names = config.node.roles or tuple(found("roles"))
         config.check(known_sections())
@@ -95,9 +100,11 @@ class Node:
         self._kinds = role_types(names)
         self._bus, self._directory, self._settled = bus, directory, settled
         self._wiring, self._count = wiring, count
+        self.cloud = cloud or Cloud(Path(self.node.state) / "cloud", self.node.cluster)
         self._number = 0
         self._stopping = asyncio.Event()
         self._told: tuple[Any, ...] = ()
+        self._waits: dict[str, str] = {}  # why a role could not open yet
         self._loops: list[asyncio.Task[None]] = []
 
     # -- running ---------------------------------------------------------------------------
@@ -107,6 +114,7 @@ class Node:
 
         Raises the Fault that kept a role from opening.
         """
+        take_bearings(self.cloud.bearings)
         async with AsyncExitStack() as opened:
             self.bus: AnyBus = await self.enter_bus(opened)
             self._check_credential()
@@ -125,6 +133,7 @@ class Node:
         async with asyncio.TaskGroup() as tasks:
             playing = [tasks.create_task(self._play(kind, opened, tasks)) for kind in self._kinds]
             telling = tasks.create_task(self._keep_announcing())
+            self._loops.append(tasks.create_task(self._keep_to_cloud()))
             for task in playing:
                 await task
             if self.trust is not None:
@@ -142,19 +151,39 @@ class Node:
     async def _play(
         self, kind: type[Role[Any]], opened: AsyncExitStack, tasks: asyncio.TaskGroup
     ) -> None:
-        store = Store(self.bus, kind.name, self.node.node_id, self._leases)
-        config = self.config.section(kind.name, kind.config_type())
-        role = kind(config, self.node, self.bus, store)
-        role.health, role.trust = self, self.trust
-        if kind.needs_data:
-            await _answering(store)
-        await opened.enter_async_context(asynccontextmanager(role.opened)())
+        role = await self._open(kind, opened)
         self.roles[kind.name] = role
+        if role.cloud:
+            self.cloud.keep(role.cloud)
+            self._keep_to_own()
         for event, topic, reaction in role.reactions():
-            self.bus.subscribe(event, _quietly(kind.name, reaction), topic)
+            self.bus.subscribe(event, quietly(kind.name, reaction), topic)
         for seconds, turn in role.loops():
-            self._loops.append(tasks.create_task(_every(kind.name, seconds, turn)))
+            self._loops.append(tasks.create_task(repeated(kind.name, seconds, turn)))
         self._announce()
+
+    async def _open(self, kind: type[Role[Any]], opened: AsyncExitStack) -> Role[Any]:
+        """A role that is open. One that needs the data service begins again as often as that goes
+        away meanwhile: whoever starts beside a failure is to wait, not to fail as well.
+        """
+        while True:
+            store = Store(self.bus, kind.name, self.node.node_id, self._leases)
+            config = self.config.section(kind.name, kind.config_type())
+            role = kind(config, self.node, self.bus, store)
+            role.health, role.trust = self, self.trust
+            try:
+                if kind.needs_data:
+                    await self._answering(store.data)
+                await opened.enter_async_context(asynccontextmanager(role.opened)())
+            except Unavailable as fault:
+                if not kind.needs_data:
+                    raise
+                if self._waits.get(kind.name) != fault.message:
+                    log.warning("a role waits", role=kind.name, why=fault.message)
+                self._waits[kind.name] = fault.message
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return role
 
     def stop(self) -> None:
         """The first time: take nothing new on, finish what is under way, leave. Then: leave."""
@@ -197,6 +226,7 @@ class Node:
         directory = self._directory or self._make_directory()
         await opened.enter_async_context(directory)
         bus = ZmqBus(bus_config, directory, self._wiring, streams, self.trust, local=self._local)
+        bus.keep_to(self.cloud.has)
         return await opened.enter_async_context(bus)
 
     def _check_credential(self) -> None:
@@ -227,6 +257,49 @@ class Node:
                 log.exception("the roll of members is not followed")
             await asyncio.sleep(ANNOUNCE_S)
 
+    async def _answering(self, data: Data) -> None:
+        """Wait until the data service of our cloud answers: nodes may start in any order."""
+        while True:
+            try:
+                await self._meet(data)
+            except Unavailable:
+                await asyncio.sleep(0.05)
+            except Conflict as conflict:
+                self._stand_apart(conflict)
+                await asyncio.sleep(ANNOUNCE_S)
+                self.cloud.recall()
+            else:
+                return
+
+    async def _meet(self, data: Data) -> None:
+        before = self.cloud.id
+        await self.cloud.meet(data, self.bus.directory.members())
+        if self.cloud.id != before:
+            self._keep_to_own()
+
+    def _keep_to_own(self) -> None:
+        """From now on, whoever is of another cloud is nobody to us."""
+        if isinstance(self.bus, ZmqBus):
+            self.bus.keep_to(self.cloud.has)
+        self._announce()
+
+    def _stand_apart(self, conflict: Conflict) -> None:
+        if self.cloud.trouble != conflict.message:
+            log.error("not the data service of this cloud", why=conflict.message)
+        self.cloud.trouble = conflict.message
+
+    async def _keep_to_cloud(self) -> None:
+        """Go on meeting the data service: its time is ours, and one put back is to know it."""
+        data = self.bus.ask(Data)
+        while True:
+            await asyncio.sleep(MEET_S)
+            try:
+                await self._meet(data)
+            except Conflict as conflict:
+                self._stand_apart(conflict)
+            except Fault as fault:
+                log.debug("the data service was not met", why=fault.message)
+
     def _make_directory(self) -> Directory:
         config = self.config.section("directory", DirectoryConfig)
         seal = Seal(self.node.cluster, self.trust, self._local.mark if self._local else b"")
@@ -250,7 +323,7 @@ class Node:
         calls, events = self.bus.endpoints if isinstance(self.bus, ZmqBus) else ("", "")
         serving = sorted(self.bus.serving().items())
         health = Health.DRAINING if self.draining else Health.OK
-        told = (serving, health, tuple(self.roles))
+        told = (serving, health, tuple(self.roles), self.cloud.id)
         if told == self._told:
             return
         self._told = told
@@ -269,6 +342,7 @@ class Node:
                 health=health,
                 load=float(self.bus.in_flight),
                 version=__version__,
+                cloud=self.cloud.id,
                 key=self.bus.key if isinstance(self.bus, ZmqBus) else "",
             )
         )
@@ -287,58 +361,29 @@ class Node:
 
     def troubles(self) -> Mapping[str, Sequence[str]]:
         """What keeps each role from serving; a role that is not open yet says so."""
-        missing = {k.name: ("is not open yet",) for k in self._kinds if k.name not in self.roles}
+        missing = {
+            k.name: (f"is not open yet{f': {why}' if (why := self._waits.get(k.name)) else ''}",)
+            for k in self._kinds
+            if k.name not in self.roles
+        }
         troubles = missing | {name: tuple(r.troubles()) for name, r in self.roles.items()}
+        if self.cloud.trouble:
+            troubles |= {"cloud": (self.cloud.trouble,)}
         return troubles if self.trust is None else troubles | {"trust": self.trust.troubles()}
 
     def warnings(self) -> Mapping[str, Sequence[str]]:
-        """What discovery, events, roles and trust do without at the moment: all go on."""
+        """What discovery, events, roles, cloud and trust do without at the moment: all go on."""
         streams = self.bus.streams
         events = streams.troubles() if streams is not None else ()
         said = {name: role.warnings() for name, role in self.roles.items()}
         found = {"directory": self.bus.directory.troubles(), "events": events, **said}
+        found["cloud"] = self.cloud.warnings(self.bus.directory.members())
         return found | {"trust": (OPEN,)} if self._is_open() else found
 
     def _is_open(self) -> bool:
         """Tell whether any user of this machine may join on loopback."""
         plain = self.trust is None and self._local is None and self._wiring is None
         return plain and isinstance(self.bus, ZmqBus)
-
-
-async def _answering(store: Store) -> None:
-    """Wait until the data service answers: nodes may start in any order."""
-    while True:
-        try:
-            await store.data.head(())
-        except Unavailable:
-            await asyncio.sleep(0.05)
-        else:
-            return
-
-
-async def _every(role: str, seconds: float, turn: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await turn()
-        except Fault as fault:
-            log.info("turn failed", role=role, why=fault.message, detail=fault.detail)
-        except Exception:
-            log.exception("turn broke", role=role)
-        await asyncio.sleep(seconds)
-
-
-def _quietly(role: str, reaction: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
-    """A reaction that fails is no more than an event lost."""
-
-    async def react(event: Any) -> None:
-        try:
-            await reaction(event)
-        except Fault as fault:
-            log.info("reaction failed", role=role, why=fault.message)
-        except Exception:
-            log.exception("reaction broke", role=role)
-
-    return react
 
 
 def _first(faults: BaseExceptionGroup[Fault]) -> Fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args, get_origin
 
@@ -9,8 +10,12 @@ from csnode.bus.bus import Bus
 from csnode.bus.event import Event
 from csnode.config import NodeConfig
 from csnode.data.store import Store
+from csnode.faults import Fault
+from csnode.log import logger
 from csnode.trust.trust import Trust
 from csnode.types import Struct
+
+log = logger("node")
 
 Opened = AsyncGenerator[None, None]
 ConfigT = TypeVar("ConfigT", bound=Struct)
@@ -44,6 +49,7 @@ class Role(Generic[ConfigT]):
     name: ClassVar[str]
     needs_data: ClassVar[bool] = True  # it opens once the data service answers
     health: NodeHealth | None = None  # of the node that plays it
+    cloud: str = ""  # the id of the cloud whose database this role keeps, if it keeps one
     trust: Trust | None = None  # of this machine; None: a cluster without keys
 
     def __init__(self, config: ConfigT, node: NodeConfig, bus: Bus, store: Store) -> None:
@@ -103,3 +109,29 @@ def on(kind: type[Event], topic: str = "") -> Callable[[ReactionT], ReactionT]:
         return method
 
     return mark
+
+
+async def repeated(role: str, seconds: float, turn: Callable[[], Awaitable[None]]) -> None:
+    """Take turns for ever, with a pause after each; one that fails is logged."""
+    while True:
+        try:
+            await turn()
+        except Fault as fault:
+            log.info("turn failed", role=role, why=fault.message, detail=fault.detail)
+        except Exception:
+            log.exception("turn broke", role=role)
+        await asyncio.sleep(seconds)
+
+
+def quietly(role: str, reaction: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
+    """A reaction that fails is no more than an event lost."""
+
+    async def react(event: Any) -> None:
+        try:
+            await reaction(event)
+        except Fault as fault:
+            log.info("reaction failed", role=role, why=fault.message)
+        except Exception:
+            log.exception("reaction broke", role=role)
+
+    return react

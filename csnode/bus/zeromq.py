@@ -7,7 +7,7 @@ found in the directory, and connected when first needed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -77,6 +77,7 @@ class ZmqBus:
         self._hearing: Line | None = None
         self._news = asyncio.Event()
         self._open = False
+        self._has: Callable[[Member], bool] = lambda _: True
 
     async def __aenter__(self) -> Self:
         """Raises Invalid if the address cannot be listened on, or needs a credential."""
@@ -279,6 +280,12 @@ class ZmqBus:
             peer.close(f"{member.node} is gone")
         self._tell_waiting()
 
+    def keep_to(self, has: Callable[[Member], bool]) -> None:
+        """Know only members that this holds of; again, when it may have changed."""
+        self._has = has
+        for member in self.directory.members():
+            self._seen(member, True)
+
     def _follow(self, before: Member | None, now: Member | None) -> None:
         """Hear the events of a member where it publishes now."""
         was, there = self._published(before), self._published(now)
@@ -304,7 +311,9 @@ class ZmqBus:
         return member.events, member.key
 
     def _belongs(self, member: Member) -> bool:
-        """Whether the member's machine still does; directories learn of it later."""
+        """Whether the member is of our cloud, and its machine still is."""
+        if not self._has(member):
+            return False
         if self._trust is None:
             return True
         who = self._trust.roll.who(member.key)

@@ -39,6 +39,8 @@ def command(chosen: Chosen, output: str) -> None:
         if rows:
             show.table(title.upper(), tuple(rows[0]), [tuple(row.values()) for row in rows])
             print()
+    if found["clouds"] > 1:
+        print("there are nodes of several clouds with this name: see the column cloud\n")
     if found["trouble"]:
         print(f"machines, hosts and pools are not known: {found['trouble']}")
 
@@ -46,6 +48,7 @@ def command(chosen: Chosen, output: str) -> None:
 async def _look(config: Config) -> dict[str, Any]:
     async with joined.joined(config) as bus:
         nodes = _nodes(await joined.members(bus))
+        clouds = len({node["cloud"] for node in nodes} - {""})
         store = joined.store(bus)
         try:
             hosts, pools, vms, seats = await asyncio.gather(
@@ -53,9 +56,10 @@ async def _look(config: Config) -> dict[str, Any]:
             )
         except Fault as fault:
             nothing: dict[str, Any] = {"machines": [], "hosts": [], "pools": []}
-            return {"nodes": nodes, **nothing, "trouble": fault.message}
+            return {"nodes": nodes, "clouds": clouds, **nothing, "trouble": fault.message}
         return {
             "nodes": nodes,
+            "clouds": clouds,
             "machines": [_seat(seat) for seat in sorted(seats, key=lambda seat: seat.id)],
             "hosts": [_host(host, vms) for host in sorted(hosts, key=_name)],
             "pools": [_pool(pool) for pool in sorted(pools, key=_name)],
@@ -74,6 +78,7 @@ def _nodes(members: Sequence[Member]) -> list[dict[str, Any]]:
             "up since": clock.stamp(m.incarnation / 1000),
             "calls at": m.calls,
             "version": m.version,
+            "cloud": m.cloud[:8],
             "wire": m.wire,
         }
         for m in members

@@ -132,6 +132,21 @@ class Past(Message):
     by: str  # who committed: "orchestrator@node"
 
 
+class Mark(Message):
+    """How far the database was, and when; `proof` is what only the data service can make."""
+
+    number: int
+    at: float  # seconds since 1970, by the data service's clock
+    proof: bytes
+
+
+class Met(Message):
+    """What the data service answers who meets it: whose database it keeps, and a mark of now."""
+
+    cloud: str
+    mark: Mark
+
+
 class Data(Service, Protocol):
     """Every object in the cloud, and the numbered feed of their changes.
 
@@ -144,6 +159,15 @@ class Data(Service, Protocol):
 
         Raises Conflict (exists, unique key), Stale, NotFound (update of an absent row), Full
         (range or tally), Denied (another role's fact), Invalid (a row of the wrong shape).
+        """
+        ...
+
+    async def meet(self, mark: Mark | None) -> Met:
+        """Whose database it is, how far it is, and what time it is there.
+
+        `mark` is what the caller was given before. One beyond the database shows that an earlier
+        state of it was put back: its numbers then go on above all that were given, and readers
+        start anew. A mark of another cloud is ignored.
         """
         ...
 

@@ -68,8 +68,12 @@ class View:
             self._store.bus.subscribe(Changed, self._hear, name)
         self._store.bus.subscribe(Heads, self._hear_heads)
         self._own = copy_context()
-        async with self._turn:
-            await self._snapshot()
+        try:
+            async with self._turn:
+                await self._snapshot()
+        except BaseException:
+            self.close()  # whoever tries again has another one
+            raise
         self._watching = self._spawn(self._watch())
         self.opened = True
 

@@ -22,7 +22,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from csnode.clock import wall
+from csnode.clock import own_wall
 from csnode.directory import allowed
 from csnode.directory.directory import Member
 from csnode.faults import Denied
@@ -97,7 +97,7 @@ class Seal:
         if not trust:
             body = _encode(beacon)
             return PLAIN + self._mark(body) + body
-        said = _encode(Said(at=wall(), beacon=beacon))
+        said = _encode(Said(at=own_wall(), beacon=beacon))
         spoken = Spoken(credential=trust.signed, said=said, signature=trust.sign(SPOKEN + said))
         return SIGNED + _encode(spoken)
 
@@ -130,8 +130,8 @@ class Seal:
         said = _said.decode(spoken.said)
         credential = trust.roll.meet(spoken.credential)
         self._check_signature(credential, spoken)
-        if abs(said.at - wall()) > FRESH_S:
-            late = said.at - wall()
+        if abs(said.at - own_wall()) > FRESH_S:
+            late = said.at - own_wall()
             raise Denied("it was sent at another time; are the clocks right?",
                          detail=f"{credential.name}, by {late:+.0f} s")  # fmt: skip
         if said.beacon.member is not None:

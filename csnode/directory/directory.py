@@ -50,6 +50,7 @@ class Member(Message):
     wire: int = WIRE
     version: str = ""
     key: str = ""  # Curve25519, public, Z85: of its connections; "" without a credential
+    cloud: str = ""  # the id of the database that it works on; "" before it knows
 
     @property
     def address(self) -> str:

@@ -19,7 +19,7 @@ from csnode import uuids
 from csnode.api.about import Rank
 from csnode.api.call import Caller
 from csnode.bus.local import LocalBus
-from csnode.clock import now
+from csnode.clock import now, take_bearings
 from csnode.config import Config
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
@@ -75,6 +75,7 @@ class SimCloud:
     async def start(self) -> None:
         """Start the node, and wait until every host is Up and every pool known."""
         self.node = Node(Config(self._config), bus=LocalBus(AloneDirectory()))
+        take_bearings(self.node.cloud.bearings)  # what is asked here is its code too
         self._running = asyncio.create_task(self.node.run())
         async with asyncio.timeout(120):
             while not self.node.ready:

@@ -73,7 +73,7 @@ class DurableDataSuite(DataSuite, DurableViewRules):
         assert await outcome(cloud.commit(other)) is Conflict
         renewed = await cloud.commit(Hold(name="l", holder="a", seconds=6, fence=1))
         assert renewed.got == (1,)
-        time += 6
+        time += 60
         assert (await cloud.commit(other)).got == (2,)
 
     async def test_numbers_outlive_what_was_trimmed(self, cloud: Cloud) -> None:

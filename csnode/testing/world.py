@@ -20,6 +20,8 @@ import msgspec
 from csnode import clock, uuids
 from csnode.api.about import Rank
 from csnode.api.call import Caller
+from csnode.clock import take_bearings
+from csnode.cloud import Cloud
 from csnode.config import Config
 from csnode.context import acting
 from csnode.data.store import Store
@@ -194,10 +196,13 @@ class World:
         self.timeline.add("world", f"starts {name}")
 
     async def _play(self, process: Process) -> None:
-        config = Config(self._config(process))
+        config, cloud = Config(self._config(process)), Cloud(None, CLUSTER)
+        take_bearings(cloud.bearings)
         wiring = self.wire.wiring(process.owner, process.context)
         directory = AirDirectory(self.wire, process.owner, process.context)
-        process.node = Node(config, directory=directory, wiring=wiring, count=process.count)
+        process.node = Node(
+            config, directory=directory, wiring=wiring, count=process.count, cloud=cloud
+        )
         try:
             await process.node.run()
         except Fault as fault:

@@ -106,8 +106,8 @@ class Roll:
             if len(self._checked) >= CHECKED_MAX:
                 self._checked.clear()
             self._checked[signed] = credential
-        if not credential.since <= at <= credential.until:
-            raise Denied(f"the credential of {credential.name} is not valid now")
+        if at > credential.until:
+            raise Denied(f"the credential of {credential.name} is over")
         if credential.cluster != self._cluster:
             raise Denied(f"a credential of the cluster {credential.cluster}")
         if credential.serial <= self._out.get(credential.name, 0):

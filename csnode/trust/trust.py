@@ -31,7 +31,7 @@ class Trust:
         cluster_keys: frozenset[bytes],
         authority: Ed25519PrivateKey | None,
     ) -> None:
-        """Raises Denied if the credential is not one of this cluster, or not valid now."""
+        """Raises Denied if the credential is not one of this cluster, or over."""
         self.folder, self.keys, self.signed = folder, keys, signed
         self.cluster_keys, self.authority = cluster_keys, authority
         credential = signed.opened(cluster_keys, wall())

@@ -20,7 +20,7 @@ from csnode.api.refers import check_references
 from csnode.api.shelf import Listing, Shelves
 from csnode.api.turns import Turns
 from csnode.api.view import Shown, encoded, for_rank
-from csnode.clock import now, wall
+from csnode.clock import now, own_wall
 from csnode.data.change import AGAIN_S
 from csnode.data.store import Store
 from csnode.data.view import View
@@ -187,7 +187,7 @@ class Door:
 
     async def _by_key(self, received: Mapping[str, str], asked: Asked, key: str) -> Caller:
         user = self._keyed(key)
-        if user is None or not sign.current(asked.params, wall()):
+        if user is None or not sign.current(asked.params, own_wall()):
             raise Denied(NOT_VERIFIED, code=401)
         verify = partial(sign.verified, received, user.secret_key)
         is_long = sum(map(len, received.values())) > SMALL

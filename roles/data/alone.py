@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from csnode.clock import wall
+from csnode.clock import own_wall
 from csnode.contracts.data import Commit
 from roles.data.gathered import ROW
 from roles.data.kind import Kind, Pin
@@ -14,6 +14,7 @@ from roles.data.needs import NeedReferrers
 from roles.data.schema import HistoryStatements
 from roles.data.sqlite import Database
 from roles.data.stored import Stored, Unread, lowest_free, split
+from roles.data.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from roles.data.batch import Batch
@@ -30,11 +31,20 @@ class Alone(Stored):
         super().__init__(kinds)
         self._database, self._sql = database, sql
         self._referrers: dict[NeedReferrers, list[str]] = {}
+        self._clock = Timekeeper()
         self._look()
 
     async def begin(self, commits: Sequence[Commit]) -> float:  # noqa: ARG002
         self._referrers.clear()
-        return wall()
+        return self.time()
+
+    def time(self) -> float:
+        """The time by the data service's clock."""
+        return self._clock.time(own_wall())
+
+    def notice(self, at: float) -> None:
+        """It was that late already."""
+        self._clock.notice(at)
 
     async def fetch(self, unread: Unread) -> None:
         """Only what takes a look at every row of a kind is not read at once."""
@@ -65,6 +75,8 @@ class Alone(Stored):
         }
         oldest = read("SELECT min(number) FROM feed")[0][0]
         newest = read("SELECT max(number) FROM feed")[0][0]
+        for (at,) in read("SELECT at FROM feed ORDER BY number DESC LIMIT 1"):
+            self.notice(at)
         self.last = max((newest or 0, *self.heads.values()))  # the same, unless somebody meddled
         self.floor = self.last if oldest is None else oldest - 1  # the feed begins past it
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from csnode.bus.event import Changed, Entry
-from csnode.context import Context
+from csnode.context import Context, era_of, first_after
 from csnode.contracts.data import Commit, Committed
+from csnode.faults import Outdated
 from roles.data import references
 from roles.data.change import apply
 from roles.data.draft import Draft
@@ -48,6 +49,11 @@ class Batch:
             return _answer.decode(stored_answer)
         if commit.token and (known := self._tokens.get(commit.token)):
             return known
+        if context.fence and era_of(context.fence) < era_of(self.number):
+            raise Outdated(
+                "the order is from before the database was put back",
+                detail=f"fence {context.fence}, now {self.number}",
+            )
         draft = Draft(self.layer, self._stored, self._now)
         for item in commit.changes:
             apply(draft, item)
@@ -75,6 +81,17 @@ class Batch:
         if upto > self.floor:
             self._trims.append((self._sql.trim_feed, [(upto,)]))
             self.floor = upto
+
+    def begin_era(self, beyond: int) -> None:
+        """Go on above that number and all that were given after it: they were of a later state.
+
+        Nothing of the feed stays, so every reader starts anew, wherever it was.
+        """
+        if beyond <= self.number:
+            return  # another process was faster
+        self.number = self.floor = first_after(beyond)
+        self._trims.append((self._sql.trim_feed, [(self.number,)]))
+        self.heads |= dict.fromkeys((*self._stored.heads, *self.heads), self.number)
 
     @property
     def empty(self) -> bool:

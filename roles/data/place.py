@@ -16,6 +16,7 @@ from roles.data import sqlite
 from roles.data.alone import Alone
 from roles.data.config import DataConfig
 from roles.data.engine import Engine
+from roles.data.identity import Identity, of_file, of_server
 from roles.data.kind import Kind
 from roles.data.migrate import migrate, migrate_shared
 from roles.data.schema import HistoryStatements, metadata
@@ -36,6 +37,7 @@ class Place(NamedTuple):
     database: Engine
     stored: Stored
     schema: Schema
+    identity: Identity
 
 
 @asynccontextmanager
@@ -49,14 +51,14 @@ async def opened(config: DataConfig, state: str) -> AsyncGenerator[Place]:
         async with postgres.opened(config.url, config.password_file) as database:
             await migrate_shared(database, schema.tables, schema.kinds)
             stored = Shared(database, schema.kinds, schema.statements)
-            yield Place(database, stored, schema)
+            yield Place(database, stored, schema, await of_server(database))
         return
     schema = file_schema()
     path = config.path or str(Path(state) / "csnode.db")
     async with sqlite.opened(path, config.inline) as database:
         migrate(database, schema.tables, schema.kinds)
         stored = Alone(database, schema.kinds, schema.statements)
-        yield Place(database, stored, schema)
+        yield Place(database, stored, schema, await of_file(database))
 
 
 async def examined(config: DataConfig) -> list[dict[str, str]]:

@@ -50,7 +50,8 @@ server, so idle_in_transaction_session_timeout does not count there.
 """
 NUMBER_AND_TIME = """
 SELECT '' AS id, number AS revision,
-CAST(extract(epoch FROM clock_timestamp()) AS text) AS row, '' AS value
+CAST(extract(epoch FROM clock_timestamp()) AS text) AS row, CAST(coalesce(
+    (SELECT at FROM feed WHERE feed.number = head.number), 0) AS text) AS value
 FROM head WHERE kind = ''"""
 HEADS = "SELECT kind, number FROM head"
 SINCE = (

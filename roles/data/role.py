@@ -7,15 +7,18 @@ Heads every second.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from csnode.bus.event import Heads
-from csnode.clock import wall
+from csnode.bus.local import LocalBus
+from csnode.clock import now
 from csnode.context import current
-from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row
+from csnode.contracts.data import Commit, Committed, Data, Feed, Mark, Met, Past, Row
 from csnode.data.alarm import MANAGEMENT, alarm_cloud
-from csnode.faults import Fault, Invalid
+from csnode.directory.directory import Member
+from csnode.faults import Fault, Invalid, Refused
 from csnode.log import logger
 from csnode.role import Opened, Role, every
 from roles.data import place
@@ -25,10 +28,12 @@ from roles.data.history import History
 from roles.data.permit import Permit
 from roles.data.reader import Reader
 from roles.data.relay import relaying
+from roles.data.strangers import rivals, strangers, yields_to
 from roles.data.transfer import change_schema, move
-from roles.data.writer import Writer
+from roles.data.writer import Era, Writer
 
 TOKEN_KEPT_S = 86400.0
+LISTEN_S = 0.5  # who is there answers a newcomer sooner
 WORD_MAX = 512  # characters
 log = logger("data")
 
@@ -43,7 +48,11 @@ class DataRole(Role[DataConfig], Data):
     change_schema = staticmethod(change_schema)
 
     async def opened(self) -> Opened:
-        async with place.opened(self.config, self.node.state) as (database, stored, schema):
+        self.yielded = ""  # to whom, if another database has the cluster on its side
+        self._strangers: set[str] = set()
+        async with place.opened(self.config, self.node.state) as found:
+            database, stored, schema, self.identity = found
+            self.cloud = self.identity.id
             tables, kinds, statements = schema
             self.database, self.stored = database, stored
             self.reader = Reader(database, self.stored, tables)
@@ -57,6 +66,8 @@ class DataRole(Role[DataConfig], Data):
             )
             self.past = History(database, tables)
             self.checker = Checker(database, self.stored, self.writer, kinds)
+            if self.identity.new and not isinstance(self.bus, LocalBus):
+                await self._listen()
             self.bus.serve(self)
             streams, since = self.bus.streams, self.past.since
             try:
@@ -78,9 +89,44 @@ class DataRole(Role[DataConfig], Data):
         return (self._warned,) if self._warned else ()
 
     def troubles(self) -> Sequence[str]:
-        return tuple(
-            t for t in (self.writer.trouble or self.database.trouble, self.relay.trouble) if t
-        )
+        about = (self.writer.trouble or self.database.trouble, self.relay.trouble, self.yielded)
+        return tuple(t for t in about if t)
+
+    async def _listen(self) -> None:
+        """A database that no cloud knows yet is not offered where there is another.
+
+        Raises Refused if there is: whoever started us meant something else.
+        """
+        until = now() + LISTEN_S
+        while now() < until:
+            await asyncio.sleep(LISTEN_S / 10)
+            if found := rivals(self.bus.directory.members(), self.cloud):
+                raise Refused(
+                    f"{self.database.path} is new, and {self._said(found[0])}; stop that one, name"
+                    " its database in [data], or give this cloud another name ([node] cluster)"
+                )
+
+    def _said(self, rival: Member) -> str:
+        at = f" at {rival.address}" if rival.address else ""
+        return f"{rival.node}{at} keeps another database of the cluster {self.node.cluster}"
+
+    @every(seconds=1.0)
+    async def look_for_rivals(self) -> None:
+        """Of two databases under one name, one is a mistake, and answers nobody."""
+        members = self.bus.directory.members()
+        for stranger in strangers(members, self.cloud):
+            if stranger.node not in self._strangers:
+                self._strangers.add(stranger.node)
+                log.error("another database", ours=self.cloud, theirs=stranger.cloud,
+                          why=self._said(stranger))  # fmt: skip
+        rival = yields_to(members, self.node.node_id, self.cloud)
+        if rival is not None and not self.yielded:
+            self.bus.retire(self)
+            self.yielded = (
+                f"{self._said(rival)}; this one ({self.database.path}) is not served until it is"
+                " started again"
+            )
+            log.error("this database is not served", why=self.yielded)
 
     async def commit(self, commit: Commit) -> Committed:
         context = current()
@@ -89,6 +135,19 @@ class DataRole(Role[DataConfig], Data):
                 raise Invalid(f"a name of a commit is no word: {word[:WORD_MAX]!r}")
         await self.permit.commit(commit)
         return await self.writer.put(commit)
+
+    async def meet(self, mark: Mark | None) -> Met:
+        self.permit.numbers(())
+        last, _ = await self.stored.marks()
+        if mark is not None and self.identity.proves(mark):
+            self.stored.notice(mark.at)
+            if mark.number > last:
+                log.warning(
+                    "an earlier state of the database was put back; its numbers begin a new era",
+                    had=mark.number, has=last,
+                )  # fmt: skip
+                last = (await self.writer.put(Era(mark.number))).number
+        return Met(cloud=self.identity.id, mark=self.identity.mark(last, self.stored.time()))
 
     async def get(self, kind: str, id: str) -> Row:
         return await self.permit.get(kind, id)
@@ -133,7 +192,7 @@ class DataRole(Role[DataConfig], Data):
     async def forget(self) -> None:
         """Feed and tokens need not reach back for ever."""
         try:
-            await self.writer.trim(self.config.feed_keep, wall() - TOKEN_KEPT_S)
+            await self.writer.trim(self.config.feed_keep, self.stored.time() - TOKEN_KEPT_S)
         except Fault as fault:  # `troubles` says so until a batch succeeds
             log.info("cannot trim now", why=fault.message)
 

@@ -1,4 +1,4 @@
-"""The tables: one for each kind of row, and three for their history.
+"""The tables: one for each kind of row, three for their history, and one that names the cloud.
 
 A kind's table has its id, its revision, its JSON, and a column for each Key. The metadata is read
 off the entities; SQLAlchemy makes the statements from it, once, as text; sqlite3 runs the text.
@@ -34,7 +34,7 @@ from csnode.faults import Broken, Invalid
 from csnode.model.entity import Entity
 
 DIALECT = sqlite.dialect()
-HISTORY = ("feed", "head", "token")
+HISTORY = ("feed", "head", "token", "cloud")
 ROW = ("id", "revision", "row")
 
 
@@ -71,6 +71,13 @@ def metadata(kinds: Mapping[str, type[Entity]]) -> MetaData:
         sqlite_with_rowid=False,
     )
     Index("token_at", tokens.c.at)
+    Table(
+        "cloud",  # whose database it is (identity.py)
+        tables,
+        Column("name", Text, primary_key=True),
+        Column("value", Text, nullable=False),
+        sqlite_with_rowid=False,
+    )
     return tables
 
 

@@ -36,6 +36,7 @@ from roles.data.needs import (
 from roles.data.postgres import Database
 from roles.data.schema import HistoryStatements, plain
 from roles.data.stored import Stored, Unread, lowest_free, split
+from roles.data.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from roles.data.batch import Batch
@@ -52,6 +53,7 @@ class Shared(Stored):
     ) -> None:
         super().__init__(kinds)
         self._database, self._sql = database, sql
+        self._clock = Timekeeper()
         self._known = False  # whether memory is true as of entry `last`
         self._by_id = {kind.sql.select: kind for kind in kinds.values()}
         self._by_value = {k.sql.select_by[c]: (k, c) for k in kinds.values() for c in k.unique}
@@ -143,10 +145,20 @@ class Shared(Stored):
             if part:
                 self._learn(whats[int(part) - 1], id, revision, text, value)
             else:
-                number, time = revision, self._database.clock(float(text))
+                number = revision
+                self.notice(float(value))
+                time = self._clock.time(self._database.clock(float(text)))
         if number < 0:
             raise Unavailable("the database has lost its turn", detail="no row '' in table head")
         return number, time
+
+    def time(self) -> float:
+        """The time by the data service's clock, as it was last known here."""
+        return self._clock.latest
+
+    def notice(self, at: float) -> None:
+        """It was that late already."""
+        self._clock.notice(at)
 
     def _ask(self, need: Need, asked: dict[str, list[Any]]) -> None:
         """Add it to what is asked; what is not found will be known to be absent."""

@@ -49,6 +49,14 @@ class Stored(ABC):
         """Nobody else commits from now on. Returns the time by the data service's clock."""
 
     @abstractmethod
+    def time(self) -> float:
+        """The time by the data service's clock, as it is known here; it never goes back."""
+
+    @abstractmethod
+    def notice(self, at: float) -> None:
+        """It was that late already, by a date of ours."""
+
+    @abstractmethod
     async def fetch(self, unread: Unread) -> None:
         """Read what a commit needed."""
 

@@ -34,10 +34,16 @@ class Trim(NamedTuple):
     tokens_before: float
 
 
+class Era(NamedTuple):
+    """Begin an era whose numbers are above that one."""
+
+    beyond: int
+
+
 class Waiting(NamedTuple):
     """A commit, who waits for it, and in whose name."""
 
-    wanted: Commit | Trim
+    wanted: Commit | Trim | Era
     answer: asyncio.Future[Committed]
     context: Context
 
@@ -70,7 +76,7 @@ class Writer:
         self._work: asyncio.Task[None] | None = None
         self._unread: Unread | None = None
 
-    def put(self, wanted: Commit | Trim) -> asyncio.Future[Committed]:
+    def put(self, wanted: Commit | Trim | Era) -> asyncio.Future[Committed]:
         """The answer will be there once the commit is on disk."""
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
@@ -134,6 +140,9 @@ class Writer:
         try:
             if isinstance(wanted, Trim):
                 batch.trim(wanted.upto, wanted.tokens_before, TRIM)
+                return Committed(number=batch.number)
+            if isinstance(wanted, Era):
+                batch.begin_era(wanted.beyond)
                 return Committed(number=batch.number)
             known = self._stored.answer(wanted.token) if wanted.token else b""
             return batch.add(wanted, waiting.context, known)

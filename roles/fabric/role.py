@@ -7,6 +7,7 @@ pools and who belongs. Owns nothing outside.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 from csnode.clock import wall
 from csnode.contracts.compute import Compute
@@ -35,24 +36,25 @@ class FabricRole(Role[FabricConfig]):
     async def opened(self) -> Opened:
         self.seed = Seed(self.node.cluster, self.config, self.node.state)
         await self.seed.sow(self.store)
-        self.view = View(self.store, (Host, StoragePool, Retired))
-        await self.view.open()
-        self.power = HostPower(self.config, self.store, self.bus)
-        self.bus.serve(self.power)
-        self.registry = await self._registry()
-        self._enrolling = asyncio.Lock()
-        self._news = asyncio.Event()
-        self.bus.directory.watch(lambda _, __: self._news.set())
-        hearing = asyncio.create_task(self._hear())
-        try:
-            yield
-        finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
-            self.bus.retire(self.power)
+        async with AsyncExitStack() as stack:
+            self.view = View(self.store, (Host, StoragePool, Retired))
+            await self.view.open()
+            stack.callback(self.view.close)
+            self.registry = await self._registry()
             if self.registry is not None:
-                self.bus.retire(self.registry)
-            self.view.close()
+                stack.callback(self.bus.retire, self.registry)
+            self.power = HostPower(self.config, self.store, self.bus)
+            self.bus.serve(self.power)
+            stack.callback(self.bus.retire, self.power)
+            self._enrolling = asyncio.Lock()
+            self._news = asyncio.Event()
+            self.bus.directory.watch(lambda _, __: self._news.set())
+            hearing = asyncio.create_task(self._hear())
+            try:
+                yield
+            finally:
+                hearing.cancel()
+                await asyncio.gather(hearing, return_exceptions=True)
 
     async def _hear(self) -> None:
         while True:

@@ -161,8 +161,17 @@ def test_time_ends_a_credential_on_the_roll_too(
     then = clock.wall() + 61
     monkeypatch.setattr(clock, "wall_source", lambda: then)
     assert one.roll.who(keys.public) is None
-    with pytest.raises(Denied, match="not valid now"):
-        one.roll.meet(founded.credential("three", Keys.new(), since=120.0))
+    with pytest.raises(Denied, match="is over"):
+        one.roll.meet(founded.credential("three", Keys.new(), since=-120.0, until=-1.0))
+
+
+def test_a_credential_whose_time_is_to_come_shows_that_our_clock_is_behind(
+    founded: Founded,
+) -> None:
+    """After a power failure all machines may be hours behind; their credentials are as good."""
+    one, keys = founded.machine("one"), Keys.new()
+    one.roll.meet(founded.credential("two", keys, since=7200.0, until=14400.0))
+    assert one.roll.who(keys.public) is not None
 
 
 def test_the_highest_serial_says_what_a_machine_may(founded: Founded) -> None:

@@ -16,6 +16,7 @@ from csnode.testing.loop import simulate
 from roles.data import place, postgres, sqlite
 from roles.data.config import DataConfig
 from roles.data.engine import Asking
+from roles.data.identity import MAKE_SHARED
 from roles.data.kind import Kind
 from roles.data.migrate import go_back, go_back_shared, known, migrate_shared
 from roles.data.place import Place, shared_schema
@@ -102,7 +103,11 @@ async def moved(filled: Path, url: str) -> Rows:
                 rows = [tuple(v.decode() if isinstance(v, bytes) else v for v in r) for r in found]
                 kinds = new.schema.kinds
                 history = {"feed": "feed", "head": "head", "token": "token"}
-                if name in kinds:
+                if name == "cloud":  # the new database has made its own
+                    names_only = [(row[0],) for row in rows]
+                    work.append(("DELETE FROM cloud WHERE name = ANY($1::text[])", names_only))
+                    work.append((MAKE_SHARED, rows))
+                elif name in kinds:
                     work.append((kinds[name].sql.insert, rows))
                 else:
                     work.append((getattr(new.schema.statements, history[name]), rows))
