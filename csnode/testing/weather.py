@@ -74,6 +74,13 @@ def forecast(seed: int, processes: Sequence[str]) -> list[Mishap]:
     return sorted(found, key=lambda mishap: mishap.at)
 
 
+def skewed(much: float) -> float:
+    """Seconds by which a clock is wrong: a minute at most, or hours."""
+    if much < 0.5:
+        return (much - 0.25) * 240
+    return (much - 0.75) * 32 * 3600
+
+
 class Climate:
     """Carries mishaps out; at the end the sky is clear, and every process runs."""
 
@@ -116,7 +123,7 @@ class Climate:
                 await asyncio.sleep(mishap.lasts_s)
                 world.part()
             case Ill.SKEW:
-                world.skew(whom, (mishap.much - 0.5) * 120)
+                world.skew(whom, skewed(mishap.much))
             case Ill.POWER_CUT | Ill.HALT:
                 await self._power(mishap)
             case Ill.REFUSAL:

@@ -36,9 +36,9 @@ class Alone(Stored):
 
     async def begin(self, commits: Sequence[Commit]) -> float:  # noqa: ARG002
         self._referrers.clear()
-        return self.time()
+        return await self.time()
 
-    def time(self) -> float:
+    async def time(self) -> float:
         """The time by the data service's clock."""
         return self._clock.time(own_wall())
 

@@ -53,6 +53,7 @@ SELECT '' AS id, number AS revision,
 CAST(extract(epoch FROM clock_timestamp()) AS text) AS row, CAST(coalesce(
     (SELECT at FROM feed WHERE feed.number = head.number), 0) AS text) AS value
 FROM head WHERE kind = ''"""
+TIME = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS text)"
 HEADS = "SELECT kind, number FROM head"
 SINCE = (
     'SELECT number, kind, id, revision, "row" FROM feed WHERE number > $1 ORDER BY number LIMIT $2'

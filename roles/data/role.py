@@ -147,7 +147,7 @@ class DataRole(Role[DataConfig], Data):
                     had=mark.number, has=last,
                 )  # fmt: skip
                 last = (await self.writer.put(Era(mark.number))).number
-        return Met(cloud=self.identity.id, mark=self.identity.mark(last, self.stored.time()))
+        return Met(cloud=self.identity.id, mark=self.identity.mark(last, await self.stored.time()))
 
     async def get(self, kind: str, id: str) -> Row:
         return await self.permit.get(kind, id)
@@ -192,7 +192,7 @@ class DataRole(Role[DataConfig], Data):
     async def forget(self) -> None:
         """Feed and tokens need not reach back for ever."""
         try:
-            await self.writer.trim(self.config.feed_keep, self.stored.time() - TOKEN_KEPT_S)
+            await self.writer.trim(self.config.feed_keep, await self.stored.time() - TOKEN_KEPT_S)
         except Fault as fault:  # `troubles` says so until a batch succeeds
             log.info("cannot trim now", why=fault.message)
 

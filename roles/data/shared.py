@@ -152,9 +152,10 @@ class Shared(Stored):
             raise Unavailable("the database has lost its turn", detail="no row '' in table head")
         return number, time
 
-    def time(self) -> float:
-        """The time by the data service's clock, as it was last known here."""
-        return self._clock.latest
+    async def time(self) -> float:
+        """The time by the server's clock, unless that went back."""
+        found = await self._database.ask(statements.TIME)
+        return self._clock.time(self._database.clock(float(found[0][0])))
 
     def notice(self, at: float) -> None:
         """It was that late already."""

@@ -49,8 +49,8 @@ class Stored(ABC):
         """Nobody else commits from now on. Returns the time by the data service's clock."""
 
     @abstractmethod
-    def time(self) -> float:
-        """The time by the data service's clock, as it is known here; it never goes back."""
+    async def time(self) -> float:
+        """The time by the data service's clock; it never goes back."""
 
     @abstractmethod
     def notice(self, at: float) -> None:

@@ -7,7 +7,7 @@ machine's clock is ahead, that counts: the machine may have slept.
 
 from __future__ import annotations
 
-from csnode.clock import now, own_wall
+from csnode.clock import now
 
 PACE = 0.9  # while the machine's clock is behind: it catches up, and no lease ends too early
 
@@ -17,27 +17,19 @@ class Timekeeper:
 
     def __init__(self) -> None:
         self._at, self._moment = 0.0, 0.0
-        self._pace = 1.0
 
     def notice(self, at: float) -> None:
         """It was that late already; the date is on disk, or was proved to be ours."""
-        self._keep(max(at, self._reckoned(PACE)))
+        self._keep(max(at, self._reckoned()))
 
     def time(self, reading: float) -> float:
         """The time now, if the machine's clock (or the database server's) shows that."""
-        reckoned = self._reckoned(PACE)
-        self._pace = 1.0 if reading >= reckoned else PACE
-        self._keep(max(reading, reckoned))
+        self._keep(max(reading, self._reckoned()))
         return self._at
 
-    @property
-    def latest(self) -> float:
-        """The time now, without a reading."""
-        return self._reckoned(self._pace) or own_wall()
-
-    def _reckoned(self, pace: float) -> float:
+    def _reckoned(self) -> float:
         """By what has passed since it was known."""
-        return self._at + max(0.0, now() - self._moment) * pace if self._at else 0.0
+        return self._at + max(0.0, now() - self._moment) * PACE if self._at else 0.0
 
     def _keep(self, at: float) -> None:
         self._at, self._moment = at, now()

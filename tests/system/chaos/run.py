@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 from msgspec import to_builtins
 
-from csnode.cli.main import SUBCOMMANDS
 from tests.bench.client import Api, networks, prepare
 from tests.system.chaos.client import Client
-from tests.system.chaos.figures import Progress, Report, rows
+from tests.system.chaos.figures import CLEAN, Progress, Report, rows
 from tests.system.chaos.history import NEVER, QUERY, Finding, orders
 from tests.system.chaos.judge import judgement
 from tests.system.chaos.killer import Killer
 from tests.system.chaos.load import Owner, Town
+from tests.system.chaos.machine import Machine
 from tests.system.chaos.probe import Probe
 from tests.system.chaos.record import Record, now
 from tests.system.chaos.remains import Listed, hardware
@@ -85,13 +86,15 @@ class Chaos:
     async def _storm(self, town: Town) -> None:
         """Load and kills for so long; then everything is started, and what was begun is ended."""
         self.probe = Probe(self.cloud.endpoints, self._session)
+        self.machine = Machine()
         chance = random.Random(self.seed + 1)
         killer = Killer(self.cloud, self.record, chance, self._kill_every_s, self._only)
         owners = [Owner(self._client(n), town) for n in range(OWNERS)]
         probing = asyncio.create_task(self.probe.ask())
+        measuring = asyncio.create_task(self.machine.measure())
         working = [asyncio.create_task(owner.work()) for owner in owners]
         killing = asyncio.create_task(killer.work())
-        await asyncio.wait([probing, killing, *working], timeout=self.seconds,
+        await asyncio.wait([probing, measuring, killing, *working], timeout=self.seconds,
                            return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
         await _ended(killing)
         self.cloud.heal()
@@ -100,6 +103,7 @@ class Chaos:
         for task in late:  # its job never ends: the judge will say so
             await _ended(task)
         self._healed = now()
+        await _ended(measuring)
         await _ended(probing)
         await self.probe.close()
         for task in working:
@@ -154,16 +158,13 @@ class Chaos:
             await asker.insist("listVirtualMachines", id=machine)
 
     async def _verified(self) -> str:
-        """What csnode itself finds; empty if it finds nothing, or cannot look yet."""
-        there = Path(__file__).parents[3] / "csnode" / "cli" / "verify.py"
-        if "verify" not in SUBCOMMANDS or not there.exists():
-            return ""
+        """What csnode itself finds; CLEAN if it looked at the cloud and found nothing."""
         process = await asyncio.create_subprocess_exec(
             str(CSNODE), "--config", str(self.cloud.file), "verify", "--output", "json",
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        said, _ = await asyncio.wait_for(process.communicate(), 60)
-        return "" if process.returncode == 0 else f"{process.returncode}: {said.decode()[-4000:]}"
+        said, told = await asyncio.wait_for(process.communicate(), 60)
+        return verdict(process.returncode, said, told)
 
     def _report(
         self, findings: list[Finding], agree_s: float, verify: str, errors: dict[str, int]
@@ -190,6 +191,7 @@ class Chaos:
             fallen=tuple(self.cloud.fallen),
             errors=errors,
             verify=verify,
+            machine=self.machine.pace(),
         )
 
     def _faults(self) -> dict[str, int]:
@@ -200,6 +202,18 @@ class Chaos:
                 text = str(query.answer.get("jobresult", {}).get("errortext"))
                 found[query.params["jobid"]] = _ID.sub("ID", text)
         return dict(Counter(found.values()).most_common())
+
+
+def verdict(code: int | None, said: bytes, told: bytes) -> str:
+    """CLEAN, if `csnode verify` ended well, looked at something, and found nothing."""
+    try:
+        report = msgspec.json.decode(said)
+        looked, found = sum(report["looked at"].values()), report["findings"]
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        looked, found = 0, ["no report"]
+    if code == 0 and looked and not found:
+        return CLEAN
+    return f"{code}, looked at {looked}: {(told + said).decode(errors='replace')[-4000:]}"
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:

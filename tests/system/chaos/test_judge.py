@@ -10,13 +10,16 @@ from msgspec.structs import replace
 
 from csnode.model.machine import GuestNic
 from csnode.types import NetworkId, NicId, VmId
-from tests.system.chaos.figures import Progress
+from tests.system.chaos.figures import CLEAN, Progress
 from tests.system.chaos.hardware import Outside
 from tests.system.chaos.judge import judgement
+from tests.system.chaos.machine import Machine
 from tests.system.chaos.probe import longest_wait
 from tests.system.chaos.record import Kind, Record, Request, kind_of
 from tests.system.chaos.registers import Act, judged
 from tests.system.chaos.remains import Listed
+from tests.system.chaos.run import verdict
+from tests.system.rolling.run import failures
 
 HOST, POOL, NET = "host-1", "pool-1", "net-1"
 
@@ -348,3 +351,36 @@ def test_work_goes_on_with_the_next_commit_of_a_job_that_was_open() -> None:
 )
 def test_only_a_definite_answer_is_taken_for_one(status: int, kind: str) -> None:
     assert kind_of(status) == kind
+
+
+# -- what a report is worth --------------------------------------------------------------------
+
+
+def test_verify_counts_as_clean_only_if_it_looked_and_found_nothing() -> None:
+    assert verdict(0, b'{"looked at": {"vm": 2}, "findings": []}', b"") == CLEAN
+    for code, said in (
+        (0, b""),
+        (0, b"{}"),
+        (0, b'{"looked at": {}, "findings": []}'),
+        (0, b'{"looked at": {"vm": 2}, "findings": [{"check": "x"}]}'),
+        (1, b'{"looked at": {"vm": 2}, "findings": []}'),
+        (69, b""),
+    ):
+        assert verdict(code, said, b"csnode: no node can be heard") not in ("", CLEAN)
+
+
+def test_an_unknown_machine_is_a_failure_until_somebody_has_it_destroyed() -> None:
+    story = Story()
+    early = story.ask("listVirtualMachines", "refused", id="a")
+    story.ask("destroyVirtualMachine", id="a")
+    story.ask("listVirtualMachines", "refused", id="a")
+    other = story.ask("listVirtualMachines", "refused", id="b")
+    order = story.ask("deployVirtualMachine", "refused")
+    assert failures(story.record.requests) == [early, other, order]
+
+
+def test_a_piece_of_work_tells_how_busy_the_machine_is() -> None:
+    pace = Machine().pace()
+    assert pace.cores >= 1
+    assert pace.work_ms > 0
+    assert pace.slowest >= pace.slower > 0.5

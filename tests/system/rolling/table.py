@@ -21,7 +21,7 @@ def table(report: Report) -> str:
         f"slowest {report.slowest_s:.2f} s ({report.slowest})",
         f"{report.accepted} jobs accepted, {report.ended} ended, "
         f"failed for these reasons: {', '.join(report.failed_jobs) or 'none'}",
-        f"judge: {len(report.findings)} findings; verify: {report.verify or 'clean'}",
+        f"judge: {len(report.findings)} findings; verify: {report.verify}",
     ]
     for what in (report.failed, report.findings, report.fallen):
         lines += [f"  {line}" for line in what[:SHOWN]]
