@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from csnode.bus.event import Changed
 from csnode.clock import now
+from csnode.context import acting, first_after
 from csnode.contracts.data import Delete
 from csnode.data import view as views
 from csnode.data.view import View
+from csnode.faults import Outdated
 from csnode.model.place import Zone
 from csnode.model.stock import Lock
 from csnode.model.vm import Vm
-from csnode.testing.data_cloud import Cloud, Served, created, updated, vm
+from csnode.testing.data_cloud import Cloud, Served, created, outcome, updated, vm
 from csnode.testing.data_feed import PATIENCE_S, busy, following
 from csnode.testing.patience import patient
 
@@ -160,3 +163,36 @@ class DurableViewRules(Served):
             await cloud.commit(updated(Vm, "v1", name="y"), created(Lock(id="l", job="j")))
             await view.fresh()
             await is_right(cloud, view)
+
+    async def test_a_mark_shows_that_an_older_database_was_put_back(self, cloud: Cloud) -> None:
+        """Its numbers go on above all that were given, and orders from before are refused."""
+        await cloud.create(vm("v1"), Zone(id="z", name="z"))
+        await cloud.close()
+        self.keep(cloud.state)
+        await cloud.restart()
+        async with following(cloud) as view:
+            await busy(cloud)
+            before = await cloud.data.meet(None)
+            fence = before.mark.number
+            lie = replace(before.mark, number=fence + 1000)
+            assert (await cloud.data.meet(lie)).mark.number == fence
+            await cloud.close()
+            self.bring_back(cloud.state)
+            await cloud.restart()
+            first = await cloud.data.meet(lie)
+            assert (first.cloud, first.mark.number) == (before.cloud, 2)
+            after = await cloud.data.meet(before.mark)
+            assert after.mark.number == first_after(fence)
+            assert (await cloud.data.meet(before.mark)).mark.number == after.mark.number
+            renamed = updated(Vm, "v1", name="late")
+            with acting(fence=fence):
+                assert await outcome(cloud.commit(renamed)) is Outdated
+            with acting(fence=after.mark.number):
+                number = (await cloud.commit(updated(Vm, "v1", name="new"))).number
+            assert number == after.mark.number + 1
+            await view.fresh()
+            assert view.get(Vm, "v1").name == "new"
+            await is_right(cloud, view)
+            assert await cloud.data.check() == ()
+            await cloud.open()
+            assert (await cloud.data.meet(before.mark)).mark.number == number

@@ -10,7 +10,7 @@ from typing import Any
 from csnode.bus.bus import Bus
 from csnode.bus.event import Event
 from csnode.bus.local import LocalBus
-from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row
+from csnode.contracts.data import Commit, Committed, Data, Feed, Mark, Met, Past, Row
 from csnode.directory.alone import AloneDirectory
 from csnode.testing.data_cloud import Turn
 from roles.data.config import DataConfig
@@ -44,6 +44,9 @@ class Pair(Data):
             return await self._commits.commit(commit)
         finally:
             self._under_way -= 1
+
+    async def meet(self, mark: Mark | None) -> Met:
+        return await next(self._turns).meet(mark)
 
     async def get(self, kind: str, id: str) -> Row:
         return await next(self._turns).get(kind, id)
