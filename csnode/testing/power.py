@@ -25,8 +25,10 @@ class Power:
     def __init__(self, world: World, cluster: str) -> None:
         self._world, self._cluster = world, cluster
         self._off: set[str] = set()
+        self.kept_off: set[str] = set()  # machines that somebody switched off and keeps so
+        self.stopped: set[str] = set()  # guests that ran on a machine which lost its power
         world.outside(Prober, "").reaches = self.answers
-        for machine in sorted({p.machine for p in world.processes.values()}):
+        for machine in self.machines():
             switch = self.switch(machine)
             switch.cut = partial(self._lost, machine)
             switch.restored = partial(self._restored, machine)
@@ -57,6 +59,14 @@ class Power:
         """The machine loses its power: processes, guests and routers, between two instructions."""
         await self.switch(machine).turn(False)
 
+    def machines(self) -> list[str]:
+        """All of them, by name."""
+        return sorted({p.machine for p in self._world.processes.values()})
+
+    def has(self, machine: str) -> bool:
+        """Whether the machine has power."""
+        return machine not in self._off
+
     async def restore(self, machine: str) -> None:
         """It boots; its guests do not, and csnode does."""
         await self.switch(machine).turn(True)
@@ -69,6 +79,8 @@ class Power:
         for kind in (Hypervisor, NetworkDriver):
             outside = world.outside(kind, host)
             outside.acts.stop()
+            if kind is Hypervisor:
+                self.stopped.update(outside.machines)
             outside.lose_power()
         for process in self._of(machine):
             await world.crash(process)

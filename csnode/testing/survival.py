@@ -14,14 +14,15 @@ from functools import cache
 from typing import Any
 
 from csnode.drivers.hypervisor import Hypervisor
-from csnode.faults import Fault, Unavailable
+from csnode.faults import Unavailable
 from csnode.model.host import Host
 from csnode.model.job import Job, JobState
 from csnode.model.orders import StartVm
 from csnode.model.vm import Vm, Want
 from csnode.testing.calamity import Calamity, Fate, drifts, forecast, machines_of
 from csnode.testing.loop import simulate
-from csnode.testing.trial import URL, Outcome
+from csnode.testing.trial import Outcome, until_none
+from csnode.testing.values import URL
 from csnode.testing.world import Shape, World
 from csnode.types import Power
 from csnode.verify.judge import verify
@@ -244,26 +245,11 @@ async def judged(world: World, owner: Owner) -> list[str]:
         report = await verify(world.bus, world.store)
         return [f"{f.promise} {f.check}: {f.what}" for f in report.findings]
 
-    wrong = await _until_none(world, missed, RUNS_AGAIN_S, 1.0)
-    wrong += await _until_none(world, found, CLEAN_S, 15.0)
+    wrong = await until_none(world, missed, RUNS_AGAIN_S, 1.0)
+    wrong += await until_none(world, found, CLEAN_S, 15.0)
     # a slow switch may cut the power of a host that is well again by now: once more, with patience
-    wrong += await _until_none(world, missed, RUNS_AGAIN_S, 1.0)
+    wrong += await until_none(world, missed, RUNS_AGAIN_S, 1.0)
     return [f"broken: {said}" for said in world.broken] + list(dict.fromkeys(wrong))
-
-
-async def _until_none(
-    world: World, wrong: Callable[[], Awaitable[list[str]]], seconds: float, every_s: float
-) -> list[str]:
-    """What is still wrong after that time; empty as soon as nothing is."""
-    end = world.loop.moment + seconds
-    while True:
-        try:
-            left = await wrong()
-        except Fault as fault:
-            left = [f"cannot tell: {fault.message}"]
-        if not left or world.loop.moment > end:
-            return left
-        await asyncio.sleep(every_s)
 
 
 async def _not_running(world: World, owner: Owner, jobs: Sequence[Job]) -> list[str]:

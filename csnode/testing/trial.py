@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from csnode.drivers.hypervisor import Hypervisor
+from csnode.faults import Fault
 from csnode.model.host import Host
 from csnode.model.job import Job
+from csnode.testing.ledger import Ledger
 from csnode.testing.load import Load
 from csnode.testing.loop import simulate
+from csnode.testing.operator import operated
+from csnode.testing.tenants import settle_tenants
+from csnode.testing.values import SHARED, URL
 from csnode.testing.weather import Climate, Mishap, forecast
 from csnode.testing.world import SPLIT, Shape, World
 from csnode.types import Power, Struct
@@ -20,6 +27,7 @@ from csnode.verify.judge import verify
 
 LOAD_S = 45.0
 QUIET_S = 90.0  # sweeps have come round by then
+CLEAN_S = 180.0  # a disk that an undo could not reach is a stranger to three rounds of a sweep
 ENDS_S = 300.0
 ONE: Shape = {
     "host-1": ("api", "compute", "data", "fabric", "monitor", "network", "orchestrator", "storage"),
@@ -28,7 +36,6 @@ ONE: Shape = {
     "host-2": ("compute", "network", "storage"),
 }
 SHAPES: tuple[Shape, ...] = (SPLIT, ONE)
-URL = "http://images.example/tiny.qcow2"
 
 
 class Outcome(Struct):
@@ -40,28 +47,33 @@ class Outcome(Struct):
     digest: str
     jobs: int
     seconds: float  # of virtual time
+    ledger: Ledger = msgspec.field(default_factory=Ledger)
 
 
 def tried(
     seed: int, weather: Sequence[Mishap] | None = None, shape: Shape | None = None
 ) -> Outcome:
     """Run the world of that seed; weather and shape follow from the seed unless given."""
-    return simulate(_trial(seed, prepared(), weather, shape or SHAPES[seed % len(SHAPES)]))
+    hardware = _hardware(seed)
+    image = prepared(shared="shared" in hardware["storage"])
+    return simulate(_trial(seed, image, weather, shape or SHAPES[seed % len(SHAPES)], hardware))
 
 
 async def _trial(
-    seed: int, image: bytes, weather: Sequence[Mishap] | None, shape: Shape
-) -> Outcome:
-    async with World(seed, shape, image, _hardware(seed)) as world:
+    seed: int, image: bytes, weather: Sequence[Mishap] | None, shape: Shape,
+    hardware: dict[str, dict[str, Any]],
+) -> Outcome:  # fmt: skip
+    async with World(seed, shape, image, hardware) as world:
         mishaps = forecast(seed, list(shape)) if weather is None else weather
         load, climate = Load(world, seed), Climate(world)
         passing = asyncio.create_task(climate.pass_over(mishaps))
         watching = asyncio.create_task(watched(world))
-        await load.work(LOAD_S)
+        await asyncio.gather(load.work(LOAD_S), operated(load, seed))
         await passing
         await climate.clear()
         violations = await judged(world, load, climate)
         watching.cancel()
+        load.ledger.note_jobs(await world.store.find(Job))
         return Outcome(
             seed=seed,
             violations=tuple(violations),
@@ -69,6 +81,7 @@ async def _trial(
             digest=world.timeline.digest(),
             jobs=len(load.jobs()),
             seconds=world.loop.time(),
+            ledger=load.ledger,
         )
 
 
@@ -99,10 +112,12 @@ def _hardware(seed: int) -> dict[str, dict[str, Any]]:
     fails: dict[str, Any] = {"fail": chance.choice((0.0, 0.0, 0.1, 0.3))}
     if chance.random() < 0.5:  # an undo that is refused for good leaves its job stuck, rightly
         fails |= {"fault": "Refused", "fail_verbs": ("ensure_running", "reboot", "ensure_off")}
+    pool = {"name": SHARED, "shared": True} if chance.random() < 0.5 else {}
     return {
-        "compute": {"options": {"latency_s": slow(), **fails}},
+        "api": {"users_may_expunge": chance.random() < 0.5},
+        "compute": {"options": {"latency_s": slow(), "move_s": slow(), **fails}},
         "network": {"options": {"latency_s": slow()}},
-        "storage": {"options": {"latency_s": slow()}},
+        "storage": {**pool, "options": {"latency_s": slow()}},
     }
 
 
@@ -122,16 +137,35 @@ async def judged(world: World, load: Load, climate: Climate) -> list[str]:
     jobs = {job.id: job for job in await store.find(Job)}
     found += [f"P3 job {id} ({asked.command}) was accepted and is lost"
               for id, asked in load.jobs().items() if id not in jobs]  # fmt: skip
-    verdict = await verify(world.bus, store)
-    found += [f"{f.promise} {f.check}: {f.what}" for f in verdict.findings]
+
+    async def wrong() -> list[str]:
+        verdict = await verify(world.bus, store)
+        return [f"{f.promise} {f.check}: {f.what}" for f in verdict.findings]
+
+    found += await until_none(world, wrong, CLEAN_S, 15.0)
     found += await _states(world, load, climate)
     return found
+
+
+async def until_none(
+    world: World, wrong: Callable[[], Awaitable[list[str]]], seconds: float, every_s: float
+) -> list[str]:
+    """What is still wrong after that time; empty as soon as nothing is."""
+    end = world.loop.moment + seconds
+    while True:
+        try:
+            left = await wrong()
+        except Fault as fault:
+            left = [f"cannot tell: {fault.message}"]
+        if not left or world.loop.moment > end:
+            return left
+        await asyncio.sleep(every_s)
 
 
 async def _states(world: World, load: Load, climate: Climate) -> list[str]:
     """Machines of which one client alone knew what was done to them, one thing after the other."""
     found: list[str] = []
-    _, answer = await world.ask(world.apis()[0], "listVirtualMachines")
+    _, answer = await world.ask(world.apis()[0], "listVirtualMachines", {"listall": "true"})
     shown = {vm["id"]: vm["state"] for vm in answer.get("virtualmachine", ())}
     for id, wanted in load.expected.items():
         state = shown.get(id, "gone")
@@ -144,24 +178,26 @@ async def _states(world: World, load: Load, climate: Climate) -> list[str]:
 
 
 @cache
-def prepared() -> bytes:
-    """The database of a cloud with a template, as every trial begins with."""
-    return simulate(_prepare())
+def prepared(shared: bool = False) -> bytes:
+    """The database that a trial begins with: a cloud with tenants, and a template for all."""
+    return simulate(_prepare({"storage": {"name": SHARED, "shared": True}} if shared else {}))
 
 
-async def _prepare() -> bytes:
-    async with World(0, SPLIT) as world:
+async def _prepare(sections: dict[str, dict[str, Any]]) -> bytes:
+    async with World(0, SPLIT, sections=sections) as world:
 
         async def first(command: str, **params: str) -> dict[str, Any]:
             _, answer = await world.ask("api-1", command, params)
             return dict(next(v for k, v in answer.items() if k != "count")[0])
 
+        await settle_tenants(world.store)
         about = {
             "name": "tiny",
             "displaytext": "tiny",
             "url": URL,
             "format": "QCOW2",
             "hypervisor": "KVM",
+            "ispublic": "true",
             "zoneid": (await first("listZones"))["id"],
             "ostypeid": (await first("listOsTypes"))["id"],
         }

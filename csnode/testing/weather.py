@@ -17,6 +17,7 @@ from csnode.types import Struct
 
 SPAN_S = 40.0  # in which everything begins
 LASTS_S = (0.05, 20.0)
+ROUND_S = 15.0
 
 
 class Ill(StrEnum):
@@ -91,11 +92,27 @@ class Climate:
 
     async def pass_over(self, mishaps: Sequence[Mishap]) -> None:
         """All of them, side by side as they overlap."""
-        await asyncio.gather(*(self._befall(mishap) for mishap in mishaps))
+        rounds = asyncio.create_task(self._go_round())
+        try:
+            await asyncio.gather(*(self._befall(mishap) for mishap in mishaps))
+        finally:
+            rounds.cancel()
+
+    async def _go_round(self) -> None:
+        """Machines that a fencer switched off are switched on again before long."""
+        power = self.world.power
+        while True:
+            await asyncio.sleep(ROUND_S)
+            for machine in power.machines():
+                if not power.has(machine) and machine not in power.kept_off:
+                    await power.restore(machine)
 
     async def clear(self) -> None:
         """Whatever is still wrong is put right."""
         world = self.world
+        self.disturbed |= world.power.stopped
+        for machine in world.power.machines():
+            await world.power.restore(machine)
         world.wire.weather = Weather()
         world.part()
         world.disk.stall_s, world.disk.full = 0.0, False
@@ -113,7 +130,8 @@ class Climate:
             case Ill.CRASH:
                 await world.crash(whom)
                 await asyncio.sleep(mishap.lasts_s)
-                world.start(whom)
+                if world.power.has(world.processes[whom].machine):
+                    world.start(whom)
             case Ill.PAUSE:
                 world.pause(whom)
                 await asyncio.sleep(mishap.lasts_s)

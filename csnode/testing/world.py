@@ -18,8 +18,6 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from csnode import clock, uuids
-from csnode.api.about import Rank
-from csnode.api.call import Caller
 from csnode.clock import take_bearings
 from csnode.cloud import Cloud
 from csnode.config import Config
@@ -37,8 +35,7 @@ from csnode.drivers.prober import Prober
 from csnode.drivers.storage import StorageDriver
 from csnode.drivers.watchdog import Watchdog
 from csnode.faults import Fault, Unavailable
-from csnode.model.host import Host, Seen, StoragePool
-from csnode.model.identity import Account, User
+from csnode.model.host import Host, Retired, Seen, StoragePool
 from csnode.node import Node
 from csnode.plugins import driver_type
 from csnode.testing import disk
@@ -46,9 +43,9 @@ from csnode.testing.air import AirPost
 from csnode.testing.loop import OWNER, SimLoop
 from csnode.testing.power import Power
 from csnode.testing.standing import principal
+from csnode.testing.tenants import ADMIN, caller_of
 from csnode.testing.timeline import Timeline
 from csnode.testing.wire import Wire
-from csnode.types import UserId
 
 T = TypeVar("T")
 CLUSTER = "world"
@@ -286,7 +283,7 @@ class World:
     # -- looking -------------------------------------------------------------------------------
 
     async def whole(self) -> None:
-        """Until every process is ready and every host that runs is Up."""
+        """Until every process is ready, and every host that was not removed is Up."""
         async with asyncio.timeout(READY_S):
             while not all(p.ready for p in self.processes.values()):
                 for process in self.processes.values():
@@ -298,16 +295,20 @@ class World:
                 await asyncio.sleep(0.2)
 
     async def _all_up(self) -> bool:
-        hosting = sum("compute" in p.roles for p in self.processes.values())
-        storing = sum("storage" in p.roles for p in self.processes.values())
-        if self._sections.get("storage", {}).get("shared"):
-            storing = min(storing, 1)
         try:
-            up = [h for h in await self.store.find(Host) if h.seen is Seen.UP]
+            up = {h.id for h in await self.store.find(Host) if h.seen is Seen.UP}
             pools = [p for p in await self.store.find(StoragePool) if p.up]
+            gone = {row.name for row in await self.store.find(Retired)}
         except Unavailable:
             return False
-        return len(up) >= hosting and len(pools) >= storing
+        standing = {id for id, machine in self.hosts.items() if machine not in gone}
+        if not standing <= up:
+            return False
+        section = self._sections.get("storage", {})
+        if section.get("shared"):
+            return bool(pools) or section["name"] in gone
+        local = {id for id in standing if f"{self.hosts[id]}-local" not in gone}
+        return local <= {str(pool.host) for pool in pools}
 
     @property
     def bus(self) -> Any:
@@ -334,6 +335,12 @@ class World:
         module: Any = sys.modules[driver_type(kind, "sim").__module__]
         return module.outside(place)
 
+    @property
+    def hosts(self) -> dict[str, str]:
+        """The machines that run guests, by the id of the host that each is."""
+        machines = dict.fromkeys(p.machine for p in self.processes.values() if "compute" in p.roles)
+        return {self.power.host(machine): machine for machine in machines}
+
     # -- asking as a client ----------------------------------------------------------------------
 
     def apis(self) -> list[str]:
@@ -345,11 +352,13 @@ class World:
         ]
 
     async def ask(
-        self, api: str, command: str, params: Mapping[str, str] | None = None
-    ) -> tuple[int, dict[str, Any]]:
-        """One request over a connection to that api: status and the body without its wrapper.
+        self, api: str, command: str, params: Mapping[str, str] | None = None,
+        user: str = ADMIN, key: str = "",
+    ) -> tuple[int, dict[str, Any]]:  # fmt: skip
+        """One request of that user to that api: status and the body without its wrapper.
 
-        Raises Unavailable if no answer came: then nobody knows whether it was done.
+        `key` is its Idempotency-Key. Raises Unavailable if no answer came: then nobody knows
+        whether it was done.
         """
         process = self.processes[api]
         if not process.ready:
@@ -359,7 +368,7 @@ class World:
         async def answered() -> Any:
             with acting(trace=uuids.source.randbytes(16).hex(), caller="api"):
                 asked = {"command": command, "response": "json", **(params or {})}
-                return await door.answer(asked, caller=self._admin(door))
+                return await door.answer(asked, caller=caller_of(door.view, user), key=key)
 
         reply = await self.inside(api, answered, ANSWER_S)
         return reply.status, next(iter(msgspec.json.decode(reply.body).values()))
@@ -374,16 +383,6 @@ class World:
         if not done or task.cancelled():
             raise Unavailable(f"{name} did not answer")
         return task.result()
-
-    def _admin(self, door: Any) -> Caller:
-        user = next(u for u in door.view.all(User) if u.name == "admin")
-        account = door.view.get(Account, user.account)
-        return Caller(
-            user=UserId(user.id),
-            account=user.account,
-            domain=account.domain,
-            rank=Rank.ROOT_ADMIN,
-        )
 
     async def until(
         self, fact: Callable[[], Awaitable[bool]], seconds: float, every_s: float = 0.5

@@ -1,0 +1,201 @@
+"""A request at random: any command that acts, with arguments made from what the world has.
+
+What a parameter may be follows from its declaration: an id is that of a row of the kind which the
+id's type names, a flag is true or false. What cannot be derived stands in `values.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import cache
+
+from csnode.api.about import Field, Rank, fields_of
+from csnode.api.call import Caller
+from csnode.api.command import Declaration, load_commands
+from csnode.api.reach import may_see
+from csnode.api.refers import REFERS
+from csnode.data.view import View
+from csnode.model.entity import Entity
+from csnode.testing import values
+from csnode.types import Struct
+
+FITTING = 0.92  # how often a row is one that the command makes sense for, if there is one
+ASTRAY = 0.04  # how often a command is asked for although it makes sense for no row
+
+
+class Draw(Struct):
+    """A request that somebody may send."""
+
+    command: str
+    params: dict[str, str]
+    rows: dict[str, str]  # by kind: the ids that it names
+    target: tuple[str, str]  # kind and id of what it is about; ("", "") if it makes something
+
+
+class Scene:
+    """What one caller sees of the world at one moment, and what was drawn from it so far."""
+
+    def __init__(
+        self, chance: random.Random, view: View, caller: Caller, hosts: Mapping[str, str]
+    ) -> None:
+        """`hosts` are the world's machines that run guests: id of the host to machine."""
+        self.chance, self.view, self.caller, self.hosts = chance, view, caller, hosts
+        self.chosen: dict[type[Entity], Entity] = {}
+        self.command = ""
+
+    @property
+    def root(self) -> bool:
+        """Whether the caller may say where things run."""
+        return self.caller.rank is Rank.ROOT_ADMIN
+
+    def all(self, kind: type[Entity]) -> list[Entity]:
+        """Rows of that kind that the caller sees, in an order that does not change."""
+        if kind.kind not in set(self.view):
+            return []
+        rows = [row for row in self.view.all(kind) if may_see(self.caller, row, self.view)]
+        return sorted(rows, key=lambda row: row.id)
+
+
+@cache
+def acting() -> dict[str, Declaration]:
+    """Every command that changes something, by name."""
+    return {d.name: d for d in load_commands().values() if d.changes}
+
+
+@cache
+def _kinds() -> dict[str, type[Entity]]:
+    """Kinds of row by the name that the type of their ids has."""
+    kinds: dict[str, type[Entity]] = {}
+    unread = [Entity]
+    while unread:
+        for kind in unread.pop().__subclasses__():
+            unread.append(kind)
+            kinds[f"{kind.__name__}Id"] = kind
+    return kinds
+
+
+def kind_named(field: Field) -> type[Entity] | None:
+    """The kind of row that a parameter names by id, if it names one."""
+    of = field.item if field.item is not None else field.kind
+    return REFERS.get(of) or _kinds().get(getattr(of, "__name__", ""))
+
+
+def naming(kind: str, rank: Rank) -> list[Declaration]:
+    """The commands of a caller of that rank that may name a row of that kind."""
+    return [
+        declared
+        for declared in acting().values()
+        if declared.allows <= rank
+        and declared.name not in values.SCRIPTED
+        and any(_names(field, kind, rank) for field in fields_of(declared.request))
+    ]
+
+
+def _names(field: Field, kind: str, rank: Rank) -> bool:
+    named = kind_named(field)
+    may = field.required or rank is Rank.ROOT_ADMIN or named not in values.PLACES
+    return named is not None and named.kind == kind and may
+
+
+def drawn(
+    scene: Scene, declared: Declaration, about: Mapping[str, str] | None = None
+) -> Draw | None:
+    """A request for that command; None if the world has not what it needs.
+
+    `about` names rows, by kind, that it must be about.
+    """
+    return _Drawing(scene, declared, about or {}).draw()
+
+
+class _Drawing:
+    """One request, parameter by parameter."""
+
+    def __init__(self, scene: Scene, declared: Declaration, about: Mapping[str, str]) -> None:
+        self.scene, self.declared, self.about = scene, declared, about
+        self.scene.chosen, self.scene.command = {}, declared.name
+        self.params: dict[str, str] = {}
+        self.rows: dict[str, str] = {}
+        self.target = ("", "")
+
+    def draw(self) -> Draw | None:
+        for field in fields_of(self.declared.request):
+            kind = kind_named(field)
+            asked = kind is not None and kind.kind in self.about and kind.kind not in self.rows
+            must = field.required or asked or self._key(field) in values.ALWAYS
+            if not must and self.scene.chance.random() >= self._often(field, kind):
+                continue
+            text = self._row(field, kind) if asked and kind else self._value(field, kind)
+            if text:
+                self.params[field.name.lower()] = text
+            elif must and text is None:
+                return None
+        for names, make in values.TOGETHER.items():
+            if set(names) <= self.declared.table.readers.keys():
+                self.params |= make(self.scene)
+        if self.about.items() - self.rows.items():
+            return None
+        chosen = {kind.kind: row.id for kind, row in self.scene.chosen.items()}
+        self.rows = chosen | self.rows
+        return Draw(command=self.declared.name, params=self.params, rows=self.rows,
+                    target=self.target)  # fmt: skip
+
+    def _key(self, field: Field) -> str:
+        return f"{self.declared.name}.{field.name.lower()}"
+
+    def _often(self, field: Field, kind: type[Entity] | None) -> float:
+        """How often a parameter that may be left out is given."""
+        key, name = self._key(field), field.name.lower()
+        if name in values.NEVER or key in values.NEVER or field.about.allows > Rank.USER:
+            return 0.0
+        if key in values.OFTEN:
+            return values.OFTEN[key]
+        if key in values.MADE or name in values.MADE:
+            return 0.3
+        if kind is not None:
+            return 0.12 if self.scene.root or kind not in values.PLACES else 0.0
+        return 0.15 if field.word == "boolean" else 0.0
+
+    def _value(self, field: Field, kind: type[Entity] | None) -> str | None:
+        key = self._key(field)
+        make = values.MADE.get(key) or (values.MADE.get(field.name.lower()) if not kind else None)
+        if make is not None:
+            return make(self.scene)
+        if kind is not None:
+            return self._row(field, kind)
+        if field.word == "boolean":
+            return self.scene.chance.choice(("true", "false"))
+        return None
+
+    def _row(self, field: Field, kind: type[Entity]) -> str | None:
+        """The id of a row that goes with those chosen before."""
+        scene, chance = self.scene, self.scene.chance
+        rows = [row for row in scene.all(kind) if self._goes(row)]
+        if kind.kind in self.about and kind.kind not in self.rows:
+            rows = [row for row in rows if row.id == self.about[kind.kind]]
+            fits = values.FITS.get(self._key(field))
+            if fits and not any(fits(row, scene) for row in rows) and chance.random() < 0.5:
+                return None
+        elif (fits := values.FITS.get(self._key(field))) is not None:
+            fitting = [row for row in rows if fits(row, scene)]
+            if not fitting and chance.random() >= ASTRAY:
+                return None
+            rows = fitting if fitting and chance.random() < FITTING else rows
+        elif (prefers := values.PREFERRED.get(kind)) is not None:
+            fitting = [row for row in rows if prefers(row, scene)]
+            rows = fitting if fitting and chance.random() < FITTING else rows
+        if not rows:
+            return None
+        row = chance.choice(rows)
+        scene.chosen.setdefault(kind, row)
+        self.rows.setdefault(kind.kind, row.id)
+        if field.required and not self.target[0]:
+            self.target = (kind.kind, row.id)
+        return row.id
+
+    def _goes(self, row: Entity) -> bool:
+        """A pod goes with its zone, a disk with its machine."""
+        return all(
+            getattr(row, kind.kind, None) in (None, "", chosen.id)
+            for kind, chosen in self.scene.chosen.items()
+        )
