@@ -28,19 +28,24 @@ class Strangers:
         self._what, self._where, self._patience_s = what, where, patience_seconds
         self._since: dict[str, float] = {}
 
-    def ripe(self, found: Collection[str], held: int) -> list[str]:
-        """Which of these strangers may be taken away; `held` is how many things there are."""
+    def ripe(self, found: Collection[str], held: int, left: Collection[str] = ()) -> list[str]:
+        """Which of these strangers may be taken away; `held` is how many things there are.
+
+        `left` are those of them of which the records say that they may be left somewhere: they
+        are no sign of a wrong database.
+        """
         moment = now()
         for stranger in set(found) - set(self._since):
             log.warning("a stranger", what=self._what, id=stranger, where=self._where)
         self._since = {each: self._since.get(each, moment) for each in found}
         ripe = sorted(s for s, since in self._since.items() if moment - since >= self._patience_s)
         before, self.trouble = self.trouble, ""
-        self.many = len(found) > FEW and len(found) * 2 > held
+        foreign = len(set(found) - set(left))
+        self.many = foreign > FEW and foreign * 2 > held
         if not ripe or not self.many:
             return ripe
         self.trouble = (
-            f"{len(found)} of {held} {self._what} on {self._where} are in no record:"
+            f"{foreign} of {held} {self._what} on {self._where} are in no record:"
             " is this the right database? None of them is touched"
         )
         if not before:

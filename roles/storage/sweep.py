@@ -14,7 +14,7 @@ from csnode.log import logger
 from csnode.model.machine import Holdings
 from csnode.model.template import Template
 from csnode.model.volume import Volume
-from csnode.sweep import Strangers, at_work
+from csnode.sweep import FEW, Strangers, at_work
 from csnode.types import TemplateId, VolumeId
 from roles.storage.pool import PoolStorage
 
@@ -37,10 +37,24 @@ class PoolSweep:
 
     async def turn(self, held: Holdings, volumes: set[str], templates: set[str]) -> None:
         """`held` was found in the pool, then the rows were read that know it: their ids."""
-        for id in self._volumes.ripe(set(held.volumes) - volumes, len(held.volumes)):
+        strangers = set(held.volumes) - volumes
+        left = await self._left_behind(strangers) if len(strangers) > FEW else set[str]()
+        for id in self._volumes.ripe(strangers, len(held.volumes), left):
             await self._quietly_aside(VolumeId(id))
         for id in self._images.ripe(set(held.templates) - templates, len(held.templates)):
             await self._quietly_aside(TemplateId(id))
+
+    async def _left_behind(self, strangers: set[str]) -> set[str]:
+        """Of these volumes, those that this cloud had and that belong in no pool any more.
+
+        A job that ends while a host is off leaves what it made in that host's pool.
+        """
+        rows = {row.id: row for row in await self._store.find(Volume, id=tuple(strangers))}
+        left = {id for id, row in rows.items() if row.pool is None}
+        for id in strangers - rows.keys():
+            if await self._store.data.history(id, "", 1):
+                left.add(id)
+        return left
 
     async def _quietly_aside(self, id: VolumeId | TemplateId) -> None:
         try:

@@ -263,6 +263,30 @@ def test_many_unknown_volumes_mean_the_wrong_database_and_are_left(world: World)
     world(story)
 
 
+def test_what_jobs_left_on_a_pool_is_set_aside_however_much_it_is(world: World) -> None:
+    """A deploy that is undone while its host is off cannot take its disks away."""
+
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        for _ in range(6):
+            await cloud.settle("deployVirtualMachine", **params, startvm="false")
+        rows = await cloud.store.find(Volume)
+        pool = pools.outside((await cloud.store.find(StoragePool))[0].id)
+        change = cloud.store.acting_as("orchestrator").change()
+        for row in rows[:3]:
+            change.update(Volume, row.id, pool=None, ready=False)
+        for row in rows[3:]:
+            change.delete(Volume, row.id)
+        await change.commit()
+        for row in rows:
+            pool.volumes[VolumeId(row.id)] = None
+        await asyncio.sleep(SOON_S)
+        assert sorted(name[:36] for name in pool.aside) == sorted(row.id for row in rows)
+        assert troubles(cloud, "storage") == ""
+
+    world(story)
+
+
 # -- networks ----------------------------------------------------------------------------------
 
 
