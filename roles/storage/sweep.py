@@ -37,7 +37,7 @@ class PoolSweep:
 
     async def turn(self, held: Holdings, volumes: set[str], templates: set[str]) -> None:
         """`held` was found in the pool, then the rows were read that know it: their ids."""
-        strangers = set(held.volumes) - volumes
+        strangers = {str(id) for id in held.volumes} - volumes
         left = await self._left_behind(strangers) if len(strangers) > FEW else set[str]()
         for id in self._volumes.ripe(strangers, len(held.volumes), left):
             await self._quietly_aside(VolumeId(id))
