@@ -11,10 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+import msgspec
 
 from csnode.cli import show
 
 if TYPE_CHECKING:
+    from csnode.testing.ledger import Ledger
     from csnode.testing.trial import Outcome
 
 
@@ -24,7 +26,7 @@ class Told(NamedTuple):
     seed: int
     violations: tuple[str, ...]
     jobs: int
-    virtual_s: float
+    ledger: Ledger | None = None
 
 
 @click.command("sim", short_help="A cloud in virtual time, with crashes.")
@@ -40,7 +42,8 @@ def command(seed: int | None, seeds: str, ha: bool, workers: int, output: str) -
     The seed decides every delay, loss, partition, pause and crash. Each world works under load
     while things go wrong, is then left in peace, and is judged: every accepted job ended, nothing
     acknowledged was lost, and what hosts have is what the records say. It needs no cloud, no root
-    and no configuration.
+    and no configuration. Tables at the end tell how often each command was accepted, and how the
+    jobs of each saga ended.
 
     \b
       csnode sim --seeds 0-499      500 worlds; the seeds that failed are named
@@ -72,11 +75,15 @@ def _replay(seed: int, ha: bool, output: str) -> int:
 
 
 def _try_all(seeds: Sequence[int], ha: bool, workers: int, output: str) -> int:
+    from csnode.testing.ledger import Ledger
+
     began = time.monotonic()
     failed: list[Told] = []
-    jobs = 0
+    jobs, ledger = 0, Ledger()
     for done, told in enumerate(_outcomes(seeds, ha, workers or os.cpu_count() or 1), 1):
         jobs += told.jobs
+        if told.ledger is not None:
+            ledger.add(told.ledger)
         if told.violations:
             failed.append(told)
             for violation in told.violations:
@@ -86,14 +93,28 @@ def _try_all(seeds: Sequence[int], ha: bool, workers: int, output: str) -> int:
     took = time.monotonic() - began
     per_minute = len(seeds) / took * 60
     if output == "json":
-        show.as_json({"worlds": len(seeds), "failed": [t._asdict() for t in failed],
-                      "jobs": jobs, "worlds_per_minute": round(per_minute, 1)})  # fmt: skip
+        found = [{"seed": t.seed, "violations": t.violations} for t in failed]
+        show.as_json({"worlds": len(seeds), "failed": found, "jobs": jobs,
+                      "worlds_per_minute": round(per_minute, 1),
+                      "commands": msgspec.to_builtins(ledger.commands),
+                      "sagas": ledger.sagas})  # fmt: skip
     else:
+        _print_ledger(ledger, ha)
         print(f"{len(seeds)} worlds, {jobs} jobs, {len(failed)} worlds with violations; "
               f"{took:.0f} s, {per_minute:.0f} worlds a minute")  # fmt: skip
         for told in failed:
             print(f"again: csnode sim {'--ha ' if ha else ''}--seed {told.seed}")
     return 1 if failed else 0
+
+
+def _print_ledger(ledger: Ledger, ha: bool) -> None:
+    """The commands that act, those that no client sent included, and the sagas."""
+    from csnode.testing.draw import acting
+    from csnode.testing.ledger import table_of_commands, table_of_sagas
+
+    columns = ("command", "sent", "accepted", "refused", "unanswered", "mostly refused because")
+    show.table("COMMANDS", columns, table_of_commands(ledger, () if ha else acting()))
+    show.table("SAGAS", ("saga", "done", "failed", "stuck"), table_of_sagas(ledger))
 
 
 def _outcomes(seeds: Sequence[int], ha: bool, workers: int) -> Iterator[Told]:
@@ -120,5 +141,5 @@ def _one(ha: bool, seed: int) -> Told:
     try:
         outcome = _player(ha)(seed)
     except Exception as error:  # noqa: BLE001 (a world that breaks is a finding too)
-        return Told(seed, (f"the world broke: {type(error).__name__}: {error}",), 0, 0.0)
-    return Told(seed, outcome.violations, outcome.jobs, outcome.seconds)
+        return Told(seed, (f"the world broke: {type(error).__name__}: {error}",), 0)
+    return Told(seed, outcome.violations, outcome.jobs, outcome.ledger)

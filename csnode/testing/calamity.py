@@ -20,6 +20,7 @@ from csnode.types import Struct
 
 SPAN_S = 40.0  # in which everything begins
 BRIEF_S, SHORT_S, LONG_S = (0.05, 3.0), (3.0, 12.0), (10.0, 40.0)
+FATAL_S = (20.0, 45.0)
 SKEW_S = 60.0
 DRIFT = 0.01
 LATE_S = 30.0  # what a slow switch may take
@@ -71,13 +72,29 @@ def machines_of(shape: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in shape))
 
 
+def victims_of(seed: int, hosts: Sequence[str]) -> list[str]:
+    """The hosts that most of it falls on; the first one fails for so long that it is fenced."""
+    chance = random.Random(f"victims {seed}")
+    return chance.sample(list(hosts), chance.choice((1, 1, 2)))
+
+
+def _fatal(chance: random.Random, victim: str) -> Calamity:
+    """A host is away for long enough to be taken for dead."""
+    return Calamity(
+        at=chance.uniform(0.0, SPAN_S / 2),
+        ill=chance.choice((Ill.BLACKOUT, Ill.CUT_OFF)),
+        lasts_s=chance.uniform(*FATAL_S),
+        whom=(victim,),
+    )
+
+
 def forecast(seed: int, shape: Sequence[str], hosts: Sequence[str]) -> list[Calamity]:
     """What is to befall the world of that seed, by time."""
     chance = random.Random(f"calamities {seed}")
     machines = machines_of(shape)
-    victims = chance.sample(list(hosts), chance.choice((1, 1, 2)))
-    found: list[Calamity] = []
-    for _ in range(chance.choice((1, 2, 3, 4, 5, 6, 8, 10))):
+    victims = victims_of(seed, hosts)
+    found = [_fatal(chance, victims[0])]
+    for _ in range(chance.choice((0, 1, 2, 3, 4, 5, 7, 9))):
         ill = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         lasts = chance.uniform(*chance.choice((BRIEF_S, SHORT_S, SHORT_S, LONG_S)))
         found.append(

@@ -19,7 +19,8 @@ from csnode.model.host import Host
 from csnode.model.job import Job, JobState
 from csnode.model.orders import StartVm
 from csnode.model.vm import Vm, Want
-from csnode.testing.calamity import Calamity, Fate, drifts, forecast, machines_of
+from csnode.testing.calamity import Calamity, Fate, drifts, forecast, machines_of, victims_of
+from csnode.testing.ledger import Ledger
 from csnode.testing.loop import simulate
 from csnode.testing.trial import Outcome, until_none
 from csnode.testing.values import URL
@@ -82,13 +83,16 @@ async def endured(
                 await asyncio.sleep(calms_s)
             violations = await judged(world, owner)
             fate.leave()
+            jobs = await world.store.find(Job)
+            owner.ledger.note_jobs(jobs)
             return Outcome(
                 seed=seed,
                 violations=tuple(violations),
                 story=world.timeline.text(),
                 digest=world.timeline.digest(),
-                jobs=len(await world.store.find(Job)),
+                jobs=len(jobs),
                 seconds=world.loop.moment,
+                ledger=owner.ledger,
             )
 
 
@@ -108,10 +112,11 @@ def hardware(seed: int) -> dict[str, dict[str, Any]]:
 
 
 async def _fencers(world: World, seed: int) -> None:
+    """Some hosts are fenced by hand; the one that is sure to fail has its switch."""
     chance = random.Random(f"fencers {seed}")
     change = world.store.change()
     for name in HOSTS:
-        if kind := chance.choice(FENCERS):
+        if (kind := chance.choice(FENCERS)) and name != victims_of(seed, HOSTS)[0]:
             change.update(Host, world.power.host(name), ha_provider=kind)
     if change.items:
         await change.commit()
@@ -162,6 +167,7 @@ class Owner:
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.chance = world, random.Random(f"owner {seed}")
+        self.ledger = Ledger()
         self.machines: dict[str, bool] = {}  # id -> whether it is kept, and nobody stopped it
         self._goods: dict[str, str] = {}
         self._offerings: dict[bool, str] = {}
@@ -169,7 +175,7 @@ class Owner:
     async def begin(self) -> None:
         """Some machines run before anything happens."""
         await self._learn()
-        jobs = [await self._deploy() for _ in range(self.chance.randint(2, 5))]
+        jobs = [await self._deploy() for _ in range(self.chance.randint(3, 6))]
 
         async def all_run() -> bool:
             return not any([(await self.world.store.get(Job, job)).open for job in jobs])
@@ -187,23 +193,36 @@ class Owner:
                 await self._order()
 
     async def _order(self) -> None:
-        what = self.chance.choice(("deploy", "stop", "start", "start"))
-        id = self.chance.choice(sorted(self.machines))
+        what = self.chance.choice(("deploy", "stop", "start", "start", "reboot"))
+        stopped = [id for id, kept in self.machines.items() if not kept]
+        some = stopped if what == "start" and stopped else list(self.machines)
+        id = self.chance.choice(sorted(some))
         if what == "deploy":
             await self._deploy()
+        elif what == "reboot":
+            await self._send("rebootVirtualMachine", {"id": id})
         elif what == "stop":
             self.machines[id] = False  # from now on it may be stopped, whatever is answered
-            await self._ask("stopVirtualMachine", {"id": id, "forced": "true"})
+            await self._send("stopVirtualMachine", {"id": id, "forced": "true"})
         else:
-            await self._ask("startVirtualMachine", {"id": id})
+            await self._send("startVirtualMachine", {"id": id})
 
     async def _deploy(self) -> str:
         kept = self.chance.random() < 0.75
         params = {**self._goods, "serviceofferingid": self._offerings[kept]}
-        _, answer = await self._ask("deployVirtualMachine", params)
+        _, answer = await self._send("deployVirtualMachine", params)
         if id := answer.get("id"):
             self.machines[id] = kept
         return str(answer.get("jobid", ""))
+
+    async def _send(self, command: str, params: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """Ask for something once, and count what was answered."""
+        status, answer = 0, dict[str, Any]()
+        try:
+            status, answer = await self._ask(command, params)
+        finally:
+            self.ledger.note(command, status, str(answer.get("errortext", "")))
+        return status, answer
 
     async def _ask(self, command: str, params: dict[str, str]) -> tuple[int, dict[str, Any]]:
         apis = self.world.apis()
