@@ -1,4 +1,5 @@
-"""The operator of a world: cuts a host's power, says so to the cloud, and brings the host back.
+"""The operator of a world: cuts a host's power, says so to the cloud, and brings the host back;
+at the end he opens whatever clients closed.
 
 `declareHostAsDegraded` is a word that must be true, so no client of `load.py` may give it: the
 operator keeps the host off until he knows what became of the order.
@@ -9,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Any
 
 from csnode.faults import Unavailable
-from csnode.model.host import Host, Seen
+from csnode.model.entity import Entity
+from csnode.model.host import Host, Seen, StoragePool
+from csnode.model.place import Cluster, Pod, Zone
 from csnode.testing.load import Client, Load
 from csnode.testing.tenants import ADMIN
 
@@ -22,6 +26,22 @@ NOTICED_S = 60.0  # a host without power is noticed by then, or not in this worl
 UNKNOWN_S = 60.0  # an order that nobody answered has been carried out by then, or never is
 AGAIN = 5  # how often he gives an order that was not answered or came too early
 
+CURES: dict[type[Entity], dict[str, tuple[Any, str, dict[str, str]]]] = {
+    Zone: {"enabled": (True, "updateZone", {"allocationstate": "Enabled"})},
+    Pod: {"enabled": (True, "updatePod", {"allocationstate": "Enabled"})},
+    Cluster: {"enabled": (True, "updateCluster", {"allocationstate": "Enabled"})},
+    Host: {
+        "enabled": (True, "updateHost", {"allocationstate": "Enable"}),
+        "maintenance": ("", "cancelHostMaintenance", {}),
+        "degraded": (False, "cancelHostAsDegraded", {}),
+    },
+    StoragePool: {
+        "maintenance": (False, "cancelStorageMaintenance", {}),
+        "enabled": (True, "updateStoragePool", {"enabled": "true"}),
+    },
+}
+"""By kind and column: the value that is well, and what makes it so."""
+
 
 async def operated(load: Load, seed: int) -> None:
     """In some worlds, once, a host is switched off and declared degraded."""
@@ -30,6 +50,16 @@ async def operated(load: Load, seed: int) -> None:
     if chance.random() < ODDS and machines:
         await asyncio.sleep(chance.uniform(8.0, 25.0))
         await Operator(load, chance).degrade(chance.choice(machines))
+
+
+async def put_right(load: Load) -> None:
+    """The operator brings back whatever clients put away: nothing is closed any more."""
+    client = Client(load, ADMIN, random.Random("put right"))
+    for kind, cures in CURES.items():
+        for row in sorted(await load.world.store.find(kind), key=lambda row: row.id):
+            for column, (good, command, more) in cures.items():
+                if getattr(row, column) != good:
+                    await client.send(command, {"id": row.id, **more})
 
 
 def _only_hosts(load: Load, machine: str) -> bool:

@@ -17,7 +17,7 @@ from csnode.model.job import Job
 from csnode.testing.ledger import Ledger
 from csnode.testing.load import Load
 from csnode.testing.loop import simulate
-from csnode.testing.operator import operated
+from csnode.testing.operator import operated, put_right
 from csnode.testing.tenants import settle_tenants
 from csnode.testing.values import SHARED, URL
 from csnode.testing.weather import Climate, Mishap, forecast
@@ -71,6 +71,7 @@ async def _trial(
         await asyncio.gather(load.work(LOAD_S), operated(load, seed))
         await passing
         await climate.clear()
+        await put_right(load)
         violations = await judged(world, load, climate)
         watching.cancel()
         load.ledger.note_jobs(await world.store.find(Job))
