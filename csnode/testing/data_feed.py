@@ -147,3 +147,22 @@ class FeedRules(Served):
             await caught_up(cloud, view)
             assert sorted(view.all(Vm), key=lambda v: v.id) == await cloud.store.find(Vm)
             assert view.size(Zone) == 6
+
+    async def test_a_view_of_kinds_that_rest_opens_though_the_feed_begins_past_them(
+        self, cloud: Cloud
+    ) -> None:
+        """Others have written so much since that the feed does not reach back to their heads."""
+        await cloud.open(feed_keep=5)
+        await cloud.create(Pod(id="p1", zone=ZoneId("z"), name="p"))
+        head = await cloud.data.head(("pod",))
+        await busy(cloud)
+        await cloud.turn()
+        assert await outcome(cloud.data.feed(head, ALL, 9)) is Gone
+        feed = await cloud.data.feed(head, ("pod",), 9)
+        assert (feed.entries, feed.upto) == ((), await cloud.data.head(ALL))
+        assert await outcome(cloud.data.feed(head - 1, ("pod",), 9)) is Gone
+        view = View(cloud.store, (Pod,))
+        async with asyncio.timeout(PATIENCE_S):
+            await view.open()
+        assert [pod.id for pod in view.all(Pod)] == ["p1"]
+        view.close()

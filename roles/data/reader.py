@@ -67,14 +67,14 @@ class Reader:
         return tuple(Found(id=id.decode(), row=row) for id, _, row in pairs)
 
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
-        """Entries past that number; Gone if some were trimmed."""
+        """Entries past that number; Gone if some of these kinds were trimmed."""
         names = tuple(sorted({self._stored.kind(name).name for name in kinds}))
         if limit < 1:
             raise Invalid(f"a page of {limit} entries cannot be read")
         sql = self._feed_sql(len(names)) if names else ""
         asked = (after, *names, min(limit, PAGE_MAX)) if names else ()
         last, floor, text = await self._stored.page(sql, asked)
-        if after < floor:
+        if after < floor and (not names or await self._newest(names) > after):
             raise Gone(f"the feed begins past {floor}; read the rows again")
         entries: list[tuple[str, Entry]] = []
         for row in text.split(ROW) if text else ():
@@ -84,6 +84,11 @@ class Reader:
         end = entries[-1][1].number if entries else 0
         upto = end if len(entries) == limit else max(last, end)
         return Feed(entries=tuple(entries), upto=upto)
+
+    async def _newest(self, names: tuple[str, ...]) -> int:
+        """The last number of these kinds; it outlives its entry."""
+        heads = await self._stored.known_heads()
+        return max(heads.get(name, 0) for name in names)
 
     def _make_find_sql(self, name: str, shape: tuple[tuple[str, int, bool], ...]) -> str:
         table = self._tables.tables[name]
