@@ -14,6 +14,7 @@ from csnode import uuids
 from csnode.faults import Refused, Unavailable
 
 SYNC_S = (0.0003, 0.004)
+NO_MORE, NO_LIMIT = 1, 0xFFFFFFFE  # pages; SQLite takes the first for "not one more than now"
 
 
 class SimDisk:
@@ -23,8 +24,9 @@ class SimDisk:
         self.image: bytes | None = None  # what a new disk begins with: a database, serialized
         self.connection: Any = None  # the database, whoever opened it
         self.stall_s = 0.0  # how much longer a sync takes just now
-        self.full = False  # no write gets through
+        self.full = False  # SQLite finds no room for one page more
         self.syncs = 0
+        self._limit = NO_LIMIT
         self._opened: Opened | None = None
 
     def open(self) -> Opened:
@@ -33,6 +35,13 @@ class SimDisk:
             raise Refused("another csnode process uses this disk")
         self._opened = Opened(self)
         return self._opened
+
+    def limit(self) -> None:
+        """Have SQLite itself find out whether there is room: amid a write, if it comes to that."""
+        limit = NO_MORE if self.full else NO_LIMIT
+        if limit != self._limit and self.connection is not None:
+            self.connection.execute(f"PRAGMA max_page_count={limit}")
+            self._limit = limit
 
     def cut(self) -> None:
         """The process that has it open ended: whatever it still tries does not get through."""
@@ -58,8 +67,7 @@ class Opened:
         before = took * uuids.source.random()
         await asyncio.sleep(before)
         self._check()
-        if disk.full:
-            raise Unavailable("the disk of the data service is full")
+        disk.limit()
         act()
         disk.syncs += 1
         await asyncio.sleep(took - before)

@@ -188,6 +188,25 @@ def test_two_data_processes_cannot_have_one_disk() -> None:
     disk.open()
 
 
+def test_a_disk_that_fills_up_amid_a_write_keeps_nothing_of_it() -> None:
+    """SQLite itself finds no room, after some of the commit's rows were written."""
+
+    async def story(world: World) -> None:
+        world.disk.full = True
+        rows = [Zone(id=f"z{n}", name=f"z{n}", network_domain="x" * 3000) for n in range(40)]
+        change = world.store.change()
+        for row in rows:
+            change.create(row)
+        with pytest.raises(Unavailable, match="disk of the data service is full"):
+            await change.commit()
+        assert not {z.id for z in await world.store.find(Zone)} & {row.id for row in rows}
+        world.disk.full = False
+        await change.commit()
+        assert {z.id for z in await world.store.find(Zone)} >= {row.id for row in rows}
+
+    played(story)
+
+
 # -- what the world itself does --------------------------------------------------------------------
 
 
