@@ -28,7 +28,9 @@ def caller_of(view: View, name: str) -> Caller:
     users = [user for user in view.all(User) if user.name == name]
     if not users:
         raise Unavailable(f"this api knows no user {name} yet")
-    account = view.get(Account, users[0].account)
+    account = view.maybe(Account, users[0].account)
+    if account is None:
+        raise Unavailable(f"this api does not know the account of {name} yet")
     return Caller(
         user=UserId(users[0].id),
         account=users[0].account,

@@ -116,6 +116,7 @@ def _hardware(seed: int) -> dict[str, dict[str, Any]]:
     pool = {"name": SHARED, "shared": True} if chance.random() < 0.5 else {}
     return {
         "api": {"users_may_expunge": chance.random() < 0.5},
+        "data": {"feed_keep": chance.choice((5, 200_000, 200_000))},
         "compute": {"options": {"latency_s": slow(), "move_s": slow(), **fails}},
         "network": {"options": {"latency_s": slow()}},
         "storage": {**pool, "options": {"latency_s": slow()}},

@@ -11,6 +11,7 @@ from typing import Any
 from csnode.drivers.hypervisor import Hypervisor
 from csnode.drivers.storage import StorageDriver
 from csnode.model.host import Host, StoragePool
+from csnode.testing.stranger import Stranger
 from csnode.testing.wire import Weather
 from csnode.testing.world import World
 from csnode.types import Struct
@@ -18,6 +19,7 @@ from csnode.types import Struct
 SPAN_S = 40.0  # in which everything begins
 LASTS_S = (0.05, 20.0)
 ROUND_S = 15.0
+SKEW_S, HOURS_S = 60.0, 3 * 3600.0
 
 
 class Ill(StrEnum):
@@ -27,6 +29,7 @@ class Ill(StrEnum):
     PAUSE = auto()  # a process sleeps, through its lease perhaps
     PARTING = auto()  # some processes cannot reach the others
     SKEW = auto()  # a wall clock is wrong, or is put right
+    HOURS = auto()  # it is wrong by hours, as after a power loss, and its process starts anew
     LOSS = auto()  # events and beacons get lost, or doubled
     SLOWNESS = auto()  # some frames take long
     ECHO = auto()  # calls to components arrive again, late
@@ -35,13 +38,14 @@ class Ill(StrEnum):
     FULL = auto()  # the disk takes nothing
     REFUSAL = auto()  # a pool refuses what it is asked
     POWER_CUT = auto()  # a host's machines are all off, and nobody is told
+    STRANGER = auto()  # a data process of another cloud with the same name is on the LAN
     HALT = auto()  # a guest shuts itself down
 
 
 WEIGHTS: dict[Ill, int] = {
     Ill.CRASH: 6, Ill.PAUSE: 4, Ill.PARTING: 4, Ill.SKEW: 1, Ill.LOSS: 2, Ill.SLOWNESS: 2,
     Ill.ECHO: 2, Ill.SILENCE: 1, Ill.STALL: 1, Ill.FULL: 1, Ill.REFUSAL: 1, Ill.POWER_CUT: 1,
-    Ill.HALT: 1,
+    Ill.HALT: 1, Ill.HOURS: 0, Ill.STRANGER: 0,
 }  # fmt: skip
 
 
@@ -68,7 +72,7 @@ def forecast(seed: int, processes: Sequence[str]) -> list[Mishap]:
                 at=chance.uniform(0.0, SPAN_S),
                 ill=ill,
                 lasts_s=chance.choice((chance.uniform(*LASTS_S), chance.uniform(0.05, 1.0))),
-                whom=tuple(few if ill is Ill.PARTING else few[:1]),
+                whom=tuple(few if ill in (Ill.PARTING, Ill.HOURS) else few[:1]),
                 much=chance.random(),
             )
         )
@@ -128,10 +132,7 @@ class Climate:
         world, whom = self.world, mishap.whom[0]
         match mishap.ill:
             case Ill.CRASH:
-                await world.crash(whom)
-                await asyncio.sleep(mishap.lasts_s)
-                if world.power.has(world.processes[whom].machine):
-                    world.start(whom)
+                await self._restart(whom, mishap.lasts_s)
             case Ill.PAUSE:
                 world.pause(whom)
                 await asyncio.sleep(mishap.lasts_s)
@@ -142,6 +143,13 @@ class Climate:
                 world.part()
             case Ill.SKEW:
                 world.skew(whom, skewed(mishap.much))
+            case Ill.HOURS:
+                for name in mishap.whom:
+                    world.skew(name, (mishap.much - 0.5) * 2 * HOURS_S)
+                await asyncio.gather(*(self._restart(n, mishap.lasts_s) for n in mishap.whom))
+            case Ill.STRANGER:
+                async with Stranger(world):
+                    await asyncio.sleep(mishap.lasts_s)
             case Ill.POWER_CUT | Ill.HALT:
                 await self._power(mishap)
             case Ill.REFUSAL:
@@ -150,6 +158,13 @@ class Climate:
                 await self._disk(mishap)
             case _:
                 await self._wire(mishap)
+
+    async def _restart(self, name: str, away_s: float) -> None:
+        world = self.world
+        await world.crash(name)
+        await asyncio.sleep(away_s)
+        if world.power.has(world.processes[name].machine):
+            world.start(name)
 
     async def _wire(self, mishap: Mishap) -> None:
         world, much = self.world, mishap.much

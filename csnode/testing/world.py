@@ -91,6 +91,7 @@ class Process:
         self.starts = 0
         self.number = 0
         self.node: Node | None = None
+        self.disk = DISK  # of its data service, if it plays one
         self.context = Context()
         self.running: asyncio.Task[None] | None = None
 
@@ -159,7 +160,7 @@ class World:
             self.loop.epoch += 86400.0  # what the image holds of leases ran out long ago
         for machine in {p.machine for p in self.processes.values()}:
             here = [p for p in self.processes.values() if p.machine == machine]
-            self.wire.principals[machine] = principal(Config(self._config(p)) for p in here)
+            self.wire.principals[machine] = principal(Config(self.config(p)) for p in here)
         for name in self.processes:
             self.start(name)
         await self.whole()
@@ -181,7 +182,9 @@ class World:
 
     def start(self, name: str) -> None:
         """Start the process, if it does not run."""
-        process = self.processes[name]
+        self.launch(self.processes[name])
+
+    def launch(self, process: Process) -> None:
         if process.running is not None and not process.running.done():
             return
         process.starts += 1
@@ -190,10 +193,10 @@ class World:
         if drift := self.drifts.get(process.machine):
             self.loop.drift[process.owner] = drift
         process.running = self.loop.create_task(self._play(process), context=process.context)
-        self.timeline.add("world", f"starts {name}")
+        self.timeline.add("world", f"starts {process.name}")
 
     async def _play(self, process: Process) -> None:
-        config, cloud = Config(self._config(process)), Cloud(None, CLUSTER)
+        config, cloud = Config(self.config(process)), Cloud(None, CLUSTER)
         take_bearings(cloud.bearings)
         wiring = self.wire.wiring(process.owner, process.context)
         directory = AirDirectory(self.wire, process.owner, process.context)
@@ -205,7 +208,8 @@ class World:
         except Fault as fault:
             self.timeline.add("world", f"{process.name} cannot run: {fault.message}")
 
-    def _config(self, process: Process) -> dict[str, dict[str, Any]]:
+    def config(self, process: Process) -> dict[str, dict[str, Any]]:
+        """What csnode.toml would say for that process."""
         values: dict[str, dict[str, Any]] = {
             "node": {
                 "cluster": CLUSTER,
@@ -214,7 +218,7 @@ class World:
                 "roles": process.roles,
                 "state": f"/nonexistent/{process.name}",
             },
-            "data": {"inline": True, "path": f"sim:{DISK}"},
+            "data": {"inline": True, "path": f"sim:{process.disk}"},
             "api": {"listen": ""},
             "compute": {"driver": "sim", "address": process.machine},
             "network": {"driver": "sim"},
@@ -229,14 +233,16 @@ class World:
 
     async def crash(self, name: str) -> None:
         """kill -9: its sockets and its disk are away before its code can do anything about it."""
-        process = self.processes[name]
+        await self.kill(self.processes[name])
+
+    async def kill(self, process: Process) -> None:
         if process.running is None or process.running.done():
             return
-        self.timeline.add("world", f"kills {name}")
+        self.timeline.add("world", f"kills {process.name}")
         owner = process.owner
         self.wire.end(owner)
         if "data" in process.roles:
-            self.disk.cut()
+            disk.disk_of(process.disk).cut()
         await self._unwind(owner)
         self.loop.forget(owner)
         process.node = None
