@@ -63,9 +63,14 @@ class Ledger(msgspec.Struct):
         for verb, states in other.sagas.items():
             self.sagas.setdefault(verb, Counter()).update(states)
 
+    def accepted(self, command: str) -> int:
+        """How often the command was accepted."""
+        count = self.commands.get(command)
+        return count.accepted if count else 0
+
     def never_accepted(self, commands: Iterable[str]) -> list[str]:
         """Of these commands, those that no world accepted."""
-        return sorted(c for c in commands if not self.commands.get(c, Count()).accepted)
+        return sorted(command for command in commands if not self.accepted(command))
 
     def never_done(self, verbs: Iterable[str]) -> list[str]:
         """Of these sagas, those of which no job ended well."""

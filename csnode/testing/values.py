@@ -18,6 +18,7 @@ from csnode.model.identity import Account, Domain
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering
+from csnode.model.physical import PhysicalNetwork
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
@@ -34,16 +35,17 @@ NAMES = ("web", "db", "mail")  # few, so that machines compete for them
 PUBLIC = IPv4Network("203.0.113.0/24")  # of zones that clients make
 
 WEIGHTS: dict[str, int] = {
-    "deployVirtualMachine": 14, "startVirtualMachine": 6, "stopVirtualMachine": 5,
-    "rebootVirtualMachine": 2, "destroyVirtualMachine": 4, "recoverVirtualMachine": 3,
-    "expungeVirtualMachine": 3, "updateVirtualMachine": 3, "cancelAsyncJob": 5,
+    "deployVirtualMachine": 14, "startVirtualMachine": 7, "stopVirtualMachine": 5,
+    "rebootVirtualMachine": 2, "destroyVirtualMachine": 4, "recoverVirtualMachine": 4,
+    "expungeVirtualMachine": 4, "updateVirtualMachine": 3, "cancelAsyncJob": 5,
     "createNetwork": 4, "deleteNetwork": 5, "registerTemplate": 3, "deleteTemplate": 4,
-    "migrateVirtualMachine": 5, "migrateVirtualMachineWithVolume": 3,
+    "migrateVirtualMachine": 7, "migrateVirtualMachineWithVolume": 4,
     "prepareHostForMaintenance": 4, "cancelHostMaintenance": 3, "deleteHost": 3, "addHost": 3,
     "deleteStoragePool": 4, "createStoragePool": 4, "deleteZone": 2, "deletePod": 2,
     "createZone": 2, "createVlanIpRange": 4, "deleteVlanIpRange": 4, "addTrafficType": 3,
     "deleteTrafficType": 3, "updateTrafficType": 2, "enableStorageMaintenance": 4,
-    "cancelStorageMaintenance": 3,
+    "cancelStorageMaintenance": 3, "updatePhysicalNetwork": 3, "deletePhysicalNetwork": 3,
+    "createPhysicalNetwork": 2, "deleteCluster": 2, "deleteServiceOffering": 2,
 }  # fmt: skip
 """How often a command is drawn, against 1 for all others."""
 
@@ -295,6 +297,11 @@ def _unused(kind: type[Entity]) -> Fits:
     return lambda row, scene: all(getattr(o, row.kind) != row.id for o in scene.view.all(kind))
 
 
+def _is_spare(network: PhysicalNetwork, scene: Scene) -> bool:
+    others = scene.view.by(PhysicalNetwork, "zone", network.zone)
+    return len(others) > 1 or not scene.view.by(Network, "zone", network.zone)
+
+
 def _is_deletable(template: Template, scene: Scene) -> bool:
     used = scene.view.by(Vm, "template", template.id)
     mine = scene.root or template.account == scene.caller.account
@@ -305,8 +312,9 @@ FITS: dict[str, Fits] = {
     "startVirtualMachine.id": _rests,
     "stopVirtualMachine.id": _runs,
     "rebootVirtualMachine.id": _runs,
-    "destroyVirtualMachine.id": lambda vm, _: vm.want in (Want.RUNNING, Want.STOPPED)
-    and not vm.delete_protection,
+    "destroyVirtualMachine.id": lambda vm, _: (
+        vm.want in (Want.RUNNING, Want.STOPPED) and not vm.delete_protection
+    ),
     "recoverVirtualMachine.id": _is_destroyed,
     "expungeVirtualMachine.id": _is_destroyed,
     "migrateVirtualMachine.virtualmachineid": _may_move,
@@ -329,6 +337,7 @@ FITS: dict[str, Fits] = {
     "deletePod.id": _unused(Cluster),
     "deleteCluster.id": _unused(Host),
     "registerUserKeys.id": _is_own,
+    "deletePhysicalNetwork.id": _is_spare,
     "deleteServiceOffering.id": lambda row, _: not row.removed and "Instance" not in row.name,
 }
 """The rows that a command makes sense for; it is asked about others now and then."""

@@ -45,7 +45,7 @@ class Ill(StrEnum):
 WEIGHTS: dict[Ill, int] = {
     Ill.CRASH: 6, Ill.PAUSE: 4, Ill.PARTING: 4, Ill.SKEW: 1, Ill.LOSS: 2, Ill.SLOWNESS: 2,
     Ill.ECHO: 2, Ill.SILENCE: 1, Ill.STALL: 1, Ill.FULL: 1, Ill.REFUSAL: 1, Ill.POWER_CUT: 1,
-    Ill.HALT: 1, Ill.HOURS: 0, Ill.STRANGER: 0,
+    Ill.HALT: 1, Ill.HOURS: 1, Ill.STRANGER: 1,
 }  # fmt: skip
 
 
@@ -129,24 +129,14 @@ class Climate:
 
     async def _befall(self, mishap: Mishap) -> None:
         await asyncio.sleep(mishap.at)
-        world, whom = self.world, mishap.whom[0]
+        world = self.world
         match mishap.ill:
-            case Ill.CRASH:
-                await self._restart(whom, mishap.lasts_s)
-            case Ill.PAUSE:
-                world.pause(whom)
-                await asyncio.sleep(mishap.lasts_s)
-                world.resume(whom)
+            case Ill.CRASH | Ill.PAUSE | Ill.SKEW | Ill.HOURS:
+                await self._process(mishap)
             case Ill.PARTING:
                 world.part(*mishap.whom)
                 await asyncio.sleep(mishap.lasts_s)
                 world.part()
-            case Ill.SKEW:
-                world.skew(whom, skewed(mishap.much))
-            case Ill.HOURS:
-                for name in mishap.whom:
-                    world.skew(name, (mishap.much - 0.5) * 2 * HOURS_S)
-                await asyncio.gather(*(self._restart(n, mishap.lasts_s) for n in mishap.whom))
             case Ill.STRANGER:
                 async with Stranger(world):
                     await asyncio.sleep(mishap.lasts_s)
@@ -158,6 +148,22 @@ class Climate:
                 await self._disk(mishap)
             case _:
                 await self._wire(mishap)
+
+    async def _process(self, mishap: Mishap) -> None:
+        world, whom = self.world, mishap.whom[0]
+        match mishap.ill:
+            case Ill.CRASH:
+                await self._restart(whom, mishap.lasts_s)
+            case Ill.PAUSE:
+                world.pause(whom)
+                await asyncio.sleep(mishap.lasts_s)
+                world.resume(whom)
+            case Ill.SKEW:
+                world.skew(whom, skewed(mishap.much))
+            case _:
+                for name in mishap.whom:
+                    world.skew(name, (mishap.much - 0.5) * 2 * HOURS_S)
+                await asyncio.gather(*(self._restart(n, mishap.lasts_s) for n in mishap.whom))
 
     async def _restart(self, name: str, away_s: float) -> None:
         world = self.world
