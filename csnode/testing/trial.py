@@ -179,9 +179,13 @@ async def _states(world: World, load: Load, climate: Climate) -> list[str]:
     return found
 
 
-@cache
 def prepared(shared: bool = False) -> bytes:
     """The database that a trial begins with: a cloud with tenants, and a template for all."""
+    return _prepared(shared)
+
+
+@cache
+def _prepared(shared: bool) -> bytes:
     return simulate(_prepare({"storage": {"name": SHARED, "shared": True}} if shared else {}))
 
 

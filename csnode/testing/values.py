@@ -42,7 +42,7 @@ WEIGHTS: dict[str, int] = {
     "migrateVirtualMachine": 7, "migrateVirtualMachineWithVolume": 4,
     "prepareHostForMaintenance": 4, "cancelHostMaintenance": 3, "deleteHost": 3, "addHost": 3,
     "deleteStoragePool": 4, "createStoragePool": 4, "deleteZone": 2, "deletePod": 2,
-    "createZone": 2, "createVlanIpRange": 4, "deleteVlanIpRange": 4, "addTrafficType": 3,
+    "createZone": 2, "createVlanIpRange": 4, "deleteVlanIpRange": 5, "addTrafficType": 3,
     "deleteTrafficType": 3, "updateTrafficType": 2, "enableStorageMaintenance": 4,
     "cancelStorageMaintenance": 3, "updatePhysicalNetwork": 3, "deletePhysicalNetwork": 3,
     "createPhysicalNetwork": 2, "deleteCluster": 2, "deleteServiceOffering": 2,
@@ -57,7 +57,7 @@ SCRIPTED = {
 NEVER = {
     "projectid", "vpcid", "storageid", "domainid", "zoneids",
     "securitygroupenabled", "localstorageenabled", "forvirtualnetwork",
-    "forcedestroylocalstorage",
+    "forcedestroylocalstorage", "addHost.clustername",
 }  # fmt: skip
 """Parameters that may be left out and are: every value of them is refused."""
 
@@ -76,7 +76,7 @@ ALWAYS = {
 
 OFTEN: dict[str, float] = {
     "deployVirtualMachine.name": 0.3, "destroyVirtualMachine.expunge": 0.4,
-    "registerTemplate.ispublic": 0.5, "deleteHost.forced": 0.6, "deleteStoragePool.forced": 0.6,
+    "registerTemplate.ispublic": 0.5, "deleteHost.forced": 0.9, "deleteStoragePool.forced": 0.9,
     "migrateVirtualMachine.hostid": 0.4, "updateVirtualMachine.deleteprotection": 0.1,
 }  # fmt: skip
 """How often such a parameter is given, if not as others of its type are."""

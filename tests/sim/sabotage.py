@@ -1,4 +1,4 @@
-"""Ten ways to break csnode on purpose. Whoever watches over it must notice each of them.
+"""Ways to break csnode, or its proof, on purpose. Whoever watches must notice each of them.
 
 `python -m tests.sim.sabotage` tells how many worlds each takes; README.md beside this keeps the
 figures of the last time.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from csnode.api.once import Once
@@ -23,13 +24,17 @@ from csnode.saga.engine import Engine
 from csnode.saga.run import Run
 from csnode.saga.saga import Step
 from csnode.testing import disk, trial
+from csnode.testing.draw import Draw, _Drawing
 from csnode.testing.lacking import without_events, without_sweeps
+from csnode.testing.ledger import Ledger
 from csnode.testing.weather import Ill, Mishap
 from csnode.testing.world import SPLIT
-from roles.data import stock
+from roles.data import references, stock
 from roles.data.batch import Batch
 from roles.data.draft import Draft
+from roles.data.reader import Reader
 from roles.orchestrator.sagas.deploy_vm import Deploy
+from roles.storage.sweep import PoolSweep
 
 Sabotage = Callable[[], AbstractContextManager[None]]
 
@@ -110,11 +115,12 @@ def a_commit_acknowledged_before_fsync() -> Generator[None]:
 @contextmanager
 def a_unique_constraint_dropped() -> Generator[None]:
     """Two machines may have one name in one network."""
-    before = trial.prepared()
+    prepared = trial.prepared
 
-    def dropped() -> bytes:
+    def dropped(shared: bool = False) -> bytes:
         import sqlite3
 
+        before = prepared(shared)
         with sqlite3.connect(":memory:") as database:
             database.deserialize(before)
             for index in ("nic_named", "nic_carded"):
@@ -122,8 +128,7 @@ def a_unique_constraint_dropped() -> Generator[None]:
             database.commit()
             return database.serialize()
 
-    image = dropped()
-    with patch.object(Draft, "_claim", nothing), patch.object(trial, "prepared", lambda: image):
+    with patch.object(Draft, "_claim", nothing), patch.object(trial, "prepared", dropped):
         yield
 
 
@@ -186,12 +191,58 @@ def a_token_not_honoured() -> Generator[None]:
         yield
 
 
+@contextmanager
+def clients_without_an_offering() -> Generator[None]:
+    """The worlds' clients leave out what createNetwork cannot do without."""
+    draw = _Drawing.draw
+
+    def forgetful(self: _Drawing) -> Draw | None:
+        drawn = draw(self)
+        if drawn is not None and drawn.command == "createNetwork":
+            drawn.params.pop("networkofferingid")
+        return drawn
+
+    with patch.object(_Drawing, "draw", forgetful):
+        yield
+
+
+@contextmanager
+def a_resting_kind_is_gone_for_ever() -> Generator[None]:
+    """Whoever follows kinds without news is told to read everything again, again and again."""
+
+    async def late(*_: Any) -> int:
+        return 1 << 60
+
+    with patch.object(Reader, "_newest", late):
+        yield
+
+
+@contextmanager
+def what_jobs_left_is_a_strangers() -> Generator[None]:
+    """Much that is left on a pool looks like the wrong database."""
+
+    async def none(*_: Any) -> set[str]:
+        return set()
+
+    with patch.object(PoolSweep, "_left_behind", none):
+        yield
+
+
+@contextmanager
+def a_reference_not_held() -> Generator[None]:
+    """A row goes although others name it, and is named although it is going."""
+    with patch.object(references, "check", nothing):
+        yield
+
+
 ALL: dict[str, Sabotage] = {
     made.__name__: made
     for made in (
         an_undo_left_out, start_written_after_acting, a_fence_ignored, a_lost_event_without_sweep,
         a_commit_acknowledged_before_fsync, a_unique_constraint_dropped, a_feed_gap_not_noticed,
         a_lease_renewed_by_its_old_holder, a_late_answer_believed, a_token_not_honoured,
+        clients_without_an_offering, a_resting_kind_is_gone_for_ever, what_jobs_left_is_a_strangers,
+        a_reference_not_held,
     )
 }  # fmt: skip
 
@@ -202,36 +253,83 @@ STORMS = [Mishap(at=at, ill=Ill.CRASH, lasts_s=0.3, whom=("data",)) for at in ra
 RAIN = [Mishap(at=0.0, ill=Ill.LOSS, lasts_s=45.0, whom=("data",), much=0.4)]
 """Two events of five get lost, all the time."""
 
+
+class Worlds(NamedTuple):
+    """Worlds of some weather (None: any); one of them must show a violation of these words."""
+
+    expected: str  # a regular expression
+    weather: list[Mishap] | None = None
+
+
+class Unasked(NamedTuple):
+    """So many worlds; in none of them is the command ever accepted."""
+
+    command: str
+    worlds: int
+
+
 MATRIX = "tests/sim/test_matrix.py"
-CATCHERS: dict[str, tuple[str, ...] | list[Mishap] | None] = {
+LOST = r"was accepted, and now nobody knows it|was accepted and is lost"
+CATCHERS: dict[str, tuple[str, ...] | Worlds | Unasked] = {
     "an_undo_left_out": (MATRIX, "-k", "deploy-disks or deploy-power"),
     "start_written_after_acting": (MATRIX, "-k", "deploy-disks or deploy-power"),
     "a_fence_ignored": (MATRIX, "-k", "LATE and deploy"),
-    "a_lost_event_without_sweep": None,
-    "a_commit_acknowledged_before_fsync": STORMS,
+    "a_lost_event_without_sweep": Worlds(r"job .* never ends"),
+    "a_commit_acknowledged_before_fsync": Worlds(LOST, STORMS),
     "a_unique_constraint_dropped": ("tests/sim/test_world.py", "-k", "one_name"),
-    "a_feed_gap_not_noticed": RAIN,
+    "a_feed_gap_not_noticed": Worlds(LOST + "|stale read", RAIN),
     "a_lease_renewed_by_its_old_holder": ("tests/contract/test_data.py", "-k", "lease"),
     "a_late_answer_believed": (MATRIX, "-k", "LATE and deploy"),
     "a_token_not_honoured": ("tests/contract/test_data.py", "-k", "token"),
+    "clients_without_an_offering": Unasked("createNetwork", 2),
+    "a_resting_kind_is_gone_for_ever": ("tests/contract/test_data.py", "-k", "that_rest_opens"),
+    "what_jobs_left_is_a_strangers": ("tests/sim/test_sweeps.py", "-k", "however_much"),
+    "a_reference_not_held": ("tests/sim/test_races.py", "-k", "taking_a_thing_away and network"),
 }
-"""Who catches it fastest: some tests (pytest arguments), or worlds of that weather (None: any)."""
+"""Who catches it fastest: some tests (pytest arguments), or worlds and what they say."""
+
+
+class Caught(NamedTuple):
+    """How many worlds it took, and what was said; 0 if nothing was."""
+
+    worlds: int
+    said: str
 
 
 def caught_by_worlds(
-    sabotage: Sabotage, seeds: range, weather: list[Mishap] | None = None
-) -> tuple[int, str]:
-    """How many worlds it took, and what gave it away; (0, "") if nothing did."""
-    trial.prepared()
+    sabotage: Sabotage, seeds: range, weather: list[Mishap] | None = None, expected: str = ""
+) -> Caught:
+    """The first world that says what is expected; of one that breaks, only how it broke counts."""
+    _prepare()
     for count, seed in enumerate(seeds, 1):
         with sabotage():
             try:
                 violations = trial.tried(seed, weather, SPLIT if weather else None).violations
-            except Exception as error:  # noqa: BLE001 (a world that breaks gives it away too)
+            except Exception as error:  # noqa: BLE001 (a world that breaks is not what we look for)
                 violations = (f"the world broke: {type(error).__name__}: {error}",)
-        if violations:
-            return count, violations[0]
-    return 0, ""
+        for violation in violations:
+            if re.search(expected, violation) and not violation.startswith("the world broke"):
+                return Caught(count, violation)
+    return Caught(0, "")
+
+
+def _prepare() -> None:
+    """What worlds begin with is made by a csnode that works."""
+    for shared in (False, True):
+        trial.prepared(shared)
+
+
+def caught_by_ledger(sabotage: Sabotage, command: str, worlds: int) -> str:
+    """What these worlds tell, if they asked for the command and none ever accepted it."""
+    _prepare()
+    whole = Ledger()
+    with sabotage():
+        for seed in range(worlds):
+            whole.add(trial.tried(seed).ledger)
+    asked = whole.commands.get(command)
+    if asked is None or asked.accepted:
+        return ""
+    return f"{command} was accepted in none of {worlds} worlds: {asked.refused.most_common(1)}"
 
 
 def caught_by_tests(name: str, args: tuple[str, ...]) -> str:
@@ -248,14 +346,18 @@ def caught_by_tests(name: str, args: tuple[str, ...]) -> str:
 def caught(name: str) -> str:
     """What gave the sabotage away, by its fastest catcher; "" if nothing did."""
     by = CATCHERS[name]
-    if isinstance(by, tuple):
-        return caught_by_tests(name, by)
-    count, what = caught_by_worlds(ALL[name], range(25), by)
-    return f"world {count}: {what}" if count else ""
+    match by:
+        case Worlds():
+            found = caught_by_worlds(ALL[name], range(25), by.weather, by.expected)
+            return f"world {found.worlds}: {found.said}" if found.worlds else ""
+        case Unasked():
+            return caught_by_ledger(ALL[name], by.command, by.worlds)
+        case _:
+            return caught_by_tests(name, by)
 
 
 if __name__ == "__main__":
     for sabotage in sys.argv[1:] or ALL:
-        count, what = caught_by_worlds(ALL[sabotage], range(100))
-        print(f"{sabotage}\n   any worlds: {count or 'not in 100'} {what[:160]}", flush=True)
+        found = caught_by_worlds(ALL[sabotage], range(100))
+        print(f"{sabotage}\n   any worlds: {found.worlds or 'not in 100'} {found.said[:160]}")
         print(f"   fastest: {caught(sabotage)[:200]}", flush=True)

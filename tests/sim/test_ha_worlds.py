@@ -7,6 +7,8 @@ only if they fail when csnode is broken on purpose: the sabotage at the end.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -21,6 +23,7 @@ from csnode.testing.calamity import DRIFT, Calamity, Ill, forecast
 from csnode.testing.hypervisor import tiny
 from csnode.testing.loop import OWNER, SimLoop, simulate
 from csnode.testing.survival import HOSTS, SHAPES, survived
+from csnode.testing.trial import Outcome
 from csnode.types import Power
 from roles.fabric.fence import HostPower
 from roles.orchestrator.sagas.start_vm import Start
@@ -32,9 +35,23 @@ SEEDS = range(24)
 # -- any world -------------------------------------------------------------------------------------
 
 
+@cache
+def outcome(seed: int) -> Outcome:
+    """What came of that seed, for all tests here that ask."""
+    return survived(seed)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_world_of_failing_hosts_keeps_its_promises(seed: int) -> None:
-    assert survived(seed).violations == ()
+    assert outcome(seed).violations == ()
+
+
+def test_nearly_every_world_fences_a_host_starts_its_machines_anew_and_takes_it_back() -> None:
+    done = [Counter({v: n["done"] for v, n in outcome(s).ledger.sagas.items()}) for s in SEEDS]
+    fencing = sum(bool(counts["fence_host"]) for counts in done)
+    assert fencing * 10 >= len(SEEDS) * 9, done
+    assert sum(bool(counts["return_host"]) for counts in done) == fencing
+    assert sum(counts["release_vm"] for counts in done) >= len(SEEDS)
 
 
 def test_one_seed_is_one_story() -> None:

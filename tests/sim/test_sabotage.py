@@ -1,4 +1,4 @@
-"""Ten ways to break csnode: each is noticed. The figures are in README.md beside this."""
+"""Each way to break csnode is noticed. The figures are in README.md beside this."""
 
 from __future__ import annotations
 
