@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from csnode.testing.trial import Outcome
 
 
+MANY = 200  # worlds, in which each command that acts must have been accepted once
+
+
 class Told(NamedTuple):
     """What came of one seed, as one process tells another."""
 
@@ -104,7 +107,19 @@ def _try_all(seeds: Sequence[int], ha: bool, workers: int, output: str) -> int:
               f"{took:.0f} s, {per_minute:.0f} worlds a minute")  # fmt: skip
         for told in failed:
             print(f"again: csnode sim {'--ha ' if ha else ''}--seed {told.seed}")
-    return 1 if failed else 0
+    lacking = [] if ha or len(seeds) < MANY else _lacking(ledger)
+    for each in lacking:
+        print(f"in {len(seeds)} worlds {each}", file=sys.stderr)
+    return 1 if failed or lacking else 0
+
+
+def _lacking(ledger: Ledger) -> list[str]:
+    """What so many worlds did not prove, as they should have."""
+    from csnode.plugins import found
+    from csnode.testing.draw import acting
+
+    never = [f"{name} was never accepted" for name in ledger.never_accepted(acting())]
+    return never + [f"no job of {verb} was done" for verb in ledger.never_done(found("sagas"))]
 
 
 def _print_ledger(ledger: Ledger, ha: bool) -> None:

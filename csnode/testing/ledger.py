@@ -13,7 +13,7 @@ from csnode.model.job import Job
 RECORD = "record"  # the verb of a job that was done with the commit that ordered it
 REASON_MAX = 72
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_NAME = re.compile(r"\b[A-Za-z]+[-_.]?#|\b[a-z]+\d[\w.-]*|\b\d[\w.:/-]*")
+_NAME = re.compile(r"\b[A-Za-z]+[-_.]?#|\b[a-z]+-?\d[\w.-]*|\b\d[\w.:/-]*")
 _BRACKETS = re.compile(r"\([^()]*\)")
 
 

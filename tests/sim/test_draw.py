@@ -53,8 +53,9 @@ def scene(*rows: Any) -> Scene:
 
 
 def network(id: str) -> Network:
-    return Network(id=id, name=id, account=AccountId("a"), domain=DomainId("d"), zone=ZoneId("z"),
-                   offering=NetworkOfferingId("o"), cidr="10.1.1.0/24", gateway="10.1.1.1")  # fmt: skip
+    own = {"account": AccountId("a"), "domain": DomainId("d"), "zone": ZoneId("z")}
+    offering = NetworkOfferingId("o")
+    return Network(id=id, name=id, **own, offering=offering, cidr="10.1.1.0/24", gateway="10.1.1.1")
 
 
 def test_a_command_that_no_table_knows_is_drawn_with_what_the_world_has() -> None:
