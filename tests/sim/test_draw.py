@@ -53,9 +53,11 @@ def scene(*rows: Any) -> Scene:
 
 
 def network(id: str) -> Network:
-    own = {"account": AccountId("a"), "domain": DomainId("d"), "zone": ZoneId("z")}
-    offering = NetworkOfferingId("o")
-    return Network(id=id, name=id, **own, offering=offering, cidr="10.1.1.0/24", gateway="10.1.1.1")
+    whose, where = AccountId("a"), ZoneId("z")
+    return Network(
+        id=id, name=id, account=whose, domain=DomainId("d"), zone=where,
+        offering=NetworkOfferingId("o"), cidr="10.1.1.0/24", gateway="10.1.1.1",
+    )  # fmt: skip
 
 
 def test_a_command_that_no_table_knows_is_drawn_with_what_the_world_has() -> None:
