@@ -19,7 +19,7 @@ from csnode.types import Struct
 SPAN_S = 40.0  # in which everything begins
 LASTS_S = (0.05, 20.0)
 ROUND_S = 15.0
-SKEW_S, HOURS_S = 60.0, 3 * 3600.0
+HOURS_S = 3 * 3600.0
 
 
 class Ill(StrEnum):
