@@ -50,6 +50,7 @@ class By(msgspec.Struct, frozen=True):
 
 
 Long = Annotated[int, Word("long")]
+Short = Annotated[int, Word("short")]
 Moment = Annotated[float, Word("date")]  # a date parameter, as seconds since 1970
 Date = Annotated[str, Word("date")]  # a date in an answer, as clock.stamp writes it
 Map = Annotated[tuple[dict[str, str], ...], Word("map")]  # one dict an index, in order

@@ -25,7 +25,7 @@ _DATE = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:([ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z[+ ]00:?00|Z|[+ -]\d\d:?\d\d)?)?",
     re.ASCII,
 )
-_INT_MAX, _LONG_MAX = 2**31 - 1, 2**63 - 1
+_MOST = {"short": 2**15 - 1, "integer": 2**31 - 1, "long": 2**63 - 1}
 Reader = Callable[[str], Any]
 
 
@@ -153,7 +153,7 @@ def _reader(command: str, field: Field) -> Reader:
     match field.word:
         case "boolean":
             return lambda text: text.lower() == "true"
-        case "integer" | "long":
+        case "short" | "integer" | "long":
             return _number(command, field)
         case "float" | "double":
             return _decimal(command, field)
@@ -184,7 +184,7 @@ def _string(field: Field) -> Reader:
 
 
 def _number(command: str, field: Field) -> Reader:
-    most = _LONG_MAX if field.word == "long" else _INT_MAX
+    most = _MOST[field.word]
 
     def read(text: str) -> Any:
         if not text.strip() and field.word == "integer":

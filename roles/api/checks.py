@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -22,6 +23,12 @@ def enabled_of(text: str | None, otherwise: bool) -> bool:
     if word not in ("enabled", "disabled"):
         raise Invalid(f"allocationstate must be Enabled or Disabled, not {text}")
     return word == "enabled"
+
+
+def tags_of(tags: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Read tags, given with commas or as a list: none is empty, none there twice."""
+    given = tags.split(",") if isinstance(tags, str) else tags or ()
+    return tuple(dict.fromkeys(tag.strip() for tag in given if tag.strip()))
 
 
 def check_free(call: Call, kind: type[Entity], name: str, **where: str) -> None:

@@ -1,6 +1,6 @@
 """Extract what CloudStack's commands take and answer into facts.json: names and types only.
 
-usage: python -m tests.api.facts_of COMMANDS.jsonl > tests/api/facts.json
+usage: python -m tests.api.facts_of COMMANDS.jsonl CLIENT-USE.json > tests/api/facts.json
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import msgspec
 from csnode.api.command import load_commands
 
 
-def main(path: Path) -> None:
+def main(path: Path, uses: Path) -> None:
     """Write one object: by command, its parameters, response fields, wrapper, key and job class."""
     ours = {declared.name for declared in load_commands().values()}
+    clients: dict[str, Any] = msgspec.json.decode(uses.read_bytes())
     facts: dict[str, Any] = {}
     for line in path.read_text().splitlines():
         command = msgspec.json.decode(line)
         if command["name"] in ours:
+            fields, use = _fields(command), clients.get(command["name"], {})
             facts[command["name"]] = {
                 "wrapper": command["wrapper"],
                 "key": command.get("entitykey", ""),
@@ -30,7 +32,13 @@ def main(path: Path) -> None:
                 "classes": command.get("classes", []),
                 "params": {p["name"]: p["type"] for p in command["params"]},
                 "required": [p["name"] for p in command["params"] if p.get("required")],
-                "response": {f["name"]: f["type"] for f in _fields(command)},
+                "response": {f["name"]: f["type"] for f in fields},
+                "nested": {
+                    f["name"]: {part["name"]: part["type"] for part in f["fields"]}
+                    for f in fields
+                    if f.get("fields")
+                },
+                "read": sorted({name for client in use.values() for name in client["reads"]}),
             }
     text = msgspec.json.encode(dict(sorted(facts.items())))
     sys.stdout.write(msgspec.json.format(text, indent=1).decode() + "\n")
@@ -45,4 +53,4 @@ def _fields(command: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -47,7 +47,7 @@ async def test_a_zone_is_built_as_ansible_builds_it(desk: Desk) -> None:
     found = await desk.ask("listTrafficTypes", physicalnetworkid=network["id"])
     assert found["count"] == 3
     created = await desk.ask("createVlanIpRange", ADMIN, zoneid=zone, vlan="untagged", **PUBLIC)
-    assert (created["vlaniprange"]["startip"], created["vlaniprange"]["physicalnetworkid"]) == (
+    assert (created["vlan"]["startip"], created["vlan"]["physicalnetworkid"]) == (
         "198.18.5.10", network["id"])  # fmt: skip
     guest = await desk.ask(
         "createNetwork", ALICE, name="front", zoneid=zone, networkofferingid=seeds.NET_OFFERING
@@ -118,7 +118,7 @@ async def test_a_physical_network_is_changed_and_goes_with_its_traffic(desk: Des
 
 async def test_public_addresses_go_when_nobody_has_one(desk: Desk) -> None:
     zone = (await desk.ask("createZone", ADMIN, **ZONE))["zone"]["id"]
-    range = (await desk.ask("createVlanIpRange", ADMIN, zoneid=zone, **PUBLIC))["vlaniprange"]
+    range = (await desk.ask("createVlanIpRange", ADMIN, zoneid=zone, **PUBLIC))["vlan"]
     await desk.refused("createVlanIpRange", ADMIN, zoneid=zone, **PUBLIC)
     wanted = {"name": "a", "zoneid": zone, "networkofferingid": seeds.NET_OFFERING}
     network = (await desk.ask("createNetwork", ALICE, **wanted))["network"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, NewType
 
-from csnode.api.about import About, By, Moment, Rank
+from csnode.api.about import About, By, Moment, Rank, Short
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ListCommand, Test
@@ -33,12 +33,13 @@ class ListAlerts(ListCommand):
     shown: ClassVar[type[Shown]] = AlertView
 
     id: Annotated[AlertId | None, About("the id of the alert")] = None
-    type: Annotated[int | None, About("of this type, CloudStack's number"), By("type")] = None
+    type: Annotated[str | None, About("of this type, CloudStack's number")] = None
     name: Annotated[str | None, About("of this type, its word"), By("name")] = None
 
     def tests(self, call: Call) -> list[Test]:
         del call
-        return [lambda alert: not alert.archived]
+        type = _number_of(self.type)
+        return [lambda alert: not alert.archived and type in (None, alert.type)]
 
     def matches(self, row: Alert, keyword: str) -> bool:
         return keyword in row.text.lower()
@@ -48,18 +49,19 @@ class SomeAlerts(ApiCommand):
     """Base of what is done to several alerts at once: by id, by type, by time."""
 
     ids: Annotated[tuple[AlertId, ...] | None, About("the ids of the alerts")] = None
-    type: Annotated[int | None, About("those of this type")] = None
+    type: Annotated[str | None, About("those of this type, CloudStack's number")] = None
     start_date: Annotated[Moment | None, About("those sent since then")] = None
     end_date: Annotated[Moment | None, About("those sent until then")] = None
 
     def chosen(self, call: Call) -> Iterator[Alert]:
         """Raises Invalid if nothing says which, or an id is nobody's."""
-        if not self.ids and self.type is None and not (self.start_date or self.end_date):
+        type = _number_of(self.type)
+        if not self.ids and type is None and not (self.start_date or self.end_date):
             raise Invalid("ids, type, startdate or enddate must say which alerts")
         rows = [call.seen(Alert, id, "ids") for id in self.ids or ()] or call.view.all(Alert)
         since, until = self.start_date or 0.0, self.end_date or wall() + 1
         for alert in rows:
-            if since <= alert.sent <= until and self.type in (None, alert.type):
+            if since <= alert.sent <= until and type in (None, alert.type):
                 yield alert
 
 
@@ -103,7 +105,7 @@ class DeleteAlerts(SomeAlerts):
 class GenerateAlert(ApiCommand):
     """Raises an alert, for whoever watches the cloud from outside."""
 
-    type: Annotated[int, About("CloudStack's number of its type")]
+    type: Annotated[Short, About("CloudStack's number of its type")]
     name: Annotated[str, About("the word for its type")]
     description: Annotated[str, About("what went wrong", length=999)]
     zone_id: Annotated[ZoneId | None, About("in this zone")] = None
@@ -120,3 +122,12 @@ class GenerateAlert(ApiCommand):
             sent=wall(),
         )
         return call.done(call.change.create(alert))
+
+
+def _number_of(type: str | None) -> int | None:
+    """Read a type. CloudStack's parameter is text; every type is a number. Raises Invalid."""
+    if not type:
+        return None
+    if not type.isascii() or not type.isdigit():
+        raise Invalid(f"type must be the number of an alert's type, not {type!r}")
+    return int(type)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from csnode.api.about import About, By, Map, Rank
+from csnode.api.about import About, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
-from csnode.api.lists import ListCommand
 from csnode.api.parse import merged
+from csnode.api.reach import ALL
 from csnode.api.shelf import Listing
-from csnode.api.view import Shown, encoded
+from csnode.api.view import encoded
 from csnode.faults import Invalid
 from csnode.model.host import Host, Seen
 from csnode.model.job import Job
@@ -216,12 +216,16 @@ class DisableHaForZone(ApiCommand):
     allows=Rank.ROOT_ADMIN,
     java=f"{JAVA}.ListHostHAResourcesCmd",
 )
-class ListHostHaResources(ListCommand):
-    """Lists hosts, and what becomes of each when it fails."""
+class ListHostHaResources(ApiCommand):
+    """Lists hosts, and what becomes of each when it fails. CloudStack's has no pages."""
 
-    shown: ClassVar[type[Shown]] = HostHaView
+    host_id: Annotated[HostId | None, About("the id of the host")] = None
 
-    host_id: Annotated[HostId | None, About("the id of the host"), By("id")] = None
+    async def run(self, call: Call) -> Listing:
+        shelf = call.shelves.of(HostHaView)
+        ids = [call.seen(Host, self.host_id, "hostid").id] if self.host_id else shelf.every(ALL)
+        rank = call.caller.rank
+        return Listing(count=len(ids), rows=[shelf.encoded(id, rank) for id in ids])
 
 
 @command(

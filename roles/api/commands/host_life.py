@@ -23,7 +23,7 @@ from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.types import ClusterId, HostId, PodId, ZoneId
 from csnode.uuids import id_of
-from roles.api.checks import enabled_of, hypervisor_of
+from roles.api.checks import enabled_of, hypervisor_of, tags_of
 from roles.api.views.host import HostView
 
 NAMED = 10  # machines named in an error
@@ -81,7 +81,7 @@ class AddHost(ApiCommand):
             address=member.address,
             hypervisor=hypervisor_of(self.hypervisor),
             enabled=enabled_of(self.allocation_state, True),
-            tags=self.host_tags or (),
+            tags=tags_of(self.host_tags),
             created=wall(),
         )
         return call.change.create(host)
@@ -131,7 +131,7 @@ class UpdateHost(ApiCommand):
             word = words.get(self.allocation_state.lower(), self.allocation_state)
             news["enabled"] = enabled_of(word, host.enabled)
         if self.host_tags is not None:
-            news["tags"] = tuple(tag for tag in self.host_tags if tag)
+            news["tags"] = tags_of(self.host_tags)
         call.change.update(Host, host.id, revision=host.revision, **news)
         return host
 
@@ -165,7 +165,7 @@ class ReconnectHost(ApiCommand):
     shows=HostView,
     allows=Rank.ROOT_ADMIN,
     event="MAINT.PREPARE",
-    java="org.apache.cloudstack.api.command.admin.host.PrepareForHostMaintenanceCmd",
+    java="org.apache.cloudstack.api.command.admin.host.PrepareForMaintenanceCmd",
 )
 class PrepareHostForMaintenance(ApiCommand):
     """Moves every machine away from a host. None is stopped: one that cannot move stays, and the
@@ -190,7 +190,7 @@ class PrepareHostForMaintenance(ApiCommand):
     shows=HostView,
     allows=Rank.ROOT_ADMIN,
     event="MAINT.CANCEL",
-    java="org.apache.cloudstack.api.command.admin.host.CancelHostMaintenanceCmd",
+    java="org.apache.cloudstack.api.command.admin.host.CancelMaintenanceCmd",
 )
 class CancelHostMaintenance(ApiCommand):
     """The host takes machines again. Moves that have not ended are called off."""

@@ -38,6 +38,9 @@ from roles.api.views.vm import VmView, state_in
 class MigrationHostView(HostView):
     """A host, as seen from a machine that may move there."""
 
+    memory_allocated: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        str, About("bytes of memory given out; text, here only")
+    ]
     suitable_for_migration: Annotated[bool, About("whether the machine may move here")]
     requires_storage_motion: Annotated[bool, About("whether disks would have to be copied")] = (
         msgspec.field(name="requiresStorageMotion")
@@ -137,6 +140,7 @@ def _seen_from(view: View, id: str, why: str, copies: bool) -> MigrationHostView
     plain = HostView.made(view.get(Host, id), view)
     fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
     fields |= {
+        "memory_allocated": str(plain.memory_allocated),
         "suitable_for_migration": not why,
         "requires_storage_motion": copies,
         "unsuitable_reason": why or None,

@@ -25,6 +25,7 @@ from csnode.types import (
     VmId,
     ZoneId,
 )
+from roles.api.checks import tags_of
 from roles.api.views.offering import (
     DiskOfferingView,
     NetworkOfferingView,
@@ -136,8 +137,8 @@ class CreateServiceOffering(ApiCommand):
                 offer_ha=self.offer_ha,
                 limit_cpu=self.limit_cpu_use,
                 volatile=self.is_volatile,
-                tags=_tags(self.tags),
-                host_tags=_tags(self.host_tags),
+                tags=tags_of(self.tags),
+                host_tags=tags_of(self.host_tags),
                 domain=self.domain_id[0] if self.domain_id else None,
                 network_rate=self.network_rate,
                 created=wall(),
@@ -263,7 +264,3 @@ def default_isolated(call: Call) -> NetworkOffering:
     if not found:
         raise Invalid("there is no default isolated network offering; name networkids")
     return min(found, key=lambda row: (row.created, row.id))
-
-
-def _tags(text: str | None) -> tuple[str, ...]:
-    return tuple(tag.strip() for tag in (text or "").split(",") if tag.strip())

@@ -19,8 +19,8 @@ from csnode.model.network import Network
 from csnode.model.physical import PhysicalNetwork, TrafficType
 from csnode.model.stock import Range
 from csnode.types import ZoneId
-from roles.api.checks import check_free, enabled_of
-from roles.api.views.physical import PhysicalNetworkView, TrafficTypeView
+from roles.api.checks import check_free, enabled_of, tags_of
+from roles.api.views.physical import CarriedView, PhysicalNetworkView, TrafficTypeView
 
 PhysicalNetworkId = NewType("PhysicalNetworkId", str)
 TrafficTypeId = NewType("TrafficTypeId", str)
@@ -61,7 +61,7 @@ class CreatePhysicalNetwork(ApiCommand):
             name=self.name,
             vlan=self.vlan or "",
             speed=self.network_speed or "",
-            tags=self.tags or (),
+            tags=tags_of(self.tags),
             created=wall(),
         )
         return call.done(call.change.create(network))
@@ -216,14 +216,14 @@ class DeleteTrafficType(ApiCommand):
 @command(
     "listTrafficTypes",
     answers=Answers.LIST,
-    shows=TrafficTypeView,
+    shows=CarriedView,
     allows=Rank.ROOT_ADMIN,
     java="org.apache.cloudstack.api.command.admin.usage.ListTrafficTypesCmd",
 )
 class ListTrafficTypes(ListCommand):
     """Lists the traffic types of a physical network."""
 
-    shown: ClassVar[type[Shown]] = TrafficTypeView
+    shown: ClassVar[type[Shown]] = CarriedView
 
     physical_network_id: Annotated[
         PhysicalNetworkId, About("the physical network"), By("physical_network")

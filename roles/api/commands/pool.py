@@ -17,6 +17,7 @@ from csnode.model.place import Cluster
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.types import ClusterId, HostId, PodId, PoolId, Power, ZoneId
+from roles.api.checks import tags_of
 from roles.api.views.host import StoragePoolView
 
 NAMED = 10  # machines named in an error
@@ -46,7 +47,7 @@ class CreateStoragePool(ApiCommand):
     pod_id: Annotated[PodId | None, About("the pod it is in")] = None
     cluster_id: Annotated[ClusterId | None, About("the cluster whose hosts reach it")] = None
     scope_: Annotated[str | None, About("CLUSTER: ZONE is not offered")] = None
-    tags: Annotated[tuple[str, ...] | None, About("its tags")] = None
+    tags: Annotated[str | None, About("its tags, with commas")] = None
     hypervisor: Annotated[str | None, About("of the hosts that reach it: a note")] = None
     provider: Annotated[str | None, About("DefaultPrimary: there are no others")] = None
     details: Annotated[
@@ -71,7 +72,7 @@ class CreateStoragePool(ApiCommand):
             pod=cluster.pod,
             cluster=self.cluster_id,
             path=self.url,
-            tags=self.tags or (),
+            tags=tags_of(self.tags),
             hosts=hosts,
             created=wall(),
             overprovisioning=_overprovisioning(self.details, FACTOR_DEFAULT),
@@ -144,7 +145,7 @@ class UpdateStoragePool(ApiCommand):
         if self.name:
             news["name"] = self.name
         if self.tags is not None:
-            news["tags"] = tuple(tag for tag in self.tags if tag)
+            news["tags"] = tags_of(self.tags)
         if self.enabled is not None:
             news["enabled"] = self.enabled
         factor = _overprovisioning(self.details, pool.overprovisioning)

@@ -23,7 +23,7 @@ from csnode.model.stock import Range
 from csnode.types import ZoneId
 from roles.api.checks import check_span
 from roles.api.commands.physical import PhysicalNetworkId
-from roles.api.views.physical import PublicRangeView
+from roles.api.views.physical import MadeRangeView, PublicRangeView
 
 PublicRangeId = NewType("PublicRangeId", str)
 
@@ -31,7 +31,7 @@ PublicRangeId = NewType("PublicRangeId", str)
 @command(
     "createVlanIpRange",
     answers=Answers.ENTITY,
-    shows=PublicRangeView,
+    shows=MadeRangeView,
     allows=Rank.ROOT_ADMIN,
     event="VLAN.IP.RANGE.CREATE",
     java="org.apache.cloudstack.api.command.admin.vlan.CreateVlanIpRangeCmd",

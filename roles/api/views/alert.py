@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.api.about import About, Date, Word
+from csnode.api.about import About, Date, Short
 from csnode.api.view import Shown, date
 from csnode.data.view import View
 from csnode.model.alert import Alert
@@ -19,7 +19,7 @@ class AlertView(Shown):
     newest_first: ClassVar[bool] = True
 
     id: Annotated[str, About("the id of the alert")]
-    type: Annotated[int, About("CloudStack's number of its type"), Word("short")]
+    type: Annotated[Short, About("CloudStack's number of its type")]
     name: Annotated[str, About("the word for its type")]
     description: Annotated[str, About("what went wrong")]
     sent: Annotated[Date | None, About("when it was last so")] = None

@@ -69,6 +69,22 @@ class TrafficTypeView(Shown):
         )
 
 
+class CarriedView(TrafficTypeView):
+    """A kind of traffic as listTrafficTypes shows it: CloudStack documents other fields there.
+
+    Its server answers those of addTrafficType all the same, and clients read both.
+    """
+
+    name: Annotated[str, About("Guest, Public, Management or Storage")]
+    state: Annotated[str, About("Enabled")]
+
+    @classmethod
+    def made(cls, row: TrafficType, view: View) -> CarriedView:
+        plain = TrafficTypeView.made(row, view)
+        fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
+        return cls(**fields, name=row.type, state="Enabled")
+
+
 class PublicRangeView(Shown):
     """The public addresses of a zone, as CloudStack's VLAN IP range."""
 
@@ -86,6 +102,12 @@ class PublicRangeView(Shown):
     end_ip: Annotated[str, About("the last")]
     physical_network_id: Annotated[str | None, About("what carries it")] = None
     for_system_vms: Annotated[bool, About("false: there are none"), Word("boolean")] = False
+
+
+class MadeRangeView(PublicRangeView):
+    """The same, under the key that createVlanIpRange answers."""
+
+    key: ClassVar[str] = "vlan"
 
 
 PhysicalNetworkView.depends = (shows(Zone, PhysicalNetwork, "zone", "name"),)
