@@ -11,6 +11,7 @@ import pytest
 
 from csnode.api.about import Rank
 from csnode.api.call import Caller
+from csnode.api.command import COMMANDS
 from csnode.bus.local import LocalBus
 from csnode.config import NodeConfig
 from csnode.contracts.data import Delete
@@ -27,6 +28,7 @@ from roles.api.role import ApiRole
 from roles.data.config import DataConfig
 from roles.data.role import DataRole
 from tests.api import seeds
+from tests.api.shape import wrong
 
 
 def caller(account: str, domain: str, rank: Rank) -> Caller:
@@ -55,11 +57,12 @@ class Desk:
         return await self.api.answer({"command": command, **params}, caller=by)
 
     async def ask(self, command: str, by: Caller | None = ADMIN, **params: str) -> Any:
-        """The content of a good answer."""
+        """The content of a good answer, held against what its command declares."""
         reply = await self.reply(command, by, response="json", **params)
         ((wrapper, body),) = msgspec.json.decode(reply.body).items()
         assert reply.status == 200, body
         assert wrapper == f"{command.lower()}response"
+        assert wrong(COMMANDS[command.lower()], body) == []
         return body
 
     async def refused(self, command: str, by: Caller | None = ADMIN, **params: str) -> Any:

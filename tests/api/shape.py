@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from csnode.api.about import fields_of, shaped
 from csnode.api.command import Answers, Declaration
@@ -63,8 +63,9 @@ def _unlike(kind: Any, entry: Any) -> Iterator[str]:
     if not isinstance(entry, dict):
         yield f"{kind.__name__}: {entry!r}"
         return
+    values = cast("dict[str, Any]", entry)
     fields = {field.name: field for field in fields_of(kind)}
-    for name, value in entry.items():
+    for name, value in values.items():
         field = fields.get(name)
         if field is None:
             if name not in ("jobid", "jobstatus"):
@@ -75,5 +76,6 @@ def _unlike(kind: Any, entry: Any) -> Iterator[str]:
         if type(value) not in expected:
             yield f"{kind.__name__}.{name}: {value!r} is no {field.word}"
         elif inner is not None:
-            for part in value if isinstance(value, list) else [value]:
+            parts: list[Any] = value if field.item is not None else [value]
+            for part in parts:
                 yield from _unlike(inner, part)

@@ -21,11 +21,24 @@ from csnode.model.job import Cancel, Job, JobState
 
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 FAILED_CODE = 530
-INSTANCE_TYPES: Mapping[str, str] = {
+INSTANCE_TYPES: Mapping[str, str] = {  # CloudStack's words: its UI breaks on others
     "vm": "VirtualMachine",
     "template": "Template",
     "network": "Network",
     "volume": "Volume",
+    "zone": "Zone",
+    "pod": "Pod",
+    "cluster": "Cluster",
+    "host": "Host",
+    "pool": "StoragePool",
+    "physical_network": "PhysicalNetwork",
+    "traffic_type": "TrafficType",
+    "offering": "ServiceOffering",
+    "disk_offering": "DiskOffering",
+    "network_offering": "NetworkOffering",
+    "domain": "Domain",
+    "account": "Account",
+    "user": "User",
 }
 GONE_STATE = {"vm": "Expunging"}
 
@@ -67,7 +80,7 @@ class JobView(Shown):
             job_proc_status=0,
             job_result_code=0 if row.open or row.state is JobState.DONE else FAILED_CODE,
             job_result_type=None if row.open else "object",
-            job_instance_type=INSTANCE_TYPES.get(row.object_kind, row.object_kind) or None,
+            job_instance_type=INSTANCE_TYPES.get(row.object_kind),
             job_instance_id=row.object_id or None,
             cmd=(declared.java if declared else "") or row.command or row.verb,
             created=date(row.created),
@@ -189,7 +202,7 @@ class EventView(Shown):
             username=user.name if user else None,
             **names(view, row.account, row.domain),
             created=date(row.created),
-            resource_type=INSTANCE_TYPES.get(row.object_kind, row.object_kind) or None,
+            resource_type=INSTANCE_TYPES.get(row.object_kind),
             resource_id=row.object_id or None,
             archived=False,
         )
