@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from csnode.faults import Broken, Fault, Full, Refused, Stale, Unavailable
-from csnode.model.identity import Account, Standing, User
 from roles.api.door import Door
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, BOB, BOSS, Desk
@@ -98,17 +97,6 @@ async def test_an_unknown_command_with_a_key_is_401(desk: Desk) -> None:
     body = msgspec.json.decode(reply.body)["errorresponse"]
     assert reply.status == 401
     assert body["errortext"].endswith("either does not exist, is not available for user.")
-
-
-@pytest.mark.parametrize("kind", ["user", "account"])
-async def test_a_disabled_caller_is_nobody(desk: Desk, kind: str) -> None:
-    change = desk.store.change()
-    if kind == "user":
-        change.update(User, seeds.user_of(seeds.ALICE), standing=Standing.DISABLED)
-    else:
-        change.update(Account, seeds.ALICE, standing=Standing.LOCKED)
-    await change.commit()
-    assert (await desk.refused("listZones", by=None, apiKey="alice-key"))["errorcode"] == 401
 
 
 @pytest.mark.parametrize(

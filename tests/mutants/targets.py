@@ -1,0 +1,80 @@
+"""Which files are tried, and which tests are to notice: the quickest first."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import NamedTuple
+
+DATA = (
+    "tests/contract/test_data.py::TestInlineMemory",
+    "tests/contract/test_data.py::TestInlineFile",
+)
+TWO = ("tests/contract/test_data_processes.py", "tests/contract/test_data_postgres.py")
+SERVERS = ("tests/contract/test_leases.py", "tests/contract/test_leaseholds.py")
+
+
+class Target(NamedTuple):
+    """Files of one area, and the tests chosen for them."""
+
+    area: str
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+TARGETS = (
+    Target("saga", ("csnode/saga/run.py",),
+           ("tests/sim/test_engine.py", "tests/sim/test_resume.py", "tests/sim/test_frozen.py",
+            "tests/sim/test_cancel.py", "tests/sim/test_lost_answers.py",
+            "tests/sim/test_matrix.py")),
+    Target("view", ("csnode/data/view.py",),
+           (DATA[0], "tests/unit/test_view.py", "tests/contract/test_data_large.py",
+            "tests/api/test_upkeep.py")),
+    Target("data", ("roles/data/{alone,batch,change,draft,gathered,history,kind,layer,needs,"
+                    "reader,role,stock,stored,writer,sqlite}.py",),
+           (*DATA, "tests/unit/data_role", "tests/contract/test_data_model.py",
+            "tests/contract/test_data_large.py", "tests/sim/test_lost_answers.py")),
+    Target("data", ("roles/data/permit.py",),
+           ("tests/unit/test_permit.py", "tests/sim/test_principals.py")),
+    Target("data", ("roles/data/{books,books_sql}.py",),
+           ("tests/unit/data_role/test_books.py",)),
+    Target("data", ("roles/data/{schema,place}.py",),
+           ("tests/unit/data_role", "tests/contract/test_data_keys.py", *DATA)),
+    Target("data", ("roles/data/{postgres,postgres_sql,shared}.py",), TWO),
+    Target("data", ("roles/data/{migrate,transfer}.py",), ("tests/system/test_data_migrate.py",)),
+    Target("data", ("roles/data/relay.py",), ("tests/contract/test_events.py",)),
+    Target("monitor", ("roles/monitor/{verdict,watch,witnesses,role}.py",),
+           ("tests/unit/test_verdict.py", "tests/unit/test_monitor.py",
+            "tests/sim/test_host_failure.py")),
+    Target("placement", ("roles/orchestrator/placement.py", "csnode/model/fit.py"),
+           ("tests/unit/test_placement.py", "tests/api/test_aim.py", "tests/sim/test_aim.py",
+            "tests/sim/test_machines.py")),
+    Target("tenancy", ("csnode/api/{reach,refers}.py",),
+           ("tests/unit/test_reach.py", "tests/api/test_tenancy.py", "tests/api/test_lists.py")),
+    Target("shelf", ("csnode/api/shelf.py",),
+           ("tests/api/test_shelf.py", "tests/api/test_lists.py", "tests/api/test_jobs.py")),
+    Target("trust", ("csnode/trust/{credential,files,roll,succession,trust}.py",),
+           ("tests/unit/test_trust_files.py", "tests/unit/test_trust_beacons.py",
+            "tests/contract/test_trust.py", "tests/contract/test_trust_node.py",
+            "tests/contract/test_membership.py")),
+    Target("lease", ("csnode/lease/{lease,stored}.py",),
+           ("tests/unit/test_lease.py", "tests/contract/test_leaseholds.py",
+            "tests/sim/test_frozen.py")),
+    Target("lease", ("csnode/lease/{redis,zookeeper}.py",), SERVERS),
+    Target("sweep", ("csnode/sweep.py",),
+           ("tests/unit/test_sweep.py", "tests/sim/test_sweeps.py")),
+)  # fmt: skip
+
+
+def files_of(target: Target) -> list[str]:
+    """The paths that a target's patterns name."""
+    return list(itertools.chain.from_iterable(_spelt(pattern) for pattern in target.files))
+
+
+def _spelt(pattern: str) -> list[str]:
+    found = re.search(r"\{(.*)\}", pattern)
+    if found is None:
+        return [pattern]
+    return [
+        pattern[: found.start()] + name + pattern[found.end() :] for name in found[1].split(",")
+    ]
