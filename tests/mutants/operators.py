@@ -201,7 +201,8 @@ class _Maker(ast.NodeVisitor):
         if isinstance(node.func, ast.Name) and node.func.id in SWAPPED:
             self._put("other function", node.func, SWAPPED[node.func.id])
         plain = [a for a in node.args if not isinstance(a, ast.Starred)]
-        if len(plain) >= 2 and len(plain) == len(node.args):
+        same = isinstance(node.func, ast.Name) and node.func.id in SWAPPED  # in any order
+        if len(plain) >= 2 and len(plain) == len(node.args) and not same:
             first, second = plain[0], plain[1]
             start, end = self._span(first)[0], self._span(second)[1]
             middle = self.source[self._span(first)[1] : self._span(second)[0]].decode()

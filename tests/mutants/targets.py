@@ -28,7 +28,7 @@ TARGETS = (
             "tests/sim/test_cancel.py", "tests/sim/test_lost_answers.py",
             "tests/sim/test_matrix.py")),
     Target("view", ("csnode/data/view.py",),
-           (DATA[0], "tests/unit/test_view.py", "tests/contract/test_data_large.py",
+           (DATA[0], "tests/contract/test_view.py", "tests/contract/test_data_large.py",
             "tests/api/test_upkeep.py")),
     Target("data", ("roles/data/{alone,batch,change,draft,gathered,history,kind,layer,needs,"
                     "reader,role,stock,stored,writer,sqlite}.py",),
@@ -50,7 +50,7 @@ TARGETS = (
            ("tests/unit/test_placement.py", "tests/api/test_aim.py", "tests/sim/test_aim.py",
             "tests/sim/test_machines.py")),
     Target("tenancy", ("csnode/api/{reach,refers}.py",),
-           ("tests/unit/test_reach.py", "tests/api/test_tenancy.py", "tests/api/test_lists.py")),
+           ("tests/api/test_tenancy.py", "tests/api/test_lists.py")),
     Target("shelf", ("csnode/api/shelf.py",),
            ("tests/api/test_shelf.py", "tests/api/test_lists.py", "tests/api/test_jobs.py")),
     Target("trust", ("csnode/trust/{credential,files,roll,succession,trust}.py",),
