@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -110,40 +110,86 @@ def test_an_uplink_table_replaces_only_itself() -> None:
     assert text.count('oifname "eth9"') == 2
 
 
-@given(st.text())
-def test_no_text_gets_into_a_router_but_as_what_it_is(text: str) -> None:
-    for field in ("cidr", "gateway", "domain", "public_address", "public_cidr", "public_gateway"):
-        network = replace(NETWORK, **{field: text})
+FIELDS = ("cidr", "gateway", "domain", "public_address", "public_cidr", "public_gateway")
+SPECIAL = st.sampled_from(["\n", ";", "\0", " ", "/", "}", "#", "=", ",", "é", "\u2028", "-", "."])
+
+
+def near(*good: str) -> st.SearchStrategy[str]:
+    """Values that are good, and such with a little put in: what may pass, and what must not."""
+    value = st.sampled_from(good)
+    little = st.one_of(SPECIAL, st.text(max_size=2))
+    spoilt = st.builds(
+        lambda text, at, more: text[: at % (len(text) + 1)] + more + text[at % (len(text) + 1) :],
+        value, st.integers(0, 60), little,
+    )  # fmt: skip
+    return st.one_of(value, spoilt, st.text())
+
+
+def hosts_of(network: str) -> st.SearchStrategy[str]:
+    """Addresses in the network, as text."""
+    return st.ip_addresses(v=4, network=network).map(str)
+
+
+def test_no_text_gets_into_a_router_but_as_what_it_is() -> None:
+    taken = dict.fromkeys(FIELDS, 0)
+
+    @settings(max_examples=600)
+    @given(st.sampled_from(FIELDS), st.data())
+    def tried(field: str, data: st.DataObject) -> None:
+        good = (str(getattr(NETWORK, field)), "203.0.113.0/24", "10.1.1.77", "a.example.org")
+        network = replace(NETWORK, **{field: data.draw(near(*good))})
         try:
             check_network(network)
         except Invalid:
-            continue
+            return
+        taken[field] += 1
         rendered = render.rules(network) + render.dnsmasq_conf(network, "/f", 1450)
         assert rendered.isascii()
         lines = render.router_lines(network) + rendered.splitlines()
         assert len(lines) <= 70
         assert all(line.count(";") <= 2 for line in lines)
 
-
-@given(st.text(min_size=1))
-def test_no_text_gets_into_a_hosts_file_but_as_one_name(text: str) -> None:
-    try:
-        check_card(replace(NIC, hostname=text))
-    except Invalid:
-        return
-    line = render.hosts_line(replace(NIC, hostname=text))
-    assert line.split() == [NIC.address, text]
-    assert line.count("\n") == 1
+    tried()
+    assert min(taken.values()) > 0, taken  # else nothing was asserted
 
 
-@given(st.text(), st.text())
-def test_no_text_is_an_address_but_one_in_the_network(address: str, mac: str) -> None:
-    for nic in (replace(NIC, address=address), replace(NIC, mac=mac)):
+def test_no_text_gets_into_a_hosts_file_but_as_one_name() -> None:
+    taken: set[str] = set()
+
+    @settings(max_examples=300)
+    @given(st.one_of(near("web-1", "A", "x" * 63), st.from_regex(r"[a-z0-9-]{1,64}")))
+    def tried(text: str) -> None:
         try:
-            check_nic(nic, NETWORK)
+            check_card(replace(NIC, hostname=text))
         except Invalid:
-            continue
-        assert len(render.lease_line(nic).split(",")) == 2
+            return
+        taken.add(text)
+        line = render.hosts_line(replace(NIC, hostname=text))
+        assert line.split() == [NIC.address, text]
+        assert line.count("\n") == 1
+
+    tried()
+    assert len(taken) > 10
+
+
+def test_no_text_is_an_address_but_one_in_the_network() -> None:
+    taken: dict[str, set[str]] = {"address": set(), "mac": set()}
+    mac = st.from_regex(r"\A0[26ae](:[0-9a-f]{2}){5}\Z")
+
+    @settings(max_examples=300)
+    @given(st.one_of(near(NIC.address), hosts_of(NETWORK.cidr)), st.one_of(near(NIC.mac), mac))
+    def tried(address: str, mac: str) -> None:
+        for field, text in (("address", address), ("mac", mac)):
+            nic = replace(NIC, **{field: text})
+            try:
+                check_nic(nic, NETWORK)
+            except Invalid:
+                continue
+            taken[field].add(text)
+            assert len(render.lease_line(nic).split(",")) == 2
+
+    tried()
+    assert min(len(texts) for texts in taken.values()) > 10
 
 
 # -- what is missing -----------------------------------------------------------------------
@@ -271,14 +317,29 @@ def test_a_request_is_read_as_wget_sends_it() -> None:
     )
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_are_a_request_or_a_value_error(head: bytes) -> None:
-    try:
-        request = parse(head)
-    except ValueError:
-        return
-    status, _ = web_answer(NIC, request)
-    assert isinstance(status, HTTPStatus)
+def test_any_bytes_are_a_request_or_a_value_error() -> None:
+    answered: set[HTTPStatus] = set()
+    line = st.sampled_from([
+        b"GET /latest/user-data HTTP/1.1", b"GET /latest/meta-data/ HTTP/1.0", b"POST / HTTP/1.1",
+        b"GET http://10.1.1.1/latest/%75ser-data HTTP/1.1", b"GET /../etc/passwd HTTP/1.1",
+    ])  # fmt: skip
+    headed = st.builds(
+        lambda first, more: first + b"\r\n" + more + b"\r\n\r\n", line, st.binary(max_size=60)
+    )
+
+    @settings(max_examples=300)
+    @given(st.one_of(headed, line.map(lambda first: first + b"\r\n\r\n"), st.binary(max_size=300)))
+    def tried(head: bytes) -> None:
+        try:
+            request = parse(head)
+        except ValueError:
+            return
+        status, _ = web_answer(NIC, request)
+        assert isinstance(status, HTTPStatus)
+        answered.add(status)
+
+    tried()
+    assert {HTTPStatus.OK, HTTPStatus.NOT_FOUND} <= answered
 
 
 def test_what_the_system_says_becomes_a_fault() -> None:
