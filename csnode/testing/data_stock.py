@@ -148,10 +148,19 @@ class StockRules(Served):
             await cloud.commit(one())
         assert (caught.value.code, caught.value.cs) == (535, 4370)
 
-    async def test_a_limit_of_nothing_lets_nothing_in(self, cloud: Cloud) -> None:
-        with pytest.raises(Full, match="1 more than 0 would pass 0"):
-            await cloud.commit(Count(owner="a", by={"vm": 1}, limits={"vm": 0}))
+    async def test_a_limit_of_zero_is_a_limit(self, cloud: Cloud) -> None:
+        """And less than zero is none."""
+        for limits in ({"vm": 0}, {"vm": 0, "cpu": -1}):
+            nothing = Count(owner="a", by={"vm": 1, "cpu": 1}, limits=limits)
+            assert await outcome(cloud.commit(nothing)) is Full
         assert await cloud.store.find(Tally) == []
+        await cloud.commit(Count(owner="a", by={"vm": 0, "cpu": 1}, limits={"vm": 0, "cpu": 1}))
+        assert (await cloud.store.get(Tally, "a")).used["cpu"] == 1
+        assert (
+            await outcome(cloud.commit(Count(owner="a", by={"cpu": 1}, limits={"cpu": 1}))) is Full
+        )
+        await cloud.commit(Count(owner="a", by={"vm": 1000}, limits={"vm": -1}))
+        await cloud.commit(Count(owner="a", by={"vm": 1000}))
 
     async def test_a_tally_never_falls_below_zero(self, cloud: Cloud) -> None:
         await cloud.commit(Count(owner="a", by={"vm": -3}, limits={"vm": 0}))

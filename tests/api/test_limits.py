@@ -1,0 +1,78 @@
+"""Limits of accounts: what is up to them is made, what is beyond is refused; 0 is none at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from csnode.model.identity import Account, Standing, User
+from csnode.model.stock import Tally
+from csnode.model.vm import Vm
+from roles.api.config import ApiConfig
+from tests.api import seeds
+from tests.api.conftest import ADMIN, ALICE, Desk, opened_desk
+
+MACHINE: dict[str, Any] = {
+    "zoneid": seeds.ZONE, "serviceofferingid": seeds.SMALL, "templateid": seeds.IMAGE,
+}  # fmt: skip
+COUNTED = ("user_vm", "cpu", "memory", "volume", "primary_storage")
+
+
+async def limit(desk: Desk, **limits: int) -> None:
+    change = desk.store.acting_as("api").change()
+    change.update(Account, seeds.ALICE, limits=limits)
+    await change.commit()
+
+
+@pytest.mark.parametrize("resource", COUNTED)
+async def test_a_limit_of_zero_lets_nothing_be_made(desk: Desk, resource: str) -> None:
+    await limit(desk, **{resource: 0})
+    refusal = await desk.refused("deployVirtualMachine", ALICE, **MACHINE)
+    assert (refusal["errorcode"], refusal["cserrorcode"]) == (535, 4370)
+    assert resource in refusal["errortext"]
+    assert await desk.store.find(Vm) == []
+    assert await desk.store.find(Tally) == []
+    await desk.ask("deployVirtualMachine", ADMIN, **MACHINE)
+
+
+@pytest.mark.parametrize("resource", COUNTED)
+async def test_what_is_up_to_a_limit_is_made_and_no_more(desk: Desk, resource: str) -> None:
+    """A machine of the offering Small: 1 CPU, 512 MiB, a disk of 2 GiB."""
+    one = {"user_vm": 1, "cpu": 1, "memory": 512, "volume": 1, "primary_storage": 2}[resource]
+    await limit(desk, **{resource: 2 * one})
+    for _ in range(2):
+        await desk.ask("deployVirtualMachine", ALICE, **MACHINE)
+    refusal = await desk.refused("deployVirtualMachine", ALICE, **MACHINE)
+    assert refusal["errorcode"] == 535
+    assert len(await desk.store.find(Vm)) == 2
+
+
+async def test_a_limit_below_zero_is_none(desk: Desk) -> None:
+    await limit(desk, **dict.fromkeys(COUNTED, -1))
+    await desk.ask("deployVirtualMachine", ALICE, **MACHINE)
+
+
+async def test_accounts_are_shown_what_is_left_of_their_limits(desk: Desk) -> None:
+    await limit(desk, user_vm=0, cpu=3, memory=-1)
+    await desk.ask("deployVirtualMachine", ADMIN, **MACHINE)
+    (shown,) = (await desk.ask("listAccounts", ALICE))["account"]
+    assert (shown["vmlimit"], shown["vmavailable"], shown["vmtotal"]) == ("0", "0", 0)
+    assert (shown["cpulimit"], shown["cpuavailable"], shown["cputotal"]) == ("3", "3", 0)
+    assert (shown["memorylimit"], shown["memoryavailable"]) == ("Unlimited", "Unlimited")
+
+
+async def failed_logins(desk: Desk, times: int) -> Standing:
+    for _ in range(times):
+        reply = await desk.reply("login", by=None, username="alice", password="x", domain="acme")
+        assert reply.status == 531
+    return (await desk.store.get(User, seeds.user_of(seeds.ALICE))).standing
+
+
+@pytest.mark.parametrize(("attempts", "after"), [(0, Standing.ENABLED), (3, Standing.DISABLED)])
+async def test_so_many_wrong_passwords_disable_a_user_and_zero_is_no_limit(
+    attempts: int, after: Standing
+) -> None:
+    async with opened_desk(ApiConfig(listen="", login_attempts=attempts)) as desk:
+        assert await failed_logins(desk, 2) is Standing.ENABLED
+        assert await failed_logins(desk, 1) is after
