@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -124,6 +125,14 @@ def pinger(lab: Lab, address: str) -> Any:
                 ping = host.popen(*enter, "ping", "-i", "0.1", "-w", "12", address)
                 return lambda: counted(ping)
     raise AssertionError(f"no router reaches {address}")
+
+
+def kept_answering(pinging: Callable[[], tuple[int, int]], lost: float = 0.5) -> tuple[int, int]:
+    """Sent and received, once the pings end: a guest that moves misses a few, and no more."""
+    sent, received = pinging()
+    assert sent > 20, f"only {sent} pings were sent"
+    assert sent - received < sent * lost, f"{sent - received} of {sent} pings were lost"
+    return sent, received
 
 
 def counted(ping: Any) -> tuple[int, int]:

@@ -24,11 +24,13 @@ ENOUGH = 0.9  # of the mistakes that make a difference are to be noticed
 SLACK, SPARE_S = 4.0, 20.0  # a run that takes so much longer than without a mistake is ended
 
 
-def chosen(areas: list[str], seed: int, count: int) -> list[Trial]:
+def chosen(names: list[str], seed: int, count: int) -> list[Trial]:
     """A sample, the same for one seed and one tree; every area has its share."""
     by_area: dict[str, list[Trial]] = defaultdict(list)
     for target in TARGETS:
-        for path in files_of(target) if not areas or target.area in areas else ():
+        for path in files_of(target):
+            if names and not {target.area, path} & set(names):
+                continue
             source = (ROOT / path).read_bytes()
             trials = [Trial(target, path, source, mutant) for mutant in mutants(source)]
             by_area[target.area] += [trial for trial in trials if trial.key() not in KNOWN]
@@ -111,15 +113,16 @@ def main() -> int:
     """Exit code 1 if too few were noticed."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     areas = sorted({target.area for target in TARGETS})
-    parser.add_argument("areas", nargs="*", help=f"of {', '.join(areas)} (default: all)")
+    parser.add_argument("names", nargs="*", help=f"areas of {', '.join(areas)}; or paths")
     parser.add_argument("--seed", type=int, default=1, help="which sample (default 1)")
     parser.add_argument("--count", type=int, default=200, help="how many mistakes (default 200)")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
     asked = parser.parse_args()
-    if unknown := set(asked.areas) - set(areas):
-        parser.error(f"no area is called {', '.join(sorted(unknown))}")
+    known = {*areas, *(path for target in TARGETS for path in files_of(target))}
+    if unknown := set(asked.names) - known:
+        parser.error(f"no area and no file of one is called {', '.join(sorted(unknown))}")
     preload()
-    return int(report(tried(chosen(asked.areas, asked.seed, asked.count), asked.jobs)) < ENOUGH)
+    return int(report(tried(chosen(asked.names, asked.seed, asked.count), asked.jobs)) < ENOUGH)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,7 @@ import itertools
 import re
 from typing import NamedTuple
 
-DATA = (
-    "tests/contract/test_data.py::TestInlineMemory",
-    "tests/contract/test_data.py::TestInlineFile",
-)
+DATA = ("tests/contract/test_data.py::TestInlineFile",)
 TWO = ("tests/contract/test_data_processes.py", "tests/contract/test_data_postgres.py")
 SERVERS = ("tests/contract/test_leases.py", "tests/contract/test_leaseholds.py")
 
@@ -28,18 +25,17 @@ TARGETS = (
             "tests/sim/test_cancel.py", "tests/sim/test_lost_answers.py",
             "tests/sim/test_matrix.py")),
     Target("view", ("csnode/data/view.py",),
-           (DATA[0], "tests/contract/test_view.py", "tests/contract/test_data_large.py",
-            "tests/api/test_upkeep.py")),
+           ("tests/contract/test_view.py", *DATA, "tests/contract/test_data_large.py")),
     Target("data", ("roles/data/{alone,batch,change,draft,gathered,history,kind,layer,needs,"
                     "reader,role,stock,stored,writer,sqlite}.py",),
-           (*DATA, "tests/unit/data_role", "tests/contract/test_data_model.py",
-            "tests/contract/test_data_large.py", "tests/sim/test_lost_answers.py")),
+           (*DATA, "tests/unit/data_role/test_disk.py", "tests/contract/test_data_large.py",
+            "tests/sim/test_lost_answers.py", "tests/contract/test_data_model.py")),
     Target("data", ("roles/data/permit.py",),
            ("tests/unit/test_permit.py", "tests/sim/test_principals.py")),
     Target("data", ("roles/data/{books,books_sql}.py",),
            ("tests/unit/data_role/test_books.py",)),
     Target("data", ("roles/data/{schema,place}.py",),
-           ("tests/unit/data_role", "tests/contract/test_data_keys.py", *DATA)),
+           ("tests/unit/data_role/test_migrations.py", *DATA, "tests/contract/test_data_keys.py")),
     Target("data", ("roles/data/{postgres,postgres_sql,shared}.py",), TWO),
     Target("data", ("roles/data/{migrate,transfer}.py",), ("tests/system/test_data_migrate.py",)),
     Target("data", ("roles/data/relay.py",), ("tests/contract/test_events.py",)),

@@ -27,6 +27,7 @@ from tests.lab.guests import (
     figure,
     home,
     host_id,
+    kept_answering,
     leased,
     pinger,
     pongs,
@@ -111,8 +112,7 @@ def test_a_machine_moves_while_it_is_pinged(lab: Lab, watched: Watcher) -> None:
     took = time.monotonic() - began
     assert moved["virtualmachine"]["hostname"] == target
     assert home(lab, one["id"]) == target
-    sent, received = pinging()
-    assert received > 0
+    sent, received = kept_answering(pinging)
     before = pongs(lab, two["id"])
     wait_for(lambda: pongs(lab, two["id"]) > before + 1, "and still does", 60)
     assert ready(lab, one["id"]) <= 1  # it did not boot again
@@ -136,9 +136,8 @@ def test_a_machine_moves_with_its_disk_while_it_is_pinged(lab: Lab, watched: Wat
         )
         took = time.monotonic() - began
         assert home(lab, vm["id"]) == target
-        sent, received = pinging()
+        sent, received = kept_answering(pinging, 0.2)
         figure(local_migration_job_s=took, local_pings_sent=sent, local_pings_lost=sent - received)
-        assert sent - received < sent / 5
         moved = lab.client().listVolumes(virtualmachineid=vm["id"])["volume"][0]
         assert (moved["id"], pools[moved["storage"]].name) == (disk["id"], target)
         assert {at: files(lab, at, disk["id"]) for at in ("h1", "h2")} == {source: 0, target: 1}
