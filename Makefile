@@ -1,5 +1,5 @@
 # csnode: `make run` shows it, `make test` proves it. Both set up what they need first.
-.PHONY: help run test check sim ha nightly chaos rolling bench lab lab-down deb setup guest servers clean
+.PHONY: help run test check sim ha mutants nightly chaos rolling bench lab lab-down deb setup guest servers clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS ?=
@@ -36,10 +36,14 @@ else
 	@$(BIN)/csnode sim --ha --seeds $(SEEDS) $(ARGS)
 endif
 
+mutants: servers ## small mistakes in the code, one at a time: do the tests notice? (ARGS="--seed 7 --count 50 saga view")
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 nightly: servers ## every test, those that take long too, and 20,000 virtual worlds: two hours on two cores
 	@NIGHTLY=1 $(BIN)/python -m tests
 	@$(BIN)/csnode sim --seeds 0-9999 $(ARGS)
 	@$(BIN)/csnode sim --ha --seeds 0-9999 $(ARGS)
+	@$(BIN)/python -m tests.mutants --seed "$$(date +%j)" --count 300
 
 chaos: servers ## kill -9 of every role under load, with a recorder and a judge (SECONDS=300 ARGS="--seed 7")
 	@$(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)

@@ -6,20 +6,27 @@ from typing import Any
 
 import pytest
 
+from csnode.api.about import Rank, fields_of
+from csnode.api.command import load_commands
 from csnode.api.reach import ALL, Scope, account_named, chain, may_see, owner, scope, within
+from csnode.api.refers import references
 from csnode.faults import Denied, Invalid
+from csnode.model.event import UserEvent
 from csnode.model.identity import Account, Domain, User
+from csnode.model.network import Network
 from csnode.model.offering import Offering
 from csnode.model.place import Zone
 from csnode.model.template import Template
 from csnode.model.vm import Vm
+from csnode.model.volume import Volume
 from tests.api import seeds
-from tests.api.conftest import ADMIN, ALICE, BOB, BOSS, LAB, Desk
+from tests.api.conftest import ADMIN, ALICE, BOB, BOSS, LAB, Desk, caller
 
 NAMES = {"admin": ADMIN, "boss": BOSS, "alice": ALICE, "bob": BOB, "lab": LAB}
+OTHER_BOSS = caller(seeds.BOB, seeds.OTHER, Rank.DOMAIN_ADMIN)
 EVERYBODY = set(NAMES)
 MACHINE, LABS, FOREIGN = seeds.uuid(1_000_001), seeds.uuid(1_000_002), seeds.uuid(1_000_003)
-OF_LABS, NEAR, ORPHAN = seeds.uuid(61), seeds.uuid(62), seeds.uuid(63)
+OF_LABS, NEAR, ORPHAN, EVENT = (seeds.uuid(number) for number in (61, 62, 63, 64))
 
 
 @pytest.fixture
@@ -35,6 +42,9 @@ async def cloud(desk: Desk) -> Desk:
             Domain(id=NEAR, name="acme2", path="ROOT/acme2", parent=seeds.ROOT, level=1),
             Account(id=OF_LABS, name="alice", domain=seeds.ACME_LABS, created=7.0),
             Offering(id=ORPHAN, name="near", cpus=1, memory_mib=512, domain=NEAR),
+            UserEvent(
+                id=EVENT, type="VM.CREATE", description="x", account=seeds.ALICE, domain=seeds.ACME
+            ),
         ]
     )
     await desk.api.view.fresh()
@@ -58,12 +68,12 @@ SEEN: list[tuple[type[Any], str, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "id", "by"), SEEN, ids=lambda v: getattr(v, "__name__", ""))
-async def test_a_row_is_seen_by_its_account_and_those_who_rule_it(
-    cloud: Desk, kind: type[Any], id: str, by: set[str]
-) -> None:
+async def test_a_row_is_seen_by_its_account_and_those_who_rule_it(cloud: Desk) -> None:
     view = cloud.api.view
-    assert {name for name, who in NAMES.items() if may_see(who, view.get(kind, id), view)} == by
+    for kind, id, by in SEEN:
+        row = view.get(kind, id)
+        found = {name for name, who in NAMES.items() if may_see(who, row, view)}
+        assert found == by, f"{kind.kind} {id}"
 
 
 async def test_a_job_is_seen_through_the_domain_of_its_account(cloud: Desk) -> None:
@@ -107,17 +117,16 @@ SCOPES: list[tuple[str, dict[str, Any], Scope | str]] = [
 ]
 
 
-@pytest.mark.parametrize(("who", "asked", "expected"), SCOPES)
-async def test_a_list_reaches_as_far_as_its_caller(
-    cloud: Desk, who: str, asked: dict[str, Any], expected: Scope | str
-) -> None:
-    wish: dict[str, Any] = {"account": None, "domain": None, "recursive": False, "all": False}
-    if expected == DENIED:
-        with pytest.raises(Denied) as caught:
-            scope(NAMES[who], cloud.api.view, **wish | asked)
-        assert caught.value.code == 531
-    else:
-        assert scope(NAMES[who], cloud.api.view, **wish | asked) == expected
+async def test_a_list_reaches_as_far_as_its_caller(cloud: Desk) -> None:
+    for who, asked, expected in SCOPES:
+        wish: dict[str, Any] = {"account": None, "domain": None, "recursive": False, "all": False}
+        if expected == DENIED:
+            with pytest.raises(Denied) as caught:
+                scope(NAMES[who], cloud.api.view, **wish | asked)
+            assert caught.value.code == 531, f"{who} {asked}"
+        else:
+            found = scope(NAMES[who], cloud.api.view, **wish | asked)
+            assert found == expected, f"{who} {asked}"
 
 
 LISTED = "listVirtualMachines"
@@ -162,3 +171,62 @@ async def test_domains_are_a_tree(cloud: Desk) -> None:
     assert not within(view, seeds.ROOT, seeds.ACME)
     assert not within(view, NEAR, seeds.ACME)  # its path begins with the letters of the other's
     assert not within(view, seeds.uuid(99), seeds.ACME)
+
+
+# -- every command, every id -------------------------------------------------------------------
+
+COMMANDS = load_commands()
+NAMING = [d for d in COMMANDS.values() if references(d.request)]
+UNKNOWN = seeds.uuid(987_654)
+FILLED = {"uuid": UNKNOWN, "integer": "1", "short": "1", "long": "1"}
+
+
+def filled(declared: Any, **given: str) -> dict[str, str]:
+    """A request that names what is required, so that it is read; ids are of nothing."""
+    needed = {f.name: FILLED.get(f.word, "x") for f in fields_of(declared.request) if f.required}
+    return needed | given
+
+
+async def test_an_id_of_nothing_is_refused_by_whatever_parameter(cloud: Desk) -> None:
+    for declared in NAMING:
+        for reference in references(declared.request):
+            asked = filled(declared, **{reference.name: UNKNOWN})
+            refusal = await cloud.refused(declared.name, ADMIN, **asked)
+            where = f"{declared.name} {reference.name}"
+            assert (refusal["errorcode"], refusal["cserrorcode"]) == (431, 9999), where
+            assert f"value={UNKNOWN}" in refusal["errortext"], where
+            assert "entity does not exist" in refusal["errortext"], where
+    assert len(NAMING) > 60
+
+
+OF_ALICE: dict[type[Any], str] = {
+    Vm: MACHINE,
+    Network: seeds.uuid(500),
+    Volume: seeds.uuid(3_000_001),
+    Template: seeds.PRIVATE_IMAGE,
+    Account: seeds.ALICE,
+    User: seeds.user_of(seeds.ALICE),
+    Offering: seeds.ACME_OFFERING,
+    UserEvent: EVENT,
+}
+FOR_USERS = [d for d in NAMING if d.allows is not Rank.ROOT_ADMIN]
+
+
+async def test_another_tenants_id_is_as_unknown_as_none(cloud: Desk) -> None:
+    """The words are the same, so that nobody learns which ids there are."""
+    for declared in FOR_USERS:
+        by = BOB if declared.allows is Rank.USER else OTHER_BOSS
+        for reference in references(declared.request):
+            if (id := OF_ALICE.get(reference.kind)) is None:
+                continue
+            told: list[str] = []
+            for named in (id, UNKNOWN):
+                asked = {n: named if v == UNKNOWN else v for n, v in filled(declared).items()}
+                refusal = await cloud.refused(declared.name, by, **asked | {reference.name: named})
+                told.append(refusal["errortext"].replace(named, "ID"))
+            assert told[0] == told[1], f"{declared.name} {reference.name}"
+
+
+def test_each_kind_that_tenants_have_is_tried() -> None:
+    named = {r.kind for d in FOR_USERS for r in references(d.request)}
+    assert {kind for kind in named if "account" in kind.__struct_fields__} <= set(OF_ALICE)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from csnode.bus.event import Changed
 from csnode.contracts.data import Delete
 from csnode.data.view import View
 from csnode.faults import NotFound, Unavailable
@@ -227,3 +228,58 @@ async def test_a_closed_view_follows_no_more(cloud: Cloud) -> None:
     await cloud.create(vm("v2"))
     await asyncio.sleep(0)
     assert view.size(Vm) == 1
+
+
+# -- hints -------------------------------------------------------------------------------------
+
+
+async def until(view: View, size: int) -> None:
+    """Wait until the view has so many machines, though nobody asks it to be fresh."""
+    async with asyncio.timeout(60):
+        while view.size(Vm) != size:
+            await asyncio.sleep(0)
+
+
+async def test_a_view_that_hears_of_a_head_beyond_its_own_asks_for_what_it_lacks(
+    cloud: Cloud,
+) -> None:
+    async with following(cloud) as view:
+        cloud.bus.lost = {"vm"}
+        await cloud.create(vm("v1"))
+        assert view.size(Vm) == 0
+        await cloud.turn()  # the data service says how far it is
+        await until(view, 1)
+
+
+async def test_a_view_that_follows_events_alone_is_not_behind(cloud: Cloud) -> None:
+    """Rows that were made, changed and deleted are as the data service has them, without asking."""
+    async with following(cloud) as view:
+        await cloud.create(vm("v1"), vm("v2"), Lock(id="l", job="j"))
+        await until(view, 2)
+        await cloud.commit(updated(Vm, "v1", name="x"), Delete(kind="vm", id="v2"))
+        await until(view, 1)
+        assert view.get(Vm, "v1") == (await cloud.store.find(Vm))[0]
+
+
+async def test_an_event_that_comes_twice_or_late_changes_nothing(cloud: Cloud) -> None:
+    async with following(cloud) as view:
+        heard: list[Changed] = []
+        cloud.bus.subscribe(Changed, heard.append, "vm")
+        await cloud.create(vm("v1"))
+        await cloud.commit(updated(Vm, "v1", name="x"))
+        await view.fresh()
+        number = view.number
+        for event in heard[::-1]:
+            cloud.bus.publish(event)
+        await asyncio.sleep(0)
+        await view.fresh()
+        assert (view.get(Vm, "v1").name, view.number) == ("x", number)
+
+
+async def test_a_view_opens_only_with_a_data_service(cloud: Cloud) -> None:
+    store: Any = cloud.store
+    store.data = Away()
+    view = View(store, (Vm,))
+    with pytest.raises(Unavailable):
+        await view.open()
+    assert not view.opened
