@@ -261,6 +261,22 @@ async def test_a_view_that_follows_events_alone_is_not_behind(cloud: Cloud) -> N
         assert view.get(Vm, "v1") == (await cloud.store.find(Vm))[0]
 
 
+async def test_kinds_that_are_quiet_do_not_keep_a_view_from_having_what_was_committed(
+    gated: tuple[Cloud, View, Gated],
+) -> None:
+    """Who waits for a number that the view has need not ask anybody."""
+    cloud, view, gate = gated
+    gate.gated = False
+    await cloud.create(vm("v1"))
+    await view.fresh()
+    number = (await cloud.commit(updated(Vm, "v1", name="x"))).number
+    await view.fresh()
+    assert view.number == number
+    gate.gated = True
+    await view.reach(number)
+    assert gate.gates == []
+
+
 async def test_an_event_that_comes_twice_or_late_changes_nothing(cloud: Cloud) -> None:
     async with following(cloud) as view:
         heard: list[Changed] = []
