@@ -90,13 +90,6 @@ async def test_a_user_without_a_key_is_not_found_by_an_empty_one(desk: Desk) -> 
     assert await asked(desk, key="", secret="alice-secret") == 401
 
 
-async def test_a_user_whose_account_has_gone_is_nobody(desk: Desk) -> None:
-    change = desk.store.change()
-    change.update(User, USER, account=seeds.uuid(77))
-    await change.commit()
-    assert await asked(desk) == 401
-
-
 async def test_an_expired_request_is_not_answered(desk: Desk) -> None:
     for expires, status in (("2001-01-01T00:00:00+0000", 401), ("2101-01-01T00:00:00+0000", 200)):
         sent = signed("alice-key", "alice-secret", signatureVersion="3", expires=expires)

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from csnode.model.identity import Account, Domain
+from csnode.model.network import Nic
 from csnode.model.place import Zone
 from csnode.model.vm import Vm, Want
+from csnode.model.volume import Volume
 from csnode.types import Power
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, BOSS, Desk
@@ -58,6 +60,8 @@ async def test_a_plain_user_sees_a_destroyed_machine_no_more(listed: Desk) -> No
 
 async def test_a_deleted_machine_is_in_no_list(listed: Desk) -> None:
     change = listed.store.change()
+    change.delete(Volume, seeds.uuid(3_000_002))
+    change.delete(Nic, seeds.uuid(2_000_002))
     change.delete(Vm, SECOND)
     await change.commit()
     for who in (ADMIN, BOSS, ALICE):

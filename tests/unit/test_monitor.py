@@ -18,6 +18,7 @@ from csnode.directory.directory import Health, Member, Serving
 from csnode.model.alert import Alert
 from csnode.model.host import Host, Seen
 from csnode.model.job import Job, JobState
+from csnode.model.place import Cluster, Pod, Zone
 from csnode.testing.loop import simulate
 from csnode.types import ClusterId, NodeId, PodId, ZoneId
 from roles.data.config import DataConfig
@@ -126,6 +127,9 @@ def told(story: Callable[[Scene], Awaitable[None]]) -> None:
         async with playing(bus, DataConfig(path=":memory:", inline=True)):
             store = Store(bus, "monitor")
             change = store.acting_as("fabric").change()
+            change.create(Zone(id="z", name="z"))
+            change.create(Pod(id="p", name="p", zone=ZoneId("z")))
+            change.create(Cluster(id="c", name="c", zone=ZoneId("z"), pod=PodId("p")))
             for name in ("a", "b"):
                 at = f"192.0.2.{ord(name)}"
                 change.create(Host(id=f"host-{name}", name=name, address=at, ha=True, **PLACE))
