@@ -11,7 +11,7 @@ from csnode.model.network import Nic
 from csnode.model.place import Zone
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
-from csnode.types import Power
+from csnode.types import DomainId, Power
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, BOSS, Desk
 
@@ -126,3 +126,23 @@ async def test_jobs_are_listed_newest_first_page_by_page(listed: Desk) -> None:
 
     assert await page("1") + await page("2") == jobs[::-1]
     assert await page("3") == []
+
+
+async def test_what_comes_with_its_domain_is_in_the_lists_of_those_above(listed: Desk) -> None:
+    """One commit makes both; a view may hear of the machine before it hears of the domain."""
+    domain, account = seeds.uuid(701), seeds.uuid(702)
+    rows: list[Any] = [
+        *seeds.machine(9, NET, account=account, domain=domain, user=None)[:1],
+        Account(id=account, name="new", domain=DomainId(domain)),
+        Domain(id=domain, name="new", path="ROOT/acme/new", parent=DomainId(seeds.ACME), level=2),
+    ]
+    for order in (rows, rows[::-1]):
+        await listed.plant(order)
+        ninth = seeds.uuid(1_000_009)
+        assert await ids(listed, BOSS) == await ids(listed, ADMIN) == [FIRST, SECOND, THIRD, ninth]
+        assert await ids(listed, ALICE) == [FIRST, SECOND, THIRD]
+        change = listed.store.change()
+        for kind, id in ((Vm, ninth), (Account, account), (Domain, domain)):
+            change.delete(kind, id)
+        await change.commit()
+        assert await ids(listed, BOSS) == [FIRST, SECOND, THIRD]

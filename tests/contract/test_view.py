@@ -11,6 +11,7 @@ import pytest
 
 from csnode.bus.event import Changed
 from csnode.contracts.data import Delete
+from csnode.data import view as views
 from csnode.data.view import View
 from csnode.faults import NotFound, Unavailable
 from csnode.model.place import Zone
@@ -239,6 +240,13 @@ async def until(view: View, size: int) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No view looks by itself: what it has, it has from events and what they made it ask."""
+    monkeypatch.setattr(views, "QUIET_S", 86_400.0)
+
+
+@pytest.mark.usefixtures("unasked")
 async def test_a_view_that_hears_of_a_head_beyond_its_own_asks_for_what_it_lacks(
     cloud: Cloud,
 ) -> None:
@@ -250,6 +258,19 @@ async def test_a_view_that_hears_of_a_head_beyond_its_own_asks_for_what_it_lacks
         await until(view, 1)
 
 
+@pytest.mark.usefixtures("unasked")
+async def test_an_event_of_two_kinds_that_shows_a_gap_in_one_is_not_taken_in(cloud: Cloud) -> None:
+    """Else the view would believe that it has what it missed."""
+    async with following(cloud) as view:
+        cloud.bus.lost = {"vm"}
+        await cloud.create(vm("missed"))
+        cloud.bus.lost = set()
+        await cloud.create(vm("heard"), Lock(id="l", job="j"))
+        await until(view, 2)
+        assert view.size(Lock) == 1
+
+
+@pytest.mark.usefixtures("unasked")
 async def test_a_view_that_follows_events_alone_is_not_behind(cloud: Cloud) -> None:
     """Rows that were made, changed and deleted are as the data service has them, without asking."""
     async with following(cloud) as view:
