@@ -13,7 +13,8 @@ from typing import Literal
 from csnode.types import Struct
 
 _LOOP = 200_000
-HEADS = ("figure", "measured", "aim", "met", "beside", "loop ms")
+HEADS = ("figure", "measured", "aim", "met", "beside", "loop ms", "in loops")
+MS = {"ms": 1.0, "s": 1000.0}
 
 
 class Figure(Struct):
@@ -35,6 +36,18 @@ class Figure(Struct):
         return "yes" if good else "NO"
 
     @property
+    def loops(self) -> float | None:
+        """The time it took, or that one of them took, as a multiple of the loop beside it.
+
+        It is the reference of every figure that is a time: two machines compare by it.
+        """
+        if not self.value or not self.loop_ms:
+            return None
+        if self.unit in MS:
+            return self.value * MS[self.unit] / self.loop_ms
+        return 1000 / self.value / self.loop_ms if self.unit == "/s" else None
+
+    @property
     def cells(self) -> tuple[str, ...]:
         sign = "<=" if self.best == "low" else ">="
         return (
@@ -44,6 +57,7 @@ class Figure(Struct):
             self.met,
             self.beside,
             f"{self.loop_ms:.1f}" if self.loop_ms else "",
+            "" if self.loops is None else rounded(self.loops),
         )
 
 
