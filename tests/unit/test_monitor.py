@@ -292,6 +292,25 @@ def test_a_monitor_that_hears_few_machines_has_nobody_fenced() -> None:
     told(story)
 
 
+@pytest.mark.parametrize(("later", "seen"), [(1, Seen.ALERT), (590, Seen.ALERT), (605, Seen.DOWN)])
+def test_machines_that_left_count_for_ten_minutes(later: int, seen: Seen) -> None:
+    """Until then two heard of five are no majority; then they are two of three."""
+
+    async def story(scene: Scene) -> None:
+        for name in ("x", "y"):
+            scene.directory.hear(name)
+        await scene.look()
+        for name in ("x", "y"):
+            del scene.directory.here[name]
+        await asyncio.sleep(later)
+        await scene.look()
+        scene.lose("a")
+        await scene.look(8)
+        assert (await scene.host()).seen is seen
+
+    told(story)
+
+
 def test_a_host_that_speaks_and_is_suspect_is_waited_for() -> None:
     async def story(scene: Scene) -> None:
         scene.directory.hear("a", Health.SUSPECT, host="host-a")

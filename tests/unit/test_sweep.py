@@ -21,6 +21,7 @@ def told(*looks: tuple[float, str, int]) -> list[tuple[list[str], str]]:
 
     async def story() -> list[tuple[list[str], str]]:
         strangers, found = Strangers("machines", "h1", PATIENCE_S), list[tuple[list[str], str]]()
+        assert not strangers.many
         for later, names, held in looks:
             await asyncio.sleep(later)
             ripe = strangers.ripe(names.split(), held)
