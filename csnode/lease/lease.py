@@ -21,6 +21,7 @@ from csnode.contracts.data import Hold
 from csnode.faults import Conflict, Fault
 
 BELIEVED = 5 / 6  # of its time: so much earlier than anybody else may have it we stop
+LEAST_S = 0.001  # a timer may end a moment early: without it that moment is spent spinning
 TAKEOVER_S = 10.0  # a commit takes no longer
 ASKED_MAX = 4  # renewals under way; of more the first is given up
 
@@ -110,7 +111,8 @@ async def _renew(held: Held, grip: Grip, seconds: float) -> None:
     pause = seconds / 3
     try:
         while now() < held.until and not held.lost.is_set():
-            ready = await _first_of(asked, min(pause, held.until - now()))
+            left = max(held.until - now(), LEAST_S)
+            ready = await _first_of(asked, min(pause, left))
             asked = [task for task in asked if task not in ready]
             if any(isinstance(task.exception(), Conflict) for task in ready):
                 break
