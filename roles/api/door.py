@@ -206,6 +206,7 @@ class Door:
         what else is in a long request is not looked at before. Raises Denied and Away.
         """
         await self._fresh()
+        self._check_begun()
         asked = Asked(cookies=cookies)
         if self._keyed(key) is None and session.find(self.view, asked) is None:
             raise Denied(NOT_VERIFIED, code=401)

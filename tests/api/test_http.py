@@ -356,3 +356,7 @@ async def test_before_the_first_user_everybody_is_early_and_nobody_wrong(served:
     login = {"command": "login", "username": "admin", "password": "password", "response": "json"}
     for params in (login, {"command": "listZones", "response": "json"}):
         assert (await served.api.answer(params)).status == 503
+    long = login | {"userdata": "a" * 100_000}
+    at = f"http://127.0.0.1:{served.api.port}/client/api"
+    async with aiohttp.ClientSession() as http, http.post(at, data=long) as answer:
+        assert answer.status == 503
