@@ -18,6 +18,7 @@ from csnode import metrics
 from csnode.bus.event import Changed, Entry, Heads
 from csnode.contracts.refusal import absent
 from csnode.data import pages
+from csnode.data.index import Index
 from csnode.data.rows import decoded
 from csnode.data.store import Store
 from csnode.faults import Fault, Gone, Invalid, Unavailable
@@ -44,7 +45,7 @@ class View:
         self._rows: dict[str, dict[str, Entity]] = {name: {} for name in self._kinds}
         self._done: dict[str, int] = dict.fromkeys(self._kinds, 0)  # all up to there is here
         self._heads: dict[str, int] = dict.fromkeys(self._kinds, 0)  # as far as we know
-        self._indexes: dict[tuple[str, str], dict[Any, dict[str, Entity]]] = {}
+        self._indexes: dict[tuple[str, str], Index] = {}
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
         self._waiting: list[tuple[tuple[int, ...], asyncio.Future[None]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -114,11 +115,8 @@ class View:
         """Rows whose column has the value; the index is made when first asked for, then kept."""
         index = self._indexes.get((kind.kind, column))
         if index is None:
-            index = self._indexes[kind.kind, column] = {}
-            for row in self._rows[kind.kind].values():
-                index.setdefault(getattr(row, column), {})[row.id] = row
-        found = index.get(value)
-        return cast("list[E]", list(found.values())) if found else []
+            index = self._indexes[kind.kind, column] = Index(column, self._rows[kind.kind].values())
+        return cast("list[E]", index.having(value))
 
     def listen(self, kind: type[Entity], listener: Listener) -> None:
         """Call listener(old, new) at every change; old or new is None for a new or deleted row."""
@@ -381,15 +379,9 @@ class View:
             rows.pop(id, None)
         else:
             rows[id] = row
-        for (kind, column), index in self._indexes.items():
+        for (kind, _), index in self._indexes.items():
             if kind == name:
-                if old is not None:
-                    held = index.get(was := getattr(old, column), {})
-                    held.pop(id, None)
-                    if not held:  # or the index would keep every value that ever was
-                        index.pop(was, None)
-                if row is not None:
-                    index.setdefault(getattr(row, column), {})[id] = row
+                index.put(id, old, row)
         if old is not None or row is not None:
             for listener in self._listeners[name]:
                 listener(old, row)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from csnode.directory.beacon import Address
-from csnode.directory.datagrams import Take
+from csnode.directory.beacon import Address, Seal
+from csnode.directory.beating import BeatingDirectory
+from csnode.directory.datagrams import Datagrams, Take
 
 if TYPE_CHECKING:
     from csnode.testing.wire import Wire
@@ -41,3 +42,17 @@ class AirPost:
     def arrive(self, datagram: bytes, sender: Address) -> None:
         if self in self._wire.posts:
             self._take(datagram, sender)
+
+
+class AirDirectory(BeatingDirectory):
+    """The directory by multicast, through a virtual world's air."""
+
+    def __init__(self, cluster: str, wire: Wire, owner: str, context: Context) -> None:
+        super().__init__(Seal(cluster))
+        self._air = (wire, owner, context)
+
+    async def _open(self) -> Datagrams:
+        return AirPost(*self._air, self._arrived)
+
+    def _targets(self) -> tuple[Address, ...]:
+        return (("", 0),)

@@ -23,9 +23,6 @@ from csnode.cloud import Cloud
 from csnode.config import Config
 from csnode.context import acting
 from csnode.data.store import Store
-from csnode.directory.beacon import Address, Seal
-from csnode.directory.beating import BeatingDirectory
-from csnode.directory.datagrams import Datagrams
 from csnode.drivers.driver import Simulated
 from csnode.drivers.fencer import Fencer
 from csnode.drivers.hypervisor import Hypervisor
@@ -39,7 +36,7 @@ from csnode.model.host import Host, Retired, Seen, StoragePool
 from csnode.node import Node
 from csnode.plugins import driver_type
 from csnode.testing import disk
-from csnode.testing.air import AirPost
+from csnode.testing.air import AirDirectory
 from csnode.testing.loop import OWNER, SimLoop
 from csnode.testing.power import Power
 from csnode.testing.standing import principal
@@ -67,20 +64,6 @@ SPLIT: Shape = {
     "watch": ("monitor", "fabric"),
 }
 HOSTING = {"compute", "network", "storage"}
-
-
-class AirDirectory(BeatingDirectory):
-    """The directory by multicast, through a virtual world's air."""
-
-    def __init__(self, wire: Wire, owner: str, context: Context) -> None:
-        super().__init__(Seal(CLUSTER))
-        self._air = (wire, owner, context)
-
-    async def _open(self) -> Datagrams:
-        return AirPost(*self._air, self._arrived)
-
-    def _targets(self) -> tuple[Address, ...]:
-        return (("", 0),)
 
 
 class Process:
@@ -199,7 +182,7 @@ class World:
         config, cloud = Config(self.config(process)), Cloud(None, CLUSTER)
         take_bearings(cloud.bearings)
         wiring = self.wire.wiring(process.owner, process.context)
-        directory = AirDirectory(self.wire, process.owner, process.context)
+        directory = AirDirectory(CLUSTER, self.wire, process.owner, process.context)
         process.node = Node(
             config, directory=directory, wiring=wiring, count=process.count, cloud=cloud
         )

@@ -24,6 +24,8 @@ BEYOND = {  # what differs from CloudStack's words on purpose, each for its reas
     ("login", "domainId"),  # a number in CloudStack, or a uuid: so it is text here
     ("configureHAForHost", "details"),  # the fencer's options: CloudStack has another command
     ("findHostsForMigration", "unsuitablereason"),  # CloudStack says that a host is unfit, not why
+    ("updateCluster", "cpuovercommitratio"),  # CloudStack: by updateConfiguration, which is to come
+    ("updateCluster", "memoryovercommitratio"),
     ("listTrafficTypes", "kvmnetworklabel"),  # undocumented there; its server answers it
 }
 JSON_TYPES = {"string": "text", "date": "text", "boolean": "boolean"} | dict.fromkeys(
