@@ -153,7 +153,7 @@ class FeedRules(Served):
     ) -> None:
         """Others have written so much since that the feed does not reach back to their heads."""
         await cloud.open(feed_keep=5)
-        await cloud.create(Pod(id="p1", zone=ZoneId("z"), name="p"))
+        await cloud.create(Pod(id="p1", zone=ZoneId(""), name="p"))
         head = await cloud.data.head(("pod",))
         await busy(cloud)
         await cloud.turn()
