@@ -62,11 +62,14 @@ async def release(bus: Bus, store: Store, job: Job) -> None:
 
 
 async def _turned(store: Store, job: Job, **columns: Any) -> None:
-    """Its owner, or whoever takes it over from that one, goes on undoing what it has begun."""
+    """Its owner, or whoever takes it over from that one, goes on undoing what it has begun.
+
+    It is not tried elsewhere afterwards: whoever ordered it was told that it failed.
+    """
     change = store.change()
     change.update(
         Job, job.id, revision=job.revision, state=JobState.UNWINDING, ended=0.0,
-        owner=job.owner or NOBODY, **columns,
+        owner=job.owner or NOBODY, again=False, **columns,
     )  # fmt: skip
     await change.commit()
 
