@@ -35,7 +35,7 @@ class Strangers:
         are no sign of a wrong database.
         """
         moment = now()
-        for stranger in set(found) - set(self._since):
+        for stranger in sorted(set(found) - set(self._since)):
             log.warning("a stranger", what=self._what, id=stranger, where=self._where)
         self._since = {each: self._since.get(each, moment) for each in found}
         ripe = sorted(s for s, since in self._since.items() if moment - since >= self._patience_s)

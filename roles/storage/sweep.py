@@ -49,9 +49,9 @@ class PoolSweep:
 
         A job that ends while a host is off leaves what it made in that host's pool.
         """
-        rows = {row.id: row for row in await self._store.find(Volume, id=tuple(strangers))}
+        rows = {row.id: row for row in await self._store.find(Volume, id=tuple(sorted(strangers)))}
         left = {id for id, row in rows.items() if row.pool is None}
-        for id in strangers - rows.keys():
+        for id in sorted(strangers - rows.keys()):
             if await self._store.data.history(id, "", 1):
                 left.add(id)
         return left
