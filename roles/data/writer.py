@@ -48,7 +48,7 @@ class Waiting(NamedTuple):
     context: Context
 
 
-def _renews(wanted: Commit | Trim) -> bool:
+def _renews(wanted: Commit | Trim | Era) -> bool:
     """Whether it is of leases alone: nothing may wait for it, and it must not wait for others.
 
     A cloud with much to do would lose the leases of those who do it.

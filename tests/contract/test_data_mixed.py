@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from csnode.bus.local import LocalBus
-from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row
+from csnode.contracts.data import Commit, Committed, Data, Feed, Mark, Met, Past, Row
 from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.directory.alone import AloneDirectory
@@ -36,6 +36,9 @@ class Either(Data):
 
     async def commit(self, commit: Commit) -> Committed:
         return await self.real.commit(commit)
+
+    async def meet(self, mark: Mark | None) -> Met:
+        return await self.real.meet(mark)
 
     async def get(self, kind: str, id: str) -> Row:
         self._check(kind)

@@ -186,7 +186,7 @@ def test_a_cure_for_a_count_that_moved_since_is_refused(world: World) -> None:
         await planted("a_host_is_counted_too_full").plant(at)
         verdict = await judge(cloud)
         await cloud.settle("stopVirtualMachine", id=at.vm.id)
-        hand = Hand(cloud.node.bus, cloud.store, verdict.number)
+        hand = Hand(cloud.node.bus, cloud.store, verdict.number, set())
         assert [(await hand.cure(f)).did for f in verdict.findings] == [""]
 
     world(story, **IN_MEMORY)
@@ -198,7 +198,7 @@ def test_what_an_owner_took_that_came_back_is_not_given_away(world: World) -> No
         await planted("a_vni_is_taken_by_no_network").plant(at)
         verdict = await judge(cloud)
         await at.make(a_network(at, vni=0))
-        hand = Hand(cloud.node.bus, cloud.store, verdict.number)
+        hand = Hand(cloud.node.bus, cloud.store, verdict.number, set())
         assert [(await hand.cure(f)).did for f in verdict.findings] == [""]
         assert [t.owner for t in await cloud.store.find(Taken, owner=LOST)] == [LOST]
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from csnode.bus.local import LocalBus
 from csnode.config import NodeConfig
 from csnode.context import acting
-from csnode.contracts.data import Commit, Committed, Data, Feed, Past, Row, Update
+from csnode.contracts.data import Commit, Committed, Data, Feed, Mark, Met, Past, Row, Update
 from csnode.contracts.storage import Storage
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
@@ -45,6 +45,9 @@ class Notes(Data):
         if self.fault:
             raise self.fault
         return Committed(number=len(self.updates))
+
+    async def meet(self, mark: Mark | None) -> Met:
+        return Met(cloud="c", mark=Mark(number=0, at=0.0, proof=b""))
 
     async def get(self, kind: str, id: str) -> Row:
         raise NotFound(id)
