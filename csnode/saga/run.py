@@ -13,18 +13,19 @@ from msgspec.structs import replace
 from csnode import metrics
 from csnode.clock import now, wall
 from csnode.data.change import Change
-from csnode.faults import Broken, Conflict, Fault, Gone, NotFound, Stale, Unavailable
+from csnode.faults import Conflict, Fault, Gone, NotFound, Stale, Unavailable
 from csnode.log import logger
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account
 from csnode.model.job import Cancel, Job, JobState, StepTime
 from csnode.model.stock import Lock
+from csnode.saga.attempt import as_fault, pause
 from csnode.saga.saga import Saga, Step
 from csnode.uuids import new_id
 
 T = TypeVar("T")
 Hook = Callable[[str, Step[Any]], Awaitable[None]]
-STEP_TRIES, TELL_TRIES, PAUSE_S, PAUSE_MAX_S = 5, 5, 0.5, 30.0
+STEP_TRIES, TELL_TRIES = 5, 5
 TRIED_SINCE = 4  # the wire number that Job.tried came with
 log = logger("saga")
 
@@ -258,7 +259,7 @@ class Run:
         if not self.job.started:
             return
         try:
-            await _as_fault(self.saga.turned())
+            await as_fault(self.saga.turned())
         except Fault as fault:
             log.info("not told that earlier orders are over", job_id=self.job.id, why=fault.message)
 
@@ -268,7 +269,26 @@ class Run:
             await undoing(saga)
             await self.hook("undone", step)
 
-        await self._insist(act, None)
+        try:
+            await self._insist(act, None)
+        except NotFound:
+            if not await self._object_is_gone():
+                raise
+
+    async def _object_is_gone(self) -> bool:
+        """Whether the job's object went before its turn came, and with it all that it held: the
+        rows of its parts pin it, so they went in the same commit or before.
+        """
+        kind, id = self.job.object_kind, self.job.object_id
+        if not id:
+            return False
+        try:
+            await self.saga.store.data.get(kind, id)
+        except NotFound:
+            return True
+        except Fault:  # nobody can tell
+            return False
+        return False
 
     async def _stuck(self, step: Step[Any], fault: Fault) -> None:
         """The locks stay: nobody may touch the object before an operator did."""
@@ -309,7 +329,7 @@ class Run:
         saga, items = self.saga, tuple(self.saga.change.items)
         for attempt in itertools.count(1):
             try:
-                await _as_fault(say())
+                await as_fault(say())
             except Fault as fault:
                 if not fault.retry or attempt == STEP_TRIES:
                     raise
@@ -360,7 +380,7 @@ class Run:
             if step is not None:
                 self.times[step.name] = replace(self.times[step.name], tries=attempt)
             try:
-                return await _as_fault(act(self.saga))
+                return await as_fault(act(self.saga))
             except Fault as fault:
                 self.saga.change = self.saga.store.change()
                 if not fault.retry or attempt == tries:
@@ -369,22 +389,6 @@ class Run:
         raise AssertionError("count never ends")
 
 
-async def _as_fault(work: Awaitable[T]) -> T:
-    """A bug in a saga is a Fault like others: the job ends all the same, or is stuck loudly."""
-    try:
-        return await work
-    except Fault:
-        raise
-    except Exception as error:
-        log.exception("a saga broke")
-        raise Broken("an unexpected error", detail=repr(error)) from error
-
-
 def cancelled(by: str) -> Conflict:
     """Why a job ends that somebody cancelled."""
     return Conflict(f"cancelled by {by or 'somebody'}")
-
-
-def pause(attempt: int) -> float:
-    """Seconds to wait after that many tries."""
-    return min(PAUSE_S * 2.0 ** (attempt - 1), PAUSE_MAX_S)

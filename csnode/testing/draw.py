@@ -195,7 +195,9 @@ class _Drawing:
 
     def _goes(self, row: Entity) -> bool:
         """A pod goes with its zone, a disk with its machine."""
+        chosen = {kind.kind: other.id for kind, other in self.scene.chosen.items()}
         return all(
-            getattr(row, kind.kind, None) in (None, "", chosen.id)
-            for kind, chosen in self.scene.chosen.items()
+            chosen.get(ref.to, value) == value
+            for column, ref in type(row).refs().items()
+            if (value := getattr(row, column)) and isinstance(value, str)
         )

@@ -11,10 +11,12 @@ from csnode.faults import Fault
 from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.network import Nic
-from csnode.model.stock import Range, Tally
+from csnode.model.orders import DestroyVm, MigrateVm, RebootVm, StartVm, StopVm, VmOrder
+from csnode.model.stock import Lock, Range, Tally
 from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
+from csnode.types import VmId
 from csnode.verify.judge import verify
 from roles.data import sqlite
 from tests.sim.at_once import at_once
@@ -256,3 +258,26 @@ async def _things(cloud: SimCloud) -> tuple[dict[str, str], dict[str, str]]:
         "pod": pod["pod"]["id"],
     }  # fmt: skip
     return params, ids
+
+
+@pytest.mark.parametrize("order", [MigrateVm, StopVm, RebootVm, StartVm, DestroyVm])
+def test_a_job_whose_machine_is_expunged_before_its_turn_is_not_stuck(
+    world: World, order: type[VmOrder]
+) -> None:
+    """Another api accepted it a moment before: it stands behind the expunge in the queue, and when
+    its turn comes there is nothing to do, and nothing to undo."""
+
+    async def story(cloud: SimCloud) -> None:
+        id = await a_machine(cloud)
+        expunging = (await cloud.call("destroyVirtualMachine", id=id, expunge="true"))["jobid"]
+        change = cloud.store.change()
+        late = change.order(order(vm=VmId(id)))
+        await change.commit()
+        assert (await cloud.wait(expunging))["jobstatus"] == 1
+        while (ended := await cloud.store.get(Job, late.id)).open:
+            await asyncio.sleep(0.5)
+        assert ended.state in ("done", "failed"), ended
+        assert await cloud.store.find(Lock) == []
+        assert (await verify(cloud.node.bus, cloud.store, None)).clean
+
+    world(story)
