@@ -30,7 +30,7 @@ def has_rows(database: Path) -> bool:
 def test_a_new_database_is_refused_where_there_is_one_and_nobody_hears_of_it(
     tmp_path: Path,
 ) -> None:
-    with Cloud(tmp_path) as cloud:
+    with Cloud(tmp_path, trust={"loopback": "open"}) as cloud:
         cloud.start()
         cloud.wait_ready()
         second = cloud.start("data", name="other", settings=other(tmp_path / "other"))
@@ -43,7 +43,7 @@ def test_a_new_database_is_refused_where_there_is_one_and_nobody_hears_of_it(
 def test_a_database_of_another_cloud_is_asked_by_nobody_and_both_sides_say_so(
     tmp_path: Path,
 ) -> None:
-    with Cloud(tmp_path) as cloud:
+    with Cloud(tmp_path, trust={"loopback": "open"}) as cloud:
         apart = ("directory.kind=alone",)
         cloud.start("data", "fabric", name="other", settings=other(tmp_path / "other", *apart))
         wait_for(
