@@ -31,5 +31,5 @@ def without_sweeps() -> Generator[None]:
     async def never(_: str, __: float, ___: Callable[[], Awaitable[None]]) -> None:
         await asyncio.Event().wait()
 
-    with patch.object(node, "_every", never):
+    with patch.object(node, "repeated", never):
         yield
