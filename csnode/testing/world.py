@@ -296,7 +296,10 @@ class World:
         section = self._sections.get("storage", {})
         if section.get("shared"):
             return bool(pools) or section["name"] in gone
-        local = {id for id in standing if f"{self.hosts[id]}-local" not in gone}
+        storing = {p.machine for p in self.processes.values() if "storage" in p.roles}
+        local = {
+            id for id in standing if (at := self.hosts[id]) in storing and f"{at}-local" not in gone
+        }
         return local <= {str(pool.host) for pool in pools}
 
     @property

@@ -74,7 +74,7 @@ def test_of_two_deploys_for_the_last_address_one_gets_it(world: World) -> None:
         asked = [cloud.ask("deployVirtualMachine", **params, networkids=network) for _ in range(2)]
         answers = sorted(await asyncio.gather(*asked), key=lambda answer: answer[0])
         assert [status for status, _ in answers] == [200, 533], answers
-        assert "free" in answers[1][1]["errortext"]
+        assert "are in use" in answers[1][1]["errortext"]
         assert (await cloud.wait(answers[0][1]["jobid"]))["jobstatus"] == 1
         assert len({nic.address for nic in await cloud.store.find(Nic)}) == 2
         assert len(await cloud.store.find(Vm)) == 2
