@@ -7,6 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from csnode.model.host import Host
+from csnode.model.place import Zone
 from csnode.testing.cloud import SimCloud
 from csnode.uuids import new_id
 from roles.network.drivers import sim as networks
@@ -47,7 +48,10 @@ def test_networks_lead_to_hosts_that_come_and_not_to_those_that_left(world: Worl
         assert peers(cloud) == set()
         second = await enrol(cloud, "10.0.0.2")
         await enrol(cloud, "10.0.0.3")
-        await enrol(cloud, "10.0.0.9", zone=new_id())
+        change = cloud.store.change()
+        other = change.create(Zone(id=new_id(), name="another"))
+        await change.commit()
+        await enrol(cloud, "10.0.0.9", zone=other.id)
         await asyncio.sleep(SOON_S)
         assert peers(cloud) == {"10.0.0.2", "10.0.0.3"}
         await remove(cloud, second)
