@@ -38,6 +38,8 @@ from csnode.testing.data_cloud import created, template, vm
 from csnode.types import ClusterId, HostId, NetworkId, PodId, Power, VmId, ZoneId
 from roles.data import references
 from roles.data.config import DataConfig
+from roles.data.draft import Draft
+from roles.data.kind import Pins
 from tests.contract.data_writer import playing
 
 CONTROLLING = ("api", "orchestrator", "data", "monitor", "fabric", "services")
@@ -85,7 +87,11 @@ async def data(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
 
     Rows may name what is not there: that is another rule, with tests of its own.
     """
-    monkeypatch.setattr(references, "check", lambda draft, pins: None)
+
+    def unchecked(draft: Draft, pins: Pins) -> None:
+        del draft, pins
+
+    monkeypatch.setattr(references, "check", unchecked)
     bus = LocalBus(AloneDirectory())
     async with playing(bus, DataConfig(path=":memory:", inline=True)):
         yield bus.server_of(Data, None)
