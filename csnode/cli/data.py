@@ -23,7 +23,7 @@ def command() -> None:
     \b
       csnode data migrate --from sqlite --to postgresql://csnode@db/csnode
       csnode data schema               up to what this csnode knows
-      csnode data schema --to 0002     back, for an older csnode
+      csnode data schema --to 0003     back, for a csnode of wire 3
     """
 
 
