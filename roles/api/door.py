@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -256,11 +257,11 @@ class Door:
             call = Call(caller, asked, self.view, change, self.shelves, self.options, once,
                          self.logins)  # fmt: skip
             call.nodes, call.backlog = self.nodes(), self.backlog
+            if once is not None and (first := once.first(self.view)) is not None:
+                body = self._repeated(call, declared, request, first)
+                return self._reply(call, declared, body)
             committing = done = False
             try:
-                if once is not None and (first := once.first(self.view)) is not None:
-                    body = self._repeated(call, declared, request, first)
-                    return self._reply(call, declared, body)
                 check_references(call, request)
                 result = await request.run(call)
                 committing = True
@@ -323,13 +324,13 @@ class Door:
             return self._body(call, declared, Ordered(object_id=first.id, id=first.job))
         if declared.answers is Answers.SUCCESS or declared.shows is None:
             return envelope.success(declared.wrapper)
-        if (shown := request.again(call)) is not None:
-            return self._body(call, declared, shown)
+        with suppress(NotFound):  # what it was about has gone too
+            if (shown := request.again(call)) is not None:
+                return self._body(call, declared, shown)
         row = self.view.maybe(declared.shows.of, first.id)
         if row is not None and not may_see(call.caller, row, self.view):
             raise no_such(declared.name, "id", first.id)
-        gone = encoded(GoneView(id=first.id))
-        body = self._encoded(call, declared, row.id) if row is not None else gone
+        body = self._made(call, declared, first.id)
         if declared.answers is Answers.LIST:
             return envelope.listing(declared.wrapper, declared.key, Listing(count=1, rows=[body]))
         return envelope.entity(declared.wrapper, declared.key, body)

@@ -36,6 +36,7 @@ from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.testing.loop import simulate
+from csnode.testing.patience import patient
 from roles.api.config import ApiConfig
 from roles.api.role import ApiRole
 from tests.api import seeds
@@ -145,6 +146,33 @@ async def test_what_was_made_under_a_key_and_is_gone_is_not_made_again(desk: Des
     await change.commit()
     assert await sent(desk, "createNetwork", "k", **NETWORK) == (200, {"network": {"id": id}})
     assert await desk.store.find(Network) == []
+
+
+async def test_a_repetition_is_answered_when_what_it_was_about_is_gone_too(desk: Desk) -> None:
+    """Before, it was looked for again without end."""
+    _, made = await sent(desk, "createZone", "", ADMIN, **PLACE | {"internaldns1": "10.0.0.2"})
+    zone = made["zone"]["id"]
+    span = {"zoneid": zone, "gateway": "203.0.113.1", "netmask": "255.255.255.0",
+            "startip": "203.0.113.10", "endip": "203.0.113.20"}  # fmt: skip
+    status, made = await sent(desk, "createVlanIpRange", "k", ADMIN, **span)
+    assert status == 200
+    id = made["vlan"]["id"]
+    assert (await sent(desk, "deleteVlanIpRange", "", ADMIN, id=id))[0] == 200
+    assert (await sent(desk, "deleteZone", "", ADMIN, id=zone))[0] == 200
+    async with asyncio.timeout(patient(10)):
+        again = await sent(desk, "createVlanIpRange", "k", ADMIN, **span)
+    assert again == (200, {"vlan": {"id": id}})
+
+
+async def test_a_repetition_that_may_not_be_answered_any_more_is_refused(desk: Desk) -> None:
+    user = seeds.user_of(seeds.ALICE)
+    assert (await sent(desk, "registerUserKeys", "k", BOSS, id=user))[0] == 200
+    change = desk.store.change()
+    change.delete(User, user)
+    await change.commit()
+    async with asyncio.timeout(patient(10)):
+        status, body = await sent(desk, "registerUserKeys", "k", BOSS, id=user)
+    assert (status, user in body["errortext"]) == (431, True)
 
 
 async def test_without_its_line_a_request_is_known_by_what_it_made(desk: Desk) -> None:
