@@ -86,7 +86,7 @@ async def serving(listen: str | Sequence[str], state: HealthState) -> AsyncGener
     """
     app = web.Application()
     app.add_routes(health_routes(state))
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False)
     await runner.setup()
     try:
         for sock in sockets("health", listen):

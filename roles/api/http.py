@@ -140,10 +140,15 @@ class Http:
     async def _body(self, request: web.Request, address: str) -> bytes:
         """Read a POST body; what is no form counts as empty. Long ones of an address are bounded.
 
-        Raises Invalid, and Unavailable (429) at that bound.
+        Raises Invalid, and Unavailable (429) at that bound. A compressed one is refused, and not
+        inflated (see `serving`): a few bytes could become as many as a body may have.
         """
         if not request.can_read_body:
             return b""
+        encodings = ",".join(request.headers.getall("Content-Encoding", ()))
+        if encodings.strip().lower() not in ("", "identity"):
+            text = f"Content-Encoding {encodings} is not supported; send the body as it is"
+            raise Invalid(text, code=415)
         long = request.content_length is None or request.content_length > form.SMALL
         if not long:
             return await self._read(request)
@@ -189,6 +194,7 @@ async def serving(http: Http, more: Routes) -> AsyncGenerator[int]:
         access_log=None,
         keepalive_timeout=config.idle_seconds,
         lingering_time=LINGER_S,
+        auto_decompress=False,  # else it is done before anything of ours runs
     )
     await runner.setup()
     try:

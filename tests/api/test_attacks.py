@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from aiohttp.compression_utils import ZLibDecompressor
 
 from csnode.api import passwords
 from csnode.cli.client import signature
@@ -136,6 +138,32 @@ async def test_long_bodies_of_one_address_that_come_in_at_once_are_bounded() -> 
         held.set()
         assert [status for status, _ in await asyncio.gather(*slow)] == [401, 401]
         assert not desk.api.http.long_bodies
+
+
+@pytest.mark.parametrize("path", ["/client/api", "/client", "/nowhere"])
+async def test_a_compressed_body_is_not_inflated(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    inflated: list[int] = []
+    inflate = ZLibDecompressor.decompress_sync
+
+    def counted(self: ZLibDecompressor, data: bytes, *more: Any, **most: Any) -> bytes:
+        inflated.append(len(data))
+        return inflate(self, data, *more, **most)
+
+    monkeypatch.setattr(ZLibDecompressor, "decompress_sync", counted)
+    small = zlib.compress(b"command=listZones&response=json&x=" + b"a" * LONG)
+    async with serving() as (_, http):
+        for said in ("deflate", "Gzip", "br", "identity, deflate"):
+            headers = {**KIND, "Content-Encoding": said}
+            async with http.post(path, data=small, headers=headers) as answer:
+                text = await answer.text()
+                if path == "/client/api":
+                    assert (answer.status, "Content-Encoding" in text) == (415, True)
+        plain = {**KIND, "Content-Encoding": "identity"}
+        form_ = urlencode(signed(command="listZones")).encode()
+        assert (await told(http, data=form_, headers=plain))[0] == 200
+    assert inflated == []
 
 
 async def test_an_admins_login_waits_for_one_of_a_hundred_wrong_ones(

@@ -154,7 +154,7 @@ FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
     ("sent", "status"),
     [
         (b"POST /client/api HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + FORM +
-         b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", 400),
+         b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", 415),
         (b"GET /client/api?command=listZones&signature=hush\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET /client/api?command=listZones HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
          b"Cookie: JSESSIONID=\xff\xfe; sessionkey=\xff\r\n\r\n", 401),
