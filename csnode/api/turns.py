@@ -3,8 +3,9 @@
 What waits is taken in turn: address by address, and of one address name by name. So a flood from
 one address costs another address one piece, and a flood for one name costs another name at the
 same address one piece. How much may wait is bounded. At the bound the longest line loses its
-last; if that is the newcomer's own line, the newcomer is refused. The refused are told so after
-about a second: who asks again at once then asks once a second.
+last, if it is longer than the newcomer's would be; else the newcomer is refused, so that many
+addresses or names with one piece each cost nobody who waits his place. The refused are told so
+after about a second: who asks again at once then asks once a second.
 """
 
 from __future__ import annotations
@@ -71,17 +72,24 @@ class Turns:
             raise
 
     def _make_room(self, address: str, name: str) -> None:
-        """Refuse the last of the longest line, if one piece more would be too many."""
+        """Refuse the last of the longest line, if one piece more would be too many.
+
+        Raises Unavailable if no line is longer than the newcomer's would be.
+        """
         own = self._lines.get(address, {})
         if _length(own) >= self._waiting_max:
             longest = address
         elif self.waiting >= ALL_MAX:
             longest = max(self._lines, key=lambda a: _length(self._lines[a]))
+            if _length(self._lines[longest]) <= _length(own) + 1:
+                longest = address
         else:
             return
+        if longest == address and not own:
+            raise self._busy()
         lines = self._lines[longest]
         line = max(lines, key=lambda n: len(lines[n]))
-        if longest == address and len(own.get(name, ())) >= len(lines[line]):
+        if longest == address and len(lines[line]) <= len(own.get(name, ())) + 1:
             raise self._busy()
         last = lines[line].pop()
         self._tidy(longest, line)

@@ -8,6 +8,7 @@ Origin (RFC 6454). Other clients send neither.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 PORTS = {"http": 80, "https": 443}
@@ -45,12 +46,25 @@ def _is_at(origin: str, host: str) -> bool:
 
 
 def sender(remote: str, forwarded: str, proxies: Collection[str]) -> str:
-    """Name the address that sent a request: behind our own proxies, the one that they saw.
+    """Name the address that sent a request: behind our own proxies, the one that they saw. Of
+    IPv6 its /64, for each host has all the addresses of one.
 
     `forwarded` is X-Forwarded-For, to which each proxy appends whom it was asked by. What others
     have written into it counts for nothing.
     """
     seen = [part.strip() for part in forwarded.split(",") if part.strip()]
-    while remote in proxies and seen:
+    while str(_address(remote) or remote) in proxies and seen:
         remote = seen.pop()
-    return remote
+    address = _address(remote)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address), 64), strict=False))
+    return str(address or remote)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """What an address says; an IPv4 one as such, even from a socket for both kinds."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

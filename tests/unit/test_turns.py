@@ -76,6 +76,36 @@ def test_what_waits_is_bounded_for_all_addresses_together(monkeypatch: pytest.Mo
     asyncio.run(story())
 
 
+def test_many_addresses_with_one_piece_each_take_nobodys_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("csnode.api.turns.ALL_MAX", 10)
+
+    async def story() -> None:
+        work = Work(Turns("tests", 1, 8))
+        tasks = [await work.ask("running"), await work.ask("good")]
+        tasks += [await work.ask(f"evil{n}") for n in range(30)]
+        assert work.turns.waiting == 10
+        told = await work.finish(*tasks)
+        assert told[:11] == [None] * 11
+        assert all(isinstance(fault, Unavailable) for fault in told[11:])
+        assert work.done[1] == "good"
+
+    asyncio.run(story())
+
+
+def test_many_names_at_one_address_take_no_other_names_place() -> None:
+    async def story() -> None:
+        work = Work(Turns("tests", 1, 8))
+        tasks = [await work.ask("nat", "running"), await work.ask("nat", "admin")]
+        tasks += [await work.ask("nat", f"evil{n}") for n in range(30)]
+        told = await work.finish(*tasks)
+        assert told[:9] == [None] * 9
+        assert all(isinstance(fault, Unavailable) for fault in told[9:])
+
+    asyncio.run(story())
+
+
 def test_a_piece_that_nobody_waits_for_any_more_gives_its_turn_on() -> None:
     async def story() -> None:
         work = Work(Turns("tests", 1, 8))
