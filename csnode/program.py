@@ -46,6 +46,7 @@ class Ended(Struct):
     err: bytes
     passed: str = ""  # which bound it passed, for people; empty: none
     late: bool = False  # that bound was the wall clock's: the machine may be to blame
+    killed: bool = False  # by SIGKILL, and not by us: for want of memory, or by somebody
 
     @property
     def said(self) -> str:
@@ -121,8 +122,9 @@ async def run(
         await _ended(process, reads)
     out, err = (b"" if read.cancelled() else read.result() for read in reads)
     status = process.returncode or 0
+    killed = status == -signal.SIGKILL and not passed
     passed = passed or _by_signal(status, bounds)
-    return Ended(status=status, out=out, err=err, passed=passed, late=late)
+    return Ended(status=status, out=out, err=err, passed=passed, late=late, killed=killed)
 
 
 async def _heard_out(process: Process, output: _Output, reads: Sequence[Reading]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +25,13 @@ CREATE = Bounds(wall_s=120.0, cpu_s=60, memory_bytes=MEMORY_BYTES, file_bytes=1 
 CONVERT = Bounds(wall_s=7200.0, cpu_s=1800, memory_bytes=MEMORY_BYTES)
 LEAKS_ONLY = 3  # exit code of `qemu-img check`: clusters that nothing uses; harmless
 NO_MEMORY = ("annot allocate memory", "ailed to allocate", "ould not allocate")
+STOPPED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # as when this machine shuts down
 STANDARD_INPUT = "/dev/fd/0"
 SICK = "the QCOW2 image is damaged or cut short (qemu-img check)"
+
+
+class Killed(Unavailable):
+    """Somebody or the kernel killed a tool: this image may be to blame, or anything else here."""
 
 
 class Overrun(Refused):
@@ -62,6 +68,10 @@ def _check(ended: Ended, failed: str, fine: tuple[int, ...] = (0,)) -> bytes:
     detail = f"exit {ended.status}: {ended.said[:2000]}"
     if ended.late:
         raise Unavailable(f"the storage pool is slow: {failed}, {ended.passed}", detail=detail)
+    if ended.killed:
+        raise Killed(f"qemu-img was ended before it was done: {ended.passed}", detail=detail)
+    if -ended.status in STOPPED:
+        raise Unavailable("qemu-img was stopped before it was done", detail=detail)
     if ended.passed or any(words in ended.said for words in NO_MEMORY):
         why = ended.passed or f"it wanted more than {MEMORY_BYTES >> 20} MiB of memory"
         raise Overrun(f"{failed}: {why}", detail=detail)
@@ -84,7 +94,7 @@ async def convert_raw(source: Path, to: Path, size: int) -> None:
 
 async def examine(file: Path, header: Header, apart: Sequence[str]) -> None:
     """Compare what qemu-img finds with the header we read. Raises Refused; Overrun if it passed a
-    bound.
+    bound; Killed.
 
     The header was checked before (qcow2.check_template), and qemu-img gets this file and no other:
     as its standard input, so that it need not be able to open anything. `apart` takes its rights

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from csnode.faults import Refused
+from csnode.faults import Refused, Unavailable
 from csnode.testing.storage import ignore
 from roles.storage.drivers import qemu_img
 from roles.storage.drivers.dir import DirStorage
@@ -41,7 +41,6 @@ def checks_by(tool: Path, act: str) -> None:
     ("act", "why"),
     [
         ("exec yes damaged >&2", "printed more than"),
-        ("kill -KILL $$", "killed, as the kernel does when memory runs out"),
         ("echo 'Cannot allocate memory' >&2; exit 1", "more than 1024 MiB of memory"),
     ],
 )
@@ -61,6 +60,44 @@ async def test_an_image_that_passes_a_bound_is_refused_for_good(
     await pool.ensure_image(image, ignore)
 
 
+async def test_an_image_whose_examination_was_killed_once_is_tried_again(
+    pool: DirStorage, source: Source, tool: Path
+) -> None:
+    """It may be innocent: its guests took the memory, or an operator ended it."""
+    image = source.image("good")
+    for signal in ("KILL", "TERM"):
+        checks_by(tool, f"kill -{signal} $$")
+        with pytest.raises(Unavailable, match="qemu-img was"):
+            await pool.ensure_image(image, ignore)
+    checks_by(tool, "exit 0")
+    await pool.ensure_image(image, ignore)
+    await pool.ensure_no_image(image.template)
+    checks_by(tool, "kill -KILL $$")
+    with pytest.raises(Unavailable):  # what went well since has put it right
+        await pool.ensure_image(image, ignore)
+
+
+async def test_an_image_whose_examination_was_killed_twice_is_refused_for_good(
+    pool: DirStorage, source: Source, tool: Path
+) -> None:
+    checks_by(tool, "kill -KILL $$")
+    image = source.image("good")
+    with pytest.raises(Unavailable):
+        await pool.ensure_image(image, ignore)
+    checks_by(tool, "exit 2")
+    with pytest.raises(Refused, match="damaged"):  # which says nothing of what killed it
+        await pool.ensure_image(image, ignore)
+    checks_by(tool, "kill -KILL $$")
+    with pytest.raises(Refused, match="killed twice"):
+        await pool.ensure_image(image, ignore)
+    checks_by(tool, "exit 0")
+    with pytest.raises(Refused, match="killed twice"):
+        await pool.ensure_image(image, ignore)
+    assert source.asked["/good"] == 3
+    await pool.ensure_no_image(image.template)
+    await pool.ensure_image(image, ignore)
+
+
 async def test_an_image_that_is_only_damaged_may_be_mended_at_its_place(
     pool: DirStorage, source: Source, tool: Path
 ) -> None:
@@ -72,16 +109,35 @@ async def test_an_image_that_is_only_damaged_may_be_mended_at_its_place(
     await pool.ensure_image(image, ignore)
 
 
-async def test_an_image_that_ended_csnode_is_not_fetched_by_the_next(
+async def test_an_image_that_ended_csnode_twice_is_not_fetched_by_the_next(
     tmp_path: Path, source: Source
 ) -> None:
     options: dict[str, Any] = {"allow_private": True}
     image = source.image("good")
     async with DirStorage(options, seat(tmp_path / "pool")):
         pass
-    (tmp_path / "pool" / "tmp" / f"{image.template}{MARK}").touch()  # as a kill -9 leaves it
+    mark = tmp_path / "pool" / "tmp" / f"{image.template}{MARK}"
+    for _ in range(2):
+        mark.touch()  # as a kill -9 leaves it
+        async with DirStorage(options, seat(tmp_path / "pool")):
+            pass
     for _ in range(2):
         async with DirStorage(options, seat(tmp_path / "pool")) as driver:
-            with pytest.raises(Refused, match="was killed while it examined"):
+            with pytest.raises(Refused, match="killed twice while it was examined"):
                 await driver.ensure_image(image, ignore)
     assert not source.asked
+
+
+async def test_an_image_at_which_csnode_was_killed_once_is_tried_again(
+    tmp_path: Path, source: Source
+) -> None:
+    options: dict[str, Any] = {"allow_private": True}
+    image = source.image("good")
+    async with DirStorage(options, seat(tmp_path / "pool")):
+        pass
+    (tmp_path / "pool" / "tmp" / f"{image.template}{MARK}").touch()  # as a power cut leaves it
+    for _ in range(3):  # further starts are no deaths
+        async with DirStorage(options, seat(tmp_path / "pool")):
+            pass
+    async with DirStorage(options, seat(tmp_path / "pool")) as driver:
+        await driver.ensure_image(image, ignore)
