@@ -13,9 +13,9 @@ import os
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -55,22 +55,26 @@ class Ended(Struct):
 
 
 class _Output:
-    """What a program printed, up to a bound."""
+    """What a program printed, up to a bound; at that it is ended by `end`."""
 
-    def __init__(self, bound: int, tail: bool) -> None:
-        self.bound, self._tail = bound, tail
+    def __init__(self, bound: int, tail: bool, end: Callable[[], None]) -> None:
+        self.bound, self._tail, self._end = bound, tail, end
         self._total = 0
 
     async def read(self, stream: asyncio.StreamReader | None) -> bytes:
-        """Read to the end; in `tail` mode keep the last bytes, else stop at the bound."""
+        """Read to the end, or the end of the program would not be seen (asyncio tells of it once
+        its pipes are empty). In `tail` mode keep the last bytes, else those up to the bound.
+        """
         kept = bytearray()
         while stream is not None and (piece := await stream.read(PIECE)):
+            if self.over:
+                continue
             kept += piece
             self._total += len(piece)
             if self._tail:
                 del kept[: -self.bound]
             elif self.over:
-                break
+                self._end()
         return bytes(kept)
 
     @property
@@ -108,7 +112,7 @@ async def run(
         env=env,
         start_new_session=True,
     )
-    output = _Output(bounds.output_bytes, tail)
+    output = _Output(bounds.output_bytes, tail, partial(_kill, process))
     reads = [asyncio.ensure_future(output.read(s)) for s in (process.stdout, process.stderr)]
     passed, late = "", False
     try:
@@ -128,13 +132,10 @@ async def run(
 
 
 async def _heard_out(process: Process, output: _Output, reads: Sequence[Reading]) -> str:
-    """Wait for the end of a program, or for more words than it may say; return which bound."""
-    for read in asyncio.as_completed(reads):
-        await read
-        if output.over:
-            return f"it printed more than {output.bound} bytes"
+    """Wait for the end of a program; return which bound its words passed, if they did."""
+    await asyncio.wait(reads)  # which goes on reading if we are cancelled
     await process.wait()
-    return ""
+    return f"it printed more than {output.bound} bytes" if output.over else ""
 
 
 async def _ended(process: Process, reads: Sequence[Reading]) -> None:

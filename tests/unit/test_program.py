@@ -40,6 +40,14 @@ async def test_a_program_that_prints_without_end_is_ended_at_the_bound(stream: s
     assert len(ended.out) + len(ended.err) < 100_000 + 2 * 65536
 
 
+async def test_the_end_of_a_program_that_prints_without_end_is_always_seen() -> None:
+    """Words that nobody read kept its end from us, if it was quick enough: so several times."""
+    async with asyncio.timeout(patient(20)):
+        for _ in range(20):
+            ended = await run(("yes",), Bounds(output_bytes=1))
+            assert ended.passed == "it printed more than 1 bytes"
+
+
 async def test_the_last_words_of_a_program_that_prints_much_are_kept() -> None:
     code = "import sys\nfor n in range(100000): print('line', n)\nprint('off', file=sys.stderr)"
     ended = await run(python(code), Bounds(output_bytes=100), tail=True)
