@@ -1,12 +1,14 @@
-"""One attempt of a step or an undo: what it raises is a Fault, and the next one waits a little."""
+"""One attempt of a step or an undo: what it raises is a Fault, and the next waits a little."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from csnode.faults import Broken, Fault
+from csnode.faults import Broken, Fault, NotFound
 from csnode.log import logger
+from csnode.model.job import Tried
+from csnode.saga.saga import Saga
 
 T = TypeVar("T")
 PAUSE_S, PAUSE_MAX_S = 0.5, 30.0
@@ -22,6 +24,31 @@ async def as_fault(work: Awaitable[T]) -> T:
     except Exception as error:
         log.exception("a saga broke")
         raise Broken("an unexpected error", detail=repr(error)) from error
+
+
+def other_place(saga: Saga[Any], step: str, fault: Fault) -> Tried | None:
+    """The place the saga says it failed at. One that breaks over it ends where it is."""
+    try:
+        return saga.elsewhere(step, fault)
+    except Exception:
+        log.exception("a saga cannot say where it failed", saga=saga.job.verb, step=step)
+        return None
+
+
+async def object_is_gone(saga: Saga[Any]) -> bool:
+    """Whether the job's object went before its turn came, and with it all that it held: the
+    rows of its parts pin it, so they went in the same commit or before.
+    """
+    kind, id = saga.job.object_kind, saga.job.object_id
+    if not id:
+        return False
+    try:
+        await saga.store.data.get(kind, id)
+    except NotFound:
+        return True
+    except Fault:  # nobody can tell
+        return False
+    return False
 
 
 def pause(attempt: int) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -19,11 +20,10 @@ from csnode.model.event import UserEvent
 from csnode.model.identity import Account
 from csnode.model.job import Cancel, Job, JobState, StepTime
 from csnode.model.stock import Lock
-from csnode.saga.attempt import as_fault, pause
+from csnode.saga.attempt import as_fault, object_is_gone, other_place, pause
 from csnode.saga.saga import Saga, Step
 from csnode.uuids import new_id
 
-T = TypeVar("T")
 Hook = Callable[[str, Step[Any]], Awaitable[None]]
 STEP_TRIES, TELL_TRIES = 5, 5
 TRIED_SINCE = 4  # the wire number that Job.tried came with
@@ -162,7 +162,7 @@ class Run:
         While a data service of before could not keep where it was tried, it ends at once.
         """
         before = self.job.tried
-        tried = None if self._cancelled is not None else self.saga.elsewhere(step.name, fault)
+        tried = None if self._cancelled is not None else other_place(self.saga, step.name, fault)
         if (
             tried is not None
             and len(before) + 1 < self._places
@@ -211,19 +211,12 @@ class Run:
         for step in reversed(self.saga.steps()):
             if step.name not in self.job.started:
                 continue
-            self.saga.results.pop(step.name, None)
-            if step.undoing is not None:
-                try:
-                    await self._undo(step, step.undoing)
-                except Gone:
-                    pass  # what it held went with it: nothing is left to undo
-                except Fault as fault:
-                    self.saga.change = self.saga.store.change()
-                    await self._stuck(step, fault)
-                    return
-            started = tuple(name for name in self.job.started if name != step.name)
-            results = {k: v for k, v in self.job.results.items() if k != step.name}
-            await self.write(started=started, results=results)
+            try:
+                await self._take_back(step)
+            except Fault as fault:
+                self.saga.change = self.saga.store.change()
+                await self._stuck(step, fault)
+                return
         if self.job.again and not await self._stays_undone():
             return
         for _ in range(TELL_TRIES):
@@ -237,6 +230,21 @@ class Run:
                 break
             return
         await self._end(JobState.FAILED, tell=False)
+
+    async def _take_back(self, step: Step[Any]) -> None:
+        """Undo the step, and commit what that added. A row of it that moved on: undo once more."""
+        self.saga.results.pop(step.name, None)
+        started = tuple(name for name in self.job.started if name != step.name)
+        results = {k: v for k, v in self.job.results.items() if k != step.name}
+        for attempt in itertools.count(1):
+            if step.undoing is not None:
+                with suppress(Gone):  # what it held went with it: nothing is left to undo
+                    await self._undo(step, step.undoing)
+            try:
+                await self.write(started=started, results=results)
+                return
+            except Stale:
+                await asyncio.sleep(pause(attempt))
 
     async def _stays_undone(self) -> bool:
         """Begin anew, unless somebody has cancelled the job meanwhile."""
@@ -272,23 +280,8 @@ class Run:
         try:
             await self._insist(act, None)
         except NotFound:
-            if not await self._object_is_gone():
+            if not await object_is_gone(self.saga):
                 raise
-
-    async def _object_is_gone(self) -> bool:
-        """Whether the job's object went before its turn came, and with it all that it held: the
-        rows of its parts pin it, so they went in the same commit or before.
-        """
-        kind, id = self.job.object_kind, self.job.object_id
-        if not id:
-            return False
-        try:
-            await self.saga.store.data.get(kind, id)
-        except NotFound:
-            return True
-        except Fault:  # nobody can tell
-            return False
-        return False
 
     async def _stuck(self, step: Step[Any], fault: Fault) -> None:
         """The locks stay: nobody may touch the object before an operator did."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from csnode.contracts.data import Commit, Committed
 from csnode.data.store import Store
-from csnode.faults import Refused, Unavailable
-from csnode.model.job import Job, JobState
+from csnode.faults import Fault, Refused, Unavailable
+from csnode.model.job import Job, JobState, Tried
 from csnode.model.orders import Order
-from csnode.model.stock import Tally
+from csnode.model.stock import Range, Tally
 from csnode.saga.saga import Saga, step
 from csnode.testing.cloud import SimCloud
 from csnode.types import NodeId
@@ -56,11 +56,21 @@ class Teller(Saga[Tell]):
     @second.undo
     async def undo_second(self) -> None:
         """Whether it had counted is not known here: the record of the step has the word."""
+        if "absent" in self.order.fails:
+            self.change.update(Range, "absent", low=1)
+        if "stale" in self.order.fails:
+            (row,) = await self.store.find(Range, id="moving")
+            self.change.update(Range, row.id, revision=row.revision, low=row.low + 1)
 
     @step
     async def third(self) -> None:
         if "third" in self.order.fails:
             raise Refused("a test said no")
+
+    def elsewhere(self, step: str, fault: Fault) -> Tried | None:
+        if "elsewhere" in self.order.fails:
+            raise KeyError(step)
+        return super().elsewhere(step, fault)
 
     async def succeeded(self) -> None:
         self._count("succeeded", 1)
@@ -116,6 +126,50 @@ def test_what_a_failed_undo_added_is_not_committed_with_the_next_try(world: Worl
         for where in (("third",), ("third", "undo_first"), ("third", "failed")):
             job, more = await told(cloud, *where)
             assert (job.state, more) == (JobState.FAILED, 2 - 1 + 1), where
+
+    world(story)
+
+
+def test_a_job_whose_undo_adds_what_the_data_service_refuses_is_stuck(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        job, more = await told(cloud, "third", "absent")
+        assert (job.state, more) == (JobState.STUCK, 2)
+        assert "then undoing second failed: no range absent" in job.fault
+
+    world(story)
+
+
+def test_an_undo_whose_row_moved_on_before_its_commit_is_done_once_more(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        change = cloud.store.change()
+        change.create(Range(id="moving", low=1, high=9))
+        await change.commit()
+        undone = 0
+
+        async def hook(moment: str, at: Any) -> None:
+            nonlocal undone
+            if (moment, str(at)) != ("undone", "second"):
+                return
+            undone += 1
+            if undone == 1:
+                change = cloud.store.change()
+                change.update(Range, "moving", high=8)
+                await change.commit()
+
+        cloud.role("orchestrator").engine.hook = hook
+        job, more = await told(cloud, "third", "stale")
+        assert (job.state, more, undone) == (JobState.FAILED, 2 - 1 + 1, 2)
+        moved = await cloud.store.get(Range, "moving")
+        assert (moved.low, moved.high) == (2, 8)
+
+    world(story)
+
+
+def test_a_saga_that_breaks_over_where_it_failed_ends_undone(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        job, more = await told(cloud, "third", "elsewhere")
+        assert (job.state, more) == (JobState.FAILED, 2 - 1 + 1)
+        assert job.fault == "a test said no"
 
     world(story)
 
