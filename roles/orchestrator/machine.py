@@ -275,11 +275,11 @@ class MachineSaga(Saga[VmOrderT]):
             pool = await self.pool_for(host, volume, passed)
             change = self.store.change()
             change.update(Volume, volume.id, revision=volume.revision, pool=pool)
-            self.promise(change, volume, pool)
             try:
+                self.promise(change, volume, pool)
                 await self.commit(change)
-            except Full:
-                passed[pool] = "was filled by others meanwhile"
+            except (Full, NotFound):  # NotFound: the pool left the cloud meanwhile
+                passed[pool] = "was filled by others, or left, meanwhile"
             else:
                 return pool
         raise Full("No storage pool can take the disk: all that could were filled meanwhile")

@@ -80,7 +80,7 @@ class Evacuate(Saga[EvacuateHost]):
             change = self.store.change()
             change.update(Network, network.id, revision=network.revision)
             order_router(self.view, change, network)
-            with suppress(Stale):  # somebody is at it
+            with suppress(Stale, NotFound):  # somebody is at it, or it was deleted meanwhile
                 await self.commit(change)
 
     async def _unfinished(self) -> list[Network]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from csnode.context import acting
 from csnode.contracts.networking import Networking
-from csnode.faults import Outdated, Stale, Unavailable
+from csnode.faults import NotFound, Outdated, Stale, Unavailable
 from csnode.model.host import Host
 from csnode.model.network import Network, Nic
 from csnode.model.orders import ShutdownNetwork
@@ -46,9 +46,24 @@ class Shutdown(Saga[ShutdownNetwork]):
         or is made whole by whoever needs it."""
         network = await self._network()
         if network.router is None and self.host is not None:
-            number = await self._write(network, self.host, up=False)
+            if not await self._is_of_cloud(self.host):
+                return  # what was left of it went with the host
+            try:
+                number = await self._write(network, self.host, up=False)
+            except NotFound:
+                if await self._is_of_cloud(self.host):
+                    raise
+                return
             with acting(fence=number), suppress(Unavailable):
                 await self.ask(Networking, at=self.host).outdate(self.order.network)
+
+    async def _is_of_cloud(self, host: HostId) -> bool:
+        """A fenced one is, too: what it has is found once it is back."""
+        try:
+            await self.store.get(Host, host)
+        except NotFound:
+            return False
+        return True
 
     async def _take_from_row(self, host: HostId) -> int | None:
         """The number of a commit at which the row says that there is no router; None: it stays."""
@@ -71,7 +86,8 @@ class Shutdown(Saga[ShutdownNetwork]):
     async def _put_back(self, host: HostId, up: bool) -> None:
         network = await self._network()
         if network.router is None:
-            with suppress(Stale):  # somebody has chosen a host for it, this one or another
+            # Stale: somebody has chosen a host for it, this one or another. NotFound: it left
+            with suppress(Stale, NotFound):
                 await self._write(network, host, up=up)
 
     async def _write(self, network: Network, router: HostId | None, up: bool) -> int:

@@ -1,0 +1,121 @@
+"""A host, pool or network that leaves the cloud while a job is at work does not hold the job up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from csnode.contracts.data import Count
+from csnode.data.change import Change
+from csnode.faults import Refused
+from csnode.model.host import Host, StoragePool
+from csnode.model.job import Job, JobState
+from csnode.model.network import Network
+from csnode.model.room import BYTES
+from csnode.model.stock import Lock
+from csnode.model.volume import Volume
+from csnode.testing.cloud import SimCloud
+from roles.orchestrator.machine import MachineSaga
+from roles.orchestrator.sagas.evacuate_host import Evacuate
+from tests.sim.conftest import World
+from tests.sim.scene import LOST, anybody_writes
+from tests.sim.stories import STORIES
+from tests.sim.world import prepared
+
+
+async def leaves(cloud: SimCloud, *rows: Host | StoragePool | Network) -> None:
+    change = cloud.store.change()
+    for row in rows:
+        change.delete(type(row), row.id)
+    with anybody_writes():
+        await change.commit()
+
+
+def refusing(cloud: SimCloud, step: str, before: Any) -> None:
+    """The step is refused once `before` is done."""
+
+    async def hook(moment: str, at: Any) -> None:
+        if (moment, str(at)) == ("after", step):
+            await before()
+            raise Refused("a test said no")
+
+    cloud.role("orchestrator").engine.hook = hook
+
+
+def test_a_network_whose_host_left_while_it_was_shut_down_is_no_stuck_job(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        told = STORIES["shutdown"]
+        on = await told.ready(cloud)
+        (network,) = await cloud.store.find(Network)
+        assert network.router is not None
+        host = await cloud.store.get(Host, network.router)
+        pools = await cloud.store.find(StoragePool, host=host.id)
+        refusing(cloud, "router", lambda: leaves(cloud, *pools, host))
+        ended = await cloud.wait(await told.order(cloud, on))
+        assert "a test said no" in str(ended["jobresult"])
+        assert (await cloud.store.get(Job, ended["jobid"])).state is JobState.FAILED
+        assert await cloud.store.find(Lock) == []
+        assert (await cloud.store.get(Network, network.id)).router is None
+
+    world(story)
+
+
+def test_a_network_that_is_deleted_while_its_rest_is_ordered_is_no_stuck_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(cloud: SimCloud) -> None:
+        told = STORIES["evacuate"]
+        on = await told.ready(cloud)
+        found = Evacuate._unfinished
+        (network,) = await cloud.store.find(Network)
+
+        async def of_before(self: Evacuate) -> list[Network]:
+            """The view has it still; the row has gone since."""
+            return [*await found(self), replace(network, id=LOST)]
+
+        monkeypatch.setattr(Evacuate, "_unfinished", of_before)
+
+        async def nothing() -> None:
+            pass
+
+        refusing(cloud, "routers", nothing)
+        ended = await cloud.wait(await told.order(cloud, on))
+        assert "a test said no" in str(ended["jobresult"])
+        assert (await cloud.store.get(Job, ended["jobid"])).state is JobState.FAILED
+        assert await cloud.store.find(Lock) == []
+
+    world(story)
+
+
+def test_a_disk_whose_pool_left_as_it_was_chosen_goes_to_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        host, *_ = await cloud.store.find(Host)
+        change = cloud.store.change()
+        for pool in await cloud.store.find(StoragePool):
+            change.update(StoragePool, pool.id, host=host.id)
+        with anybody_writes():
+            await change.commit()
+        commit, left = MachineSaga[Any].commit, list[str]()
+
+        async def too_late(self: MachineSaga[Any], change: Change) -> int:
+            for item in change.items:
+                if isinstance(item, Count) and BYTES in item.by and not left:
+                    left.append(item.owner)
+                    await leaves(cloud, await cloud.store.get(StoragePool, item.owner))
+            return await commit(self, change)
+
+        monkeypatch.setattr(MachineSaga, "commit", too_late)
+        ended = await cloud.settle("deployVirtualMachine", **params)
+        assert ended["jobstatus"] == 1, ended
+        (volume,) = await cloud.store.find(Volume)
+        assert volume.pool not in (None, *left)
+        assert left
+        job = await cloud.store.get(Job, ended["jobid"])
+        assert not job.tried, "at the host that it had chosen"
+
+    world(story)
