@@ -7,10 +7,14 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from csnode.api.call import Call
+from csnode.clock import wall
 from csnode.faults import Conflict, Invalid
 from csnode.model import rules
 from csnode.model.entity import Entity
+from csnode.model.host import Retired, StoragePool
 from csnode.model.place import Cluster, Pod, Zone
+from csnode.model.room import BYTES
+from csnode.model.stock import Tally
 
 HYPERVISORS = ("KVM", "Simulator")
 
@@ -118,3 +122,23 @@ def hypervisor_of(text: str) -> str:
         if known.lower() == text.lower():
             return known
     raise Invalid(f"hypervisor must be one of {', '.join(HYPERVISORS)}, not {text}")
+
+
+def retire_pool(call: Call, pool: StoragePool) -> None:
+    """The pool leaves the cloud, with its tally. Raises Conflict while it has promised room.
+
+    Disks that are on their way there are named by no row but their job's: the tally has them. The
+    count has the commit refused if one is promised meanwhile: it adds 1 byte, up to a limit of 1.
+    """
+    tally = call.view.maybe(Tally, pool.id)
+    if tally is not None and (bytes := tally.used.get(BYTES, 0)) > 0:
+        raise Conflict(
+            f"{pool.name} has promised {bytes} bytes to disks: a migration copies one there, or "
+            "an earlier one is stuck (`csnode job list` tells). Try again once it has ended",
+            code=431,
+            cs=4350,
+        )
+    call.change.count(pool.id, {BYTES: 1}, {BYTES: 1})
+    call.change.delete(Tally, pool.id)
+    call.change.delete(StoragePool, pool.id, revision=pool.revision)
+    call.change.create(Retired(id=pool.id, name=pool.name, since=wall()))

@@ -264,8 +264,9 @@ class MachineSaga(Saga[VmOrderT]):
         return offering.tags if offering is not None else ()
 
     def promise(self, change: Change, volume: Volume, pool: PoolId) -> None:
-        """With the change, the volume's bytes are the pool's to give: Full if it cannot."""
+        """With the change, the bytes are the pool's to give. Raises Full; NotFound if it left."""
         room = room_of(self.view.get(StoragePool, pool))
+        change.update(StoragePool, pool)  # no column: only a proof that it is there
         change.count(pool, {BYTES: volume.size}, {BYTES: room})
 
     async def _pooled(self, volume: Volume, host: HostId) -> PoolId:

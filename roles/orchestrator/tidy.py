@@ -194,6 +194,7 @@ class Tidy:
         tallies = await self.store.find(Tally, id=pool.id)
         if not tallies:
             change = self.store.change()
+            change.update(StoragePool, pool.id)  # one that has left is counted no more
             change.count(pool.id, {BYTES: 1})
             await change.commit()
             tallies = await self.store.find(Tally, id=pool.id)

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from csnode.api.call import Call
 from csnode.config import NodeConfig
 from csnode.directory.directory import Member, Serving
 from csnode.model.host import Host, Retired, Seen, StoragePool
 from csnode.model.job import Cancel, Job
+from csnode.model.room import BYTES
+from csnode.model.stock import Tally
 from csnode.types import NodeId
 from csnode.uuids import id_of
+from roles.api.commands.pool import DeleteStoragePool
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, Desk
 
@@ -125,6 +129,50 @@ async def test_a_pool_in_use_is_neither_maintained_nor_removed(desk: Desk) -> No
     refusal = await desk.refused("deleteStoragePool", id=seeds.POOL, forced="true")
     assert "1 volumes" in refusal["errortext"]
     assert len(await desk.store.find(StoragePool)) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "id"), [("deleteStoragePool", seeds.POOL), ("deleteHost", seeds.HOST)]
+)
+async def test_a_pool_that_has_promised_room_is_not_removed(
+    desk: Desk, command: str, id: str
+) -> None:
+    """To a disk that is on its way there: no volume names the pool yet."""
+
+    async def promise(bytes: int) -> None:
+        change = desk.store.change()
+        change.count(seeds.POOL, {BYTES: bytes})
+        await change.commit()
+
+    await promise(5)
+    refusal = await desk.refused(command, id=id, forced="true")
+    assert refusal["errorcode"] == 431
+    assert "h1-pool has promised 5 bytes to disks" in refusal["errortext"]
+    await promise(-5)
+    assert await desk.ask(command, id=id, forced="true") == {"success": True}
+    assert await desk.store.find(Tally, id=seeds.POOL) == []
+
+
+async def test_room_that_is_promised_as_its_pool_is_removed_keeps_the_pool(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing had been promised there before: there is no tally whose revision could tell."""
+    run, runs = DeleteStoragePool.run, list[Call]()
+
+    async def too_late(self: DeleteStoragePool, call: Call) -> None:
+        await run(self, call)
+        runs.append(call)
+        change = desk.store.change()
+        change.count(seeds.POOL, {BYTES: 5})
+        await change.commit()
+
+    monkeypatch.setattr(DeleteStoragePool, "run", too_late)
+    assert await desk.store.find(Tally, id=seeds.POOL) == []
+    refusal = await desk.refused("deleteStoragePool", id=seeds.POOL, forced="true")
+    assert "h1-pool has promised 5 bytes to disks" in refusal["errortext"]
+    assert len(runs) == 1, "and it was looked at again"
+    assert len(await desk.store.find(StoragePool)) == 1
+    assert (await desk.store.get(Tally, seeds.POOL)).used == {BYTES: 5}
 
 
 async def test_a_pool_is_maintained_and_comes_back(desk: Desk) -> None:

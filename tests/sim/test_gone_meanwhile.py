@@ -14,7 +14,7 @@ from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job, JobState
 from csnode.model.network import Network
 from csnode.model.room import BYTES
-from csnode.model.stock import Lock
+from csnode.model.stock import Lock, Tally
 from csnode.model.volume import Volume
 from csnode.testing.cloud import SimCloud
 from roles.orchestrator.machine import MachineSaga
@@ -117,5 +117,58 @@ def test_a_disk_whose_pool_left_as_it_was_chosen_goes_to_another(
         assert left
         job = await cloud.store.get(Job, ended["jobid"])
         assert not job.tried, "at the host that it had chosen"
+
+    world(story)
+
+
+def test_a_pool_that_a_migration_copies_into_is_not_deleted(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        told, answers = STORIES["migrate"], list[tuple[int, str]]()
+        on = await told.ready(cloud)
+        engine = cloud.role("orchestrator").engine
+
+        async def hook(moment: str, at: Any) -> None:
+            if (moment, str(at)) == ("after", "power"):
+                (run,) = engine.runs.values()
+                for spot in run.saga.results["spots"]:
+                    pool = await cloud.store.get(StoragePool, spot.target)
+                    assert pool.host is not None
+                    for command, id in (("deleteStoragePool", pool.id), ("deleteHost", pool.host)):
+                        status, said = await cloud.ask(command, id=id, forced="true")
+                        answers.append((status, said["errortext"]))
+
+        engine.hook = hook
+        ended = await cloud.wait(await told.order(cloud, on))
+        assert ended["jobstatus"] == 1, ended
+        (pool, host) = answers
+        assert pool[0] == host[0] == 431
+        assert "has promised 2147483648 bytes to disks: a migration copies one there" in pool[1]
+
+    world(story)
+
+
+def test_a_migration_into_a_pool_that_left_as_it_was_chosen_fails_undone(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        told, left = STORIES["migrate"], list[str]()
+        on = await told.ready(cloud)
+        engine = cloud.role("orchestrator").engine
+
+        async def hook(moment: str, at: Any) -> None:
+            if (moment, str(at)) == ("after", "spots"):
+                run, *_ = engine.runs.values()
+                change: Change = run.saga.change
+                for item in change.items:
+                    if isinstance(item, Count):
+                        left.append(item.owner)
+                        await leaves(cloud, await cloud.store.get(StoragePool, item.owner))
+
+        engine.hook = hook
+        ended = await cloud.wait(await told.order(cloud, on))
+        assert left
+        assert "no pool" in str(ended["jobresult"])
+        job = await cloud.store.get(Job, ended["jobid"])
+        assert (job.state, job.results.get("spots")) == (JobState.FAILED, None)
+        assert await cloud.store.find(Lock) == []
+        assert not [t for t in await cloud.store.find(Tally, id=left[0]) if t.used.get(BYTES)]
 
     world(story)

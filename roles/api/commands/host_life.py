@@ -23,7 +23,7 @@ from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.types import ClusterId, HostId, PodId, ZoneId
 from csnode.uuids import id_of
-from roles.api.checks import enabled_of, hypervisor_of, tags_of
+from roles.api.checks import enabled_of, hypervisor_of, retire_pool, tags_of
 from roles.api.views.host import HostView
 
 NAMED = 10  # machines named in an error
@@ -238,9 +238,10 @@ class DeleteHost(ApiCommand):
         pools = view.by(StoragePool, "host", host.id)
         volumes = [v for pool in pools for v in view.by(Volume, "pool", pool.id)]
         _refuse(host, "volumes", [volume.name for volume in volumes])
-        for row in (host, *pools):
-            call.change.delete(type(row), row.id, revision=row.revision)
-            call.change.create(Retired(id=row.id, name=row.name, since=wall()))
+        call.change.delete(Host, host.id, revision=host.revision)
+        call.change.create(Retired(id=host.id, name=host.name, since=wall()))
+        for pool in pools:
+            retire_pool(call, pool)
         if (tally := view.maybe(Tally, host.id)) is not None:
             call.change.delete(Tally, tally.id)
         call.about = host

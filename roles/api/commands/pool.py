@@ -17,7 +17,7 @@ from csnode.model.place import Cluster
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.types import ClusterId, HostId, PodId, PoolId, Power, ZoneId
-from roles.api.checks import tags_of
+from roles.api.checks import retire_pool, tags_of
 from roles.api.views.host import StoragePoolView
 
 NAMED = 10  # machines named in an error
@@ -178,8 +178,7 @@ class DeleteStoragePool(ApiCommand):
             raise Conflict(
                 f"{pool.name} still has {len(volumes)} volumes: {names}", code=431, cs=4350
             )
-        call.change.delete(StoragePool, pool.id, revision=pool.revision)
-        call.change.create(Retired(id=pool.id, name=pool.name, since=wall()))
+        retire_pool(call, pool)
         call.about = pool
 
 
