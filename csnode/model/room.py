@@ -11,6 +11,7 @@ from typing import Any
 
 from csnode.model.host import StoragePool
 from csnode.model.job import Job
+from csnode.model.orders import MigrateVm
 from csnode.model.volume import Volume
 
 BYTES = "bytes"
@@ -46,6 +47,13 @@ def promised(volumes: Iterable[Volume], jobs: Iterable[Job]) -> Counter[str]:
     for volume in rows.values():
         if volume.pool is not None:
             bytes[volume.pool] += volume.size
+    bytes.update(coming(rows, jobs))
+    return bytes
+
+
+def coming(rows: Mapping[str, Volume], jobs: Iterable[Job]) -> Counter[str]:
+    """Bytes promised in each pool to volumes on their way there; `rows` are volumes by id."""
+    bytes: Counter[str] = Counter()
     for job in jobs:
         for spot in moves_of(job):
             volume = rows.get(spot["volume"])
@@ -56,7 +64,7 @@ def promised(volumes: Iterable[Volume], jobs: Iterable[Job]) -> Counter[str]:
 
 def moves_of(job: Job) -> list[dict[str, Any]]:
     """The disks that a migration copies to another pool, as its record has them."""
-    if not job.open and job.state != "stuck":
+    if job.verb != MigrateVm.verb() or not (job.open or job.state == "stuck"):
         return []
     spots: Sequence[dict[str, Any]] = job.results.get("spots", ())
     return [spot for spot in spots if spot["source"] != spot["target"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from csnode.model.orders import (
     StartVm,
     StopVm,
 )
-from csnode.model.room import BYTES, promised
+from csnode.model.room import BYTES, coming, moves_of, promised
 from csnode.model.stock import Lease, Lock, Tally
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
@@ -180,9 +181,16 @@ class Tidy:
     async def _count_pools(self) -> None:
         """What pools have promised is counted anew where it is not what their volumes add up to:
         a csnode of before, which may still be at work, did not count."""
-        right = promised(self.view.all(Volume), self.view.all(Job))
-        for pool in self.view.all(StoragePool):
-            tally = self.view.maybe(Tally, pool.id)
+        volumes, jobs, pools = self.view.all(Volume), self.view.all(Job), self.view.all(StoragePool)
+        tallies = {pool.id: self.view.maybe(Tally, pool.id) for pool in pools}  # of this moment too
+        right, rows = Counter[str](), dict[str, Volume]()
+        async for volume in gently(volumes):
+            rows[volume.id] = volume
+            if volume.pool is not None:
+                right[volume.pool] += volume.size
+        right.update(coming(rows, [job async for job in gently(jobs) if moves_of(job)]))
+        for pool in pools:
+            tally = tallies[pool.id]
             if (tally.used.get(BYTES, 0) if tally else 0) != right[pool.id]:
                 try:
                     await self._recount(pool)

@@ -16,6 +16,7 @@ from csnode.model.volume import Volume
 from csnode.saga.saga import sagas
 from csnode.testing.cloud import SimCloud
 from csnode.testing.mishaps import Injector, Mishap
+from csnode.uuids import new_id
 from roles.compute.drivers import sim as hypervisors
 from roles.network.drivers import sim as networks
 from roles.storage.drivers import sim as pools
@@ -130,6 +131,24 @@ def test_what_a_csnode_of_before_did_not_count_is_counted_by_the_sweep(world: Wo
             change = cloud.store.change()
             change.delete(Tally, pool.id)
             await change.commit()
+        async with asyncio.timeout(120):
+            while await promised(cloud) != right:
+                await asyncio.sleep(1)
+
+    world(story)
+
+
+def test_a_plugins_job_whose_step_is_called_spots_too_does_not_stop_the_count(
+    world: World,
+) -> None:
+    async def story(cloud: SimCloud) -> None:
+        await a_machine(cloud)
+        right = await promised(cloud)
+        change = cloud.store.change()
+        change.create(Job(id=new_id(), verb="of_a_plugin", order={}, results={"spots": [1, 2]}))
+        for pool in await cloud.store.find(StoragePool):
+            change.delete(Tally, pool.id)
+        await change.commit()
         async with asyncio.timeout(120):
             while await promised(cloud) != right:
                 await asyncio.sleep(1)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from csnode.clock import wall
+from csnode.model.entity import Entity
 from csnode.model.job import Job, JobState
 from csnode.model.orders import RebootVm
 from csnode.model.stock import Lease
+from csnode.model.volume import Volume
 from csnode.testing.cloud import SimCloud
-from csnode.types import AccountId, VmId
+from csnode.types import AccountId, DomainId, PoolId, VmId, ZoneId
 from csnode.uuids import new_id
-from roles.orchestrator.tidy import gently
+from roles.orchestrator.config import OrchestratorConfig
+from roles.orchestrator.tidy import Tidy, gently
 from tests.sim.conftest import World
 from tests.sim.world import a_machine, prepared
 
@@ -71,6 +75,41 @@ def test_a_sweep_over_thousands_of_rows_lets_others_have_their_turn() -> None:
         rows = [Job(id=str(n), verb="", order={}) for n in range(5000)]
         assert [row async for row in gently(rows)] == rows
         assert turns >= 10
+        other.cancel()
+
+    asyncio.run(story())
+
+
+def test_counting_the_pools_of_thousands_of_disks_lets_others_have_their_turn() -> None:
+    turns = 0
+    account, domain, zone = AccountId(new_id()), DomainId(new_id()), ZoneId(new_id())
+    rows: dict[type[Entity], list[Entity]] = {
+        Volume: [
+            Volume(id=str(n), name="", size=1, pool=PoolId("p"), account=account, domain=domain,
+                   zone=zone)
+            for n in range(5000)
+        ],
+        Job: [Job(id=str(n), verb="", order={}) for n in range(5000)],
+    }  # fmt: skip
+
+    class Seen:
+        """What a view would show."""
+
+        def all(self, kind: type[Entity]) -> list[Entity]:
+            return rows.get(kind, [])
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def story() -> None:
+        other = asyncio.create_task(others())
+        store: Any = None  # no pool is wrong, so nothing is read or written
+        view: Any = Seen()
+        await Tidy(OrchestratorConfig(), store, view)._count_pools()
+        assert turns >= 20
         other.cancel()
 
     asyncio.run(story())
