@@ -88,9 +88,11 @@ class Writer:
 
     async def trim(self, keep: int, tokens_before: float) -> None:
         """Keep that many entries of the feed, and the tokens used since."""
-        last, floor = await self._stored.marks()
-        while floor < last - keep:
-            await self.put(Trim(floor := min(last - keep, floor + TRIM), 0.0))
+        while True:
+            last, floor = await self._stored.marks()  # anew: an era may have begun meanwhile
+            if floor >= last - keep:
+                break
+            await self.put(Trim(min(last - keep, floor + TRIM), 0.0))
         while await self._database.text(self._sql.old_token, (tokens_before,)):
             await self.put(Trim(0, tokens_before))
 
@@ -102,11 +104,21 @@ class Writer:
     async def _empty_queue(self) -> None:
         try:
             while self._leases or self._queue:
-                size = min(len(self._leases) + len(self._queue), self._batch_max)
-                lines = (self._leases or self._queue for _ in range(size))
-                await self._together([line.popleft() for line in lines])
+                await self._together(self._next())
         finally:
             self._work = None
+
+    def _next(self) -> list[Waiting]:
+        """Who goes together. An era begins by itself: no entry of its batch may be below it."""
+        found: list[Waiting] = []
+        while (line := self._leases or self._queue) and len(found) < self._batch_max:
+            alone = isinstance(line[0].wanted, Era)
+            if alone and found:
+                break
+            found.append(line.popleft())
+            if alone:
+                break
+        return found
 
     async def _together(self, waiting: list[Waiting]) -> None:
         waiting = [w for w in waiting if not w.answer.done()]  # the others gave up
