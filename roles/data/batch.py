@@ -87,9 +87,10 @@ class Batch:
 
         Nothing of the feed stays, so every reader starts anew, wherever it was.
         """
-        if beyond <= self.number:
-            return  # another process was faster
-        self.number = self.floor = first_after(beyond)
+        done = era_of(beyond) < era_of(self.number)  # another process was faster
+        if done or (beyond <= self.number and not self._stored.was_lost(beyond)):
+            return
+        self.number = self.floor = first_after(max(beyond, self.number))
         self._trims.append((self._sql.trim_feed, [(self.number,)]))
         self.heads |= dict.fromkeys((*self._stored.heads, *self.heads), self.number)
 

@@ -77,6 +77,7 @@ class Database:
         self._made: WeakSet[Any] = WeakSet()  # connections, of the era
         self._era = Era()  # of the server that we wrote to last
         self._placed = False  # whether the database knows that era
+        self.lost: list[tuple[int, int]] = []  # as of the turn; between: of no state that is left
         self._writer: Any = None
         self._pool: Any = None
         self._wait, self._not_before = 0.0, 0.0
@@ -199,6 +200,7 @@ class Database:
             if not self._placed:
                 if await self._began_anew(line):
                     await self._turn(line)
+                self.lost = [tuple(row) for row in await line.fetch(sql.LOST)]
                 self._placed = True
 
     async def _turn(self, line: Any) -> None:
@@ -229,7 +231,7 @@ class Database:
     async def ask_writer(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows, as the transaction sees them."""
         with self._faults():
-            return cast("list[tuple[Any, ...]]", await self._writer.fetch(query, *values))
+            return cast("list[tuple[Any, ...]]", await self._held().fetch(query, *values))
 
     async def write(self, work: Work) -> None:
         """Deletions, then the rest, then COMMIT. Without the answer to that, nobody can tell."""
@@ -240,16 +242,23 @@ class Database:
                 place = deletes if statement.startswith("DELETE") else others
                 place.setdefault(statement, []).extend(rows)
         with self._faults():
+            line = self._held()
             for place in (deletes, others):
                 if place:
                     text, values = sql.joined(list(place.items()))
-                    await self._writer.execute(text, *values)
-            await commit(self._writer, ANSWER_S)
+                    await line.execute(text, *values)
+            await commit(line, ANSWER_S)
 
     async def pass_on(self) -> None:
         """End the transaction; nothing was written."""
         with self._faults():
-            await self._writer.execute("ROLLBACK")
+            await self._held().execute("ROLLBACK")
+
+    def _held(self) -> Any:
+        """The connection that has the turn; a reader that saw a failover may have hung it up."""
+        if self._writer is None:
+            raise Unavailable("the database failed over in the middle of this", detail=self.path)
+        return self._writer
 
     def hang_up(self) -> None:
         """Give the writing connection up, and whatever it was at."""
@@ -322,6 +331,7 @@ class Database:
                 await connection.run_sync(work)
                 await connection.exec_driver_sql(sql.FIRST_TURN)
                 await connection.exec_driver_sql(sql.MAKE_ERA)
+                await connection.exec_driver_sql(sql.MAKE_LOST)
                 with self._faults():
                     await uncancelled(made[-1], connection.commit(), ANSWER_S)
         finally:

@@ -22,9 +22,14 @@ SELECT current_setting('synchronous_commit'), system_identifier::text,
 FROM pg_control_system()"""
 """How a commit waits, and what the server's data descends from; a standby refuses to say."""
 MAKE_ERA = "CREATE TABLE IF NOT EXISTS era (server text NOT NULL)"
+MAKE_LOST = "CREATE TABLE IF NOT EXISTS lost (past bigint NOT NULL, below bigint NOT NULL)"
+"""Numbers between the two were given, if at all, in a future that a failover or a restore lost."""
 KNOWN_ERA = "SELECT server FROM era"
-AWAY = 1 << 32
+LOST = "SELECT past, below FROM lost"
+IS_LOST = "SELECT 1 FROM lost WHERE past < $1 AND $1 < below LIMIT 1"
+AWAY = 1 << 28  # of the 40 bits below an era's: some 4000 failovers, before they begin one by it
 BEGIN_ANEW = (
+    f"INSERT INTO lost SELECT number, number + {AWAY} FROM head WHERE kind = ''",
     f"UPDATE feed SET number = number + {AWAY}",
     f"UPDATE head SET number = number + {AWAY}",
 )

@@ -14,7 +14,7 @@ from typing import Any
 from csnode.bus.event import Heads
 from csnode.bus.local import LocalBus
 from csnode.clock import now
-from csnode.context import current
+from csnode.context import current, era_of
 from csnode.contracts.data import Commit, Committed, Data, Feed, Mark, Met, Past, Row
 from csnode.data.alarm import MANAGEMENT, alarm_cloud
 from csnode.directory.directory import Member
@@ -141,12 +141,14 @@ class DataRole(Role[DataConfig], Data):
         last, _ = await self.stored.marks()
         if mark is not None and self.identity.proves(mark):
             self.stored.notice(mark.at)
-            if mark.number > last:
+            number = mark.number
+            same = era_of(number) == era_of(last)
+            if number > last or (same and await self.stored.lost(number)):
                 log.warning(
                     "an earlier state of the database was put back; its numbers begin a new era",
-                    had=mark.number, has=last,
+                    had=number, has=last,
                 )  # fmt: skip
-                last = (await self.writer.put(Era(mark.number))).number
+                last = (await self.writer.put(Era(number))).number
         return Met(cloud=self.identity.id, mark=self.identity.mark(last, await self.stored.time()))
 
     async def get(self, kind: str, id: str) -> Row:

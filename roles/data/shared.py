@@ -211,6 +211,9 @@ class Shared(Stored):
         turn = (self._sql.head, [("", batch.number)])
         await self._database.write([*batch.work(), turn])
 
+    def was_lost(self, number: int) -> bool:
+        return any(past < number < below for past, below in self._database.lost)
+
     async def pass_on(self) -> None:
         await self._database.pass_on()
 
@@ -283,6 +286,9 @@ class Shared(Stored):
     async def marks(self) -> tuple[int, int]:
         last, floor, _ = await self.page("", ())
         return last, floor
+
+    async def lost(self, number: int) -> bool:
+        return bool(await self._database.ask(statements.IS_LOST, number))
 
     async def page(self, sql: str, values: Sequence[Any]) -> tuple[int, int, bytes]:
         text = f"({sql})" if sql else "''"

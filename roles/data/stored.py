@@ -76,6 +76,10 @@ class Stored(ABC):
     def answer(self, token: str) -> bytes:
         """What an earlier batch answered to that token; empty if there was none."""
 
+    def was_lost(self, number: int) -> bool:  # noqa: ARG002
+        """The same, as the batch that has the turn knows it."""
+        return False
+
     # -- for readers ------------------------------------------------------------------------
 
     @abstractmethod
@@ -89,6 +93,10 @@ class Stored(ABC):
     @abstractmethod
     async def marks(self) -> tuple[int, int]:
         """The last number of the feed, and the one that it begins past."""
+
+    async def lost(self, number: int) -> bool:  # noqa: ARG002
+        """Whether that number, below the last, was given in a future that is no more."""
+        return False
 
     @abstractmethod
     async def page(self, sql: str, values: Sequence[Any]) -> tuple[int, int, bytes]:

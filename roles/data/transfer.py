@@ -244,7 +244,7 @@ def _same_schema(since: Connection, tables: Mapping[str, Table]) -> None:
     there = {
         n: {c["name"] for c in cs} for (_, n), cs in inspect(since).get_multi_columns().items()
     }
-    for name in there.keys() - tables.keys() - {"alembic_version", "era"}:
+    for name in there.keys() - tables.keys() - {"alembic_version", "era", "lost"}:
         if since.execute(text(f'SELECT 1 FROM "{name}" LIMIT 1')).first():
             raise Refused(f"the source has rows of {name}, which no installed package knows")
     for name, table in tables.items():
