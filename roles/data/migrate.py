@@ -14,7 +14,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, MetaData, Table, bindparam, inspect, select, text
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    MetaData,
+    Table,
+    Update,
+    bindparam,
+    case,
+    cast,
+    func,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
@@ -54,6 +69,7 @@ async def migrate_shared(database: Postgres, tables: MetaData, kinds: Mapping[st
         if inspect(connection).has_table("alembic_version"):
             _run_migrations(connection, database.path)
             _add_what_plugins_lack(connection, tables, kinds)
+            _fill_keys(connection, tables, kinds)
         else:
             tables.create_all(connection)
             _alembic(connection, "stamp", "head")
@@ -170,3 +186,36 @@ def _add_keys(connection: Connection, table: Table, kind: Kind, missing: list[st
     for index in table.indexes:
         if index.columns.keys()[0] in missing:
             index.create(connection)
+
+
+def _fill_keys(connection: Connection, tables: MetaData, kinds: Mapping[str, Kind]) -> None:
+    """Fill Keys that rows have and their columns lack.
+
+    While processes are replaced one by one, those of the version before go on adding rows, and
+    know no column that a migration has added. Whoever starts last fills the rest.
+    """
+    for kind in kinds.values():
+        table = tables.tables[kind.name]
+        for name in kind.keys:
+            filled = connection.execute(_filling(table, kind, name)).rowcount
+            if filled:
+                log.info("filled a key", kind=kind.name, key=name, rows=filled)
+
+
+def _filling(table: Table, kind: Kind, name: str) -> Update:
+    """A value that another row has already, where only one may, stays away: it is not ours."""
+    column, row = table.c[name], table.c.row
+    value: Any = func.jsonb_extract_path_text(cast(row, JSONB), name)
+    lacking = column.is_(None)
+    default = bytes(kind.defaults.get(name, b"null"))  # a row leaves it out
+    if default == b"null":
+        lacking &= row.contains(f'"{name}":', autoescape=True)  # many have none; to parse is slow
+    else:
+        value = func.coalesce(value, str(msgspec.json.decode(default)))
+    if isinstance(column.type, BigInteger):
+        low = func.lower(value)
+        value = case((low == "true", "1"), (low == "false", "0"), else_=value)
+    known, others = cast(value, column.type), table.alias()
+    wanted = table.update().values({name: known}).where(lacking, value.is_not(None))
+    taken = select(others.c.id).where(others.c[name] == known).exists()
+    return wanted.where(~taken) if name in kind.unique else wanted

@@ -134,6 +134,23 @@ async def test_postgresql_goes_back_and_forth(filled: Path, server: servers.Post
         assert (last, floor) == (len(after["feed"]), 0)
 
 
+async def test_keys_that_an_older_process_left_empty_are_filled_at_the_next_start(
+    filled: Path, server: servers.PostgresServer
+) -> None:
+    """It goes on adding rows after the migration, and knows none of the new columns."""
+    url = server.database()
+    before = await moved(filled, url)
+    async with place.opened(DataConfig(url=url), "") as there:
+        kinds = there.schema.kinds
+        for kind in kinds.values():
+            for key in kind.keys:
+                name = f'"{kind.name}"'
+                await there.database.ask(f'ALTER TABLE {name} ALTER "{key}" DROP NOT NULL')
+                await there.database.ask(f'UPDATE {name} SET "{key}" = NULL')
+    async with place.opened(DataConfig(url=url), "") as there:
+        assert without_feed(await rows_of(there)) == without_feed(before)
+
+
 class Crate(Entity):
     """A plug-in's kind of row, as its first version had it."""
 
