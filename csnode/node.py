@@ -268,6 +268,7 @@ class Node:
                 self._stand_apart(conflict)
                 await asyncio.sleep(ANNOUNCE_S)
                 self.cloud.recall()
+                self._keep_to_own()
             else:
                 return
 

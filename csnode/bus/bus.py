@@ -48,6 +48,10 @@ class Bus(Protocol):
         """
         ...
 
+    def unsubscribe(self, kind: type[EventT], handler: Handler[EventT], topic: str = "") -> None:
+        """Call the handler no more; one that was not subscribed is none of ours."""
+        ...
+
     def ask(self, contract: type[ServiceT], at: str | None = None) -> ServiceT:
         """A typed proxy: each call goes to whoever serves the contract (at that host or pool).
 

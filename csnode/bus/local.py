@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from csnode.bus.bus import Handler, proxy
@@ -62,6 +63,10 @@ class LocalBus:
 
     def subscribe(self, kind: type[EventT], handler: Handler[EventT], topic: str = "") -> None:
         self._handlers[kind, topic].append(handler)
+
+    def unsubscribe(self, kind: type[EventT], handler: Handler[EventT], topic: str = "") -> None:
+        with suppress(ValueError):
+            self._handlers[kind, topic].remove(handler)
 
     def publish(self, event: Event) -> None:
         """Handlers run in the order they subscribed, each event after the one before it."""

@@ -173,6 +173,9 @@ class ZmqBus:
             self._channels.add(channel)
             hearing.subscribe(channel)
 
+    def unsubscribe(self, kind: type[EventT], handler: Handler[EventT], topic: str = "") -> None:
+        self.local.unsubscribe(kind, handler, topic)
+
     def _send_events(self, channel: bytes, frame: bytes) -> None:
         self._publishing.write((channel, frame))
 

@@ -65,6 +65,7 @@ class View:
 
     async def open(self) -> None:
         """Read everything, then follow. Raises Unavailable while the data service is away."""
+        self._closed = False
         for name in self._names:
             self._store.bus.subscribe(Changed, self._hear, name)
         self._store.bus.subscribe(Heads, self._hear_heads)
@@ -73,14 +74,17 @@ class View:
             async with self._turn:
                 await self._snapshot()
         except BaseException:
-            self.close()  # whoever tries again has another one
+            self.close()
             raise
         self._watching = self._spawn(self._watch())
         self.opened = True
 
     def close(self) -> None:
-        """Follow no more."""
+        """Follow no more; the bus lets go of us, or nobody would forget the rows."""
         self._closed = True
+        for name in self._names:
+            self._store.bus.unsubscribe(Changed, self._hear, name)
+        self._store.bus.unsubscribe(Heads, self._hear_heads)
         for task in (self._watching, self._replay):
             if task is not None:
                 task.cancel()

@@ -50,12 +50,12 @@ class ApiRole(Role[ApiConfig]):
         commands = load_commands()
         more = sorted(kinds_shown() - set(KINDS), key=lambda kind: kind.kind)
         self.view = View(self.store, (*KINDS, *more))
-        await self.view.open()
-        self.door = Door(self.store, self.view, commands, self.config)
-        self.door.nodes = self.bus.directory.members
-        self.http = Http(self.door, self.config)
         async with AsyncExitStack() as stack:
             stack.callback(self.view.close)
+            await self.view.open()
+            self.door = Door(self.store, self.view, commands, self.config)
+            self.door.nodes = self.bus.directory.members
+            self.http = Http(self.door, self.config)
             stack.callback(self.door.close)
             if self.config.listen:
                 self.port = await stack.enter_async_context(

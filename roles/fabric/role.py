@@ -38,8 +38,8 @@ class FabricRole(Role[FabricConfig]):
         await self.seed.sow(self.store)
         async with AsyncExitStack() as stack:
             self.view = View(self.store, (Host, StoragePool, Retired))
-            await self.view.open()
             stack.callback(self.view.close)
+            await self.view.open()
             self.registry = await self._registry()
             if self.registry is not None:
                 stack.callback(self.bus.retire, self.registry)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from csnode.clock import now
 from csnode.contracts.compute import Compute
@@ -37,27 +37,27 @@ class MonitorRole(Role[MonitorConfig]):
 
     async def opened(self) -> Opened:
         self.view = View(self.store, (Host, StoragePool))
-        await self.view.open()
-        self._acting = False
-        self._asked: dict[str, float] = {}
-        seat = Seat(id=self.node.host_id, name=self.node.host_name, address="", folder="")
-        kind: type[Prober] = driver_type(Prober, self.config.prober)
-        async with kind({}, seat) as prober:
-            directory = self.bus.directory
-            witnesses = Witnesses(self.bus, prober)
-            self.watch = Watch(
-                self.store, self.view, directory, witnesses, self.config.silence_seconds
-            )
-            directory.watch(lambda _, __: self.watch.wake.set())
-            self.view.listen(Host, self._enrolled)
-            leading = asyncio.create_task(self._lead())
-            try:
-                yield
-            finally:
-                leading.cancel()
-                witnesses.close()
-                await asyncio.gather(leading, return_exceptions=True)
-                self.view.close()
+        with closing(self.view):
+            await self.view.open()
+            self._acting = False
+            self._asked: dict[str, float] = {}
+            seat = Seat(id=self.node.host_id, name=self.node.host_name, address="", folder="")
+            kind: type[Prober] = driver_type(Prober, self.config.prober)
+            async with kind({}, seat) as prober:
+                directory = self.bus.directory
+                witnesses = Witnesses(self.bus, prober)
+                self.watch = Watch(
+                    self.store, self.view, directory, witnesses, self.config.silence_seconds
+                )
+                directory.watch(lambda _, __: self.watch.wake.set())
+                self.view.listen(Host, self._enrolled)
+                leading = asyncio.create_task(self._lead())
+                try:
+                    yield
+                finally:
+                    leading.cancel()
+                    witnesses.close()
+                    await asyncio.gather(leading, return_exceptions=True)
 
     def _enrolled(self, old: Host | None, new: Host | None) -> None:
         """A new host is judged at once, and one that was taken back; some are to be measured."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
@@ -310,6 +313,39 @@ async def test_an_event_that_comes_twice_or_late_changes_nothing(cloud: Cloud) -
         await asyncio.sleep(0)
         await view.fresh()
         assert (view.get(Vm, "v1").name, view.number) == ("x", number)
+
+
+async def test_the_bus_lets_go_of_a_view_that_is_closed_or_could_not_open(cloud: Cloud) -> None:
+    """Whoever waits for a data service tries with one view after another."""
+    store: Any = cloud.store
+    data = store.data
+    kept: WeakSet[View] = WeakSet()
+    for there in (Away(), data):
+        store.data = there
+        view = View(store, (Vm,))
+        kept.add(view)
+        with suppress(Unavailable):
+            await view.open()
+        view.close()
+    del view
+    async with asyncio.timeout(60):
+        while kept:
+            await asyncio.sleep(0)
+            gc.collect()
+
+
+@pytest.mark.usefixtures("unasked")
+async def test_a_view_that_could_not_open_follows_events_once_it_can(cloud: Cloud) -> None:
+    store: Any = cloud.store
+    data, store.data = store.data, Away()
+    view = View(store, (Vm,))
+    with pytest.raises(Unavailable):
+        await view.open()
+    store.data = data
+    await view.open()
+    await cloud.create(vm("v1"))
+    await until(view, 1)
+    view.close()
 
 
 async def test_a_view_opens_only_with_a_data_service(cloud: Cloud) -> None:

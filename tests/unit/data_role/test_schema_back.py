@@ -140,13 +140,12 @@ async def test_keys_that_an_older_process_left_empty_are_filled_at_the_next_star
     """It goes on adding rows after the migration, and knows none of the new columns."""
     url = server.database()
     before = await moved(filled, url)
-    async with place.opened(DataConfig(url=url), "") as there:
-        kinds = there.schema.kinds
-        for kind in kinds.values():
+    async with postgres.opened(url, "") as database:
+        for kind in shared_schema().kinds.values():
             for key in kind.keys:
                 name = f'"{kind.name}"'
-                await there.database.ask(f'ALTER TABLE {name} ALTER "{key}" DROP NOT NULL')
-                await there.database.ask(f'UPDATE {name} SET "{key}" = NULL')
+                await database.ask(f'ALTER TABLE {name} ALTER "{key}" DROP NOT NULL')
+                await database.ask(f'UPDATE {name} SET "{key}" = NULL')
     async with place.opened(DataConfig(url=url), "") as there:
         assert without_feed(await rows_of(there)) == without_feed(before)
 
