@@ -46,6 +46,10 @@ class Alone(Stored):
         """It was that late already."""
         self._clock.notice(at)
 
+    def hear(self, at: float) -> None:
+        """The same, by a date that we gave away."""
+        self._clock.hear(at)
+
     async def fetch(self, unread: Unread) -> None:
         """Only what takes a look at every row of a kind is not read at once."""
         for need in unread.needed:

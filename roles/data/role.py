@@ -140,7 +140,8 @@ class DataRole(Role[DataConfig], Data):
         self.permit.numbers(())
         last, _ = await self.stored.marks()
         if mark is not None and self.identity.proves(mark):
-            self.stored.notice(mark.at)
+            await self.stored.time()  # there is a reading of our clock to judge it by
+            self.stored.hear(mark.at)
             number = mark.number
             same = era_of(number) == era_of(last)
             if number > last or (same and await self.stored.lost(number)):

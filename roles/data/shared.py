@@ -161,6 +161,10 @@ class Shared(Stored):
         """It was that late already."""
         self._clock.notice(at)
 
+    def hear(self, at: float) -> None:
+        """The same, by a date that we gave away."""
+        self._clock.hear(at)
+
     def _ask(self, need: Need, asked: dict[str, list[Any]]) -> None:
         """Add it to what is asked; what is not found will be known to be absent."""
         taken = self._kinds["taken"].sql

@@ -54,7 +54,11 @@ class Stored(ABC):
 
     @abstractmethod
     def notice(self, at: float) -> None:
-        """It was that late already, by a date of ours."""
+        """It was that late already, by a date of ours on disk."""
+
+    @abstractmethod
+    def hear(self, at: float) -> None:
+        """The same, by a date that we gave away: it is not believed far beyond our clock's."""
 
     @abstractmethod
     async def fetch(self, unread: Unread) -> None:

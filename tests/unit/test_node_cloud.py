@@ -30,7 +30,7 @@ class Both(AloneDirectory):
 
     def members(self) -> Sequence[Member]:
         return [
-            Member(node=NodeId(f"{cloud}/data"), cluster="tests", incarnation=1, number=1, host=cloud,
+            Member(node=NodeId(f"{cloud}/data"), cluster="tests", incarnation=1, number=1, host="m",
                    roles=("data",), serves=(Serving(contract="Data", at=()),), calls="tcp://x",
                    events="", version="1", cloud=cloud)
             for cloud in ("ours", "theirs")
