@@ -33,6 +33,7 @@ from roles.data.transfer import change_schema, move
 from roles.data.writer import Era, Writer
 
 TOKEN_KEPT_S = 86400.0
+SETTLE_S = 30.0  # after opening: those of our cloud have not all been heard yet
 LISTEN_S = 0.5  # who is there answers a newcomer sooner
 WORD_MAX = 512  # characters
 log = logger("data")
@@ -69,6 +70,7 @@ class DataRole(Role[DataConfig], Data):
             if self.identity.new and not isinstance(self.bus, LocalBus):
                 await self._listen()
             self.bus.serve(self)
+            self._opened = now()
             streams, since = self.bus.streams, self.past.since
             try:
                 async with relaying(self.store, streams, since, tuple(kinds)) as self.relay:
@@ -120,7 +122,7 @@ class DataRole(Role[DataConfig], Data):
                 log.error("another database", ours=self.cloud, theirs=stranger.cloud,
                           why=self._said(stranger))  # fmt: skip
         rival = yields_to(members, self.node.node_id, self.cloud)
-        if rival is not None and not self.yielded:
+        if rival is not None and not self.yielded and now() > self._opened + SETTLE_S:
             self.bus.retire(self)
             self.yielded = (
                 f"{self._said(rival)}; this one ({self.database.path}) is not served until it is"
