@@ -16,10 +16,10 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -184,7 +184,7 @@ class Race:
 
 
 @asynccontextmanager
-async def second_api(cloud: SimCloud) -> Any:
+async def second_api(cloud: SimCloud) -> AsyncGenerator[ApiRole]:
     """Another api, as another process would play it."""
     node, bus = replace(cloud.node.node, name="second"), cloud.node.bus
     api = ApiRole(ApiConfig(listen=""), node, bus, Store(bus, "api", "second"))
@@ -236,7 +236,7 @@ def _played(pair: Pair, rounds: int, apis: int, postgresql: bool) -> Race:
         from tests import servers
 
         with servers.postgres() as server:
-            return asyncio.run(raced(Path(folder), pair, rounds, 0, apis, server.url))
+            return asyncio.run(raced(Path(folder), pair, rounds, 0, apis, server.url()))
 
 
 if __name__ == "__main__":
