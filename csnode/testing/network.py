@@ -6,6 +6,7 @@ A driver must be able to be made twice on the same host: the second finds what t
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 
 import pytest
@@ -17,13 +18,16 @@ from csnode.model.machine import FoundNetwork, FoundNic, GuestNetwork, GuestNic
 from csnode.types import NetworkId, NicId, VmId
 from csnode.uuids import new_id
 
+VNI = 1_000_000 + os.getpid() % 100_000 * 100
+"""Networks are numbered from here: the host has each number once, and tests run side by side."""
+
 
 def guest_network(number: int = 1, cidr: str = "10.1.1.0/24") -> GuestNetwork:
     """A network of its own; every one may have the same range, each its own public address."""
     return GuestNetwork(
         network=NetworkId(new_id()),
         name=f"net {number}",
-        vni=1000 + number,
+        vni=VNI + number,
         cidr=cidr,
         gateway=cidr.replace(".0/24", ".1"),
         domain="cs1cloud.internal",
