@@ -52,7 +52,6 @@ def test_only_its_owner_reads_the_key(tmp_path: Path) -> None:
     assert made.who(LocalKey.new().keys.public) is None
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
 @pytest.mark.parametrize("closed", ["folder", "file"])
 def test_another_user_is_told_whose_the_key_is(closed: str) -> None:
     with TemporaryDirectory() as place:

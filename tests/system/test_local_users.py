@@ -30,7 +30,6 @@ from tests.system.processes import CSNODE, SPLIT, Cloud
 OWNER, OTHER = 54321, 54322  # users that this machine needs not know by name
 ASKED_S = 5.0  # longer than a gate waits for a key that it does not know
 SECRETS = {"local.key", "key.json", "admin.password", "csnode.db", "csnode.db-wal"}
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become other users")
 
 
 def become(uid: int) -> list[str]:
