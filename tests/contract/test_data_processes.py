@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -181,9 +182,8 @@ class Writer:
 
     def __init__(self, url: str, life: str) -> None:
         here = [sys.executable, "-m", "tests.contract.data_writer", url, life]
-        self.process = subprocess.Popen(
-            here, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
+        self.process = subprocess.Popen(here, stdout=subprocess.PIPE, stderr=self._words, text=True)
         self.acknowledged: dict[str, int] = {}
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -200,8 +200,12 @@ class Writer:
         wanted = len(self.acknowledged) + count
         async with asyncio.timeout(PATIENCE_S):
             while len(self.acknowledged) < wanted:
-                assert self.process.poll() is None, "the writer ended"
+                assert self.process.poll() is None, f"the writer ended:\n{self._last_words()}"
                 await asyncio.sleep(0.005)
+
+    def _last_words(self) -> str:
+        self._words.seek(0)
+        return self._words.read()[-4000:].decode(errors="replace")
 
     def kill(self) -> None:
         self.process.kill()
@@ -209,6 +213,7 @@ class Writer:
         self._reading.join()
         assert self.process.stdout
         self.process.stdout.close()
+        self._words.close()
 
 
 @asynccontextmanager
