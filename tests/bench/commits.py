@@ -15,12 +15,14 @@ from pathlib import Path
 from csnode.cli.joined import joined, store
 from csnode.config import Config
 from csnode.data.store import Store
+from csnode.model.identity import Account, Domain
+from csnode.model.place import Zone
 from csnode.model.volume import Volume
 from csnode.types import AccountId, DomainId, Struct, ZoneId
 from csnode.uuids import new_id
 from tests.bench.figure import Figure, measured, median
 from tests.bench.process import cpu_s, disk_folder
-from tests.system.processes import Cloud
+from tests.system.processes import Cloud, wait_for
 
 SECONDS, RAW_SECONDS, ROUNDS, ROWS = 2.0, 1.0, 5, 1000
 AIMS = {1: None, 16: None, 256: 20_000.0}
@@ -29,6 +31,7 @@ AIMS = {1: None, 16: None, 256: 20_000.0}
 async def measure() -> list[Figure]:
     with disk_folder() as folder, Cloud(folder) as cloud:
         process = cloud.start("data")
+        await asyncio.to_thread(_wait_until_ready, cloud)
         async with joined(Config.read(cloud.file, {}, {})) as bus:
             data = store(bus)
             volumes = await _volumes(data)
@@ -75,25 +78,29 @@ def _figure(rounds: list[Round], at_once: int, aim: float | None) -> Figure:
     return measured(name, rate, "/s", aim, best="high", beside=note)
 
 
+def _wait_until_ready(cloud: Cloud) -> None:
+    """The first process makes the key of this machine's users, and a client needs it to join."""
+    wait_for(lambda: '"ready"' in cloud.log("data"), 60, "the data process is ready")
+
+
 async def _volumes(data: Store) -> list[str]:
-    ids = [new_id() for _ in range(ROWS)]
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                await data.data.head(("volume",))
-                break
-            except Exception:  # noqa: BLE001 (it is starting)
-                await asyncio.sleep(0.1)
+    """Volumes to write to, and what they refer to."""
+    domain = Domain(id=new_id(), name="bench", path="bench")
+    account = Account(id=new_id(), name="bench", domain=DomainId(domain.id))
+    zone = Zone(id=new_id(), name="bench")
     change = data.change()
+    for row in (domain, account, zone):
+        change.create(row)
+    ids = [new_id() for _ in range(ROWS)]
     for id in ids:
-        change.create(_volume(id))
+        change.create(
+            Volume(
+                id=id, name=f"ROOT-{id[:4]}", account=AccountId(account.id),
+                domain=DomainId(domain.id), zone=ZoneId(zone.id), size=1,
+            )
+        )  # fmt: skip
     await change.commit()
     return ids
-
-
-def _volume(id: str) -> Volume:
-    owner, domain, zone = AccountId(new_id()), DomainId(new_id()), ZoneId(new_id())
-    return Volume(id=id, name=f"ROOT-{id[:4]}", account=owner, domain=domain, zone=zone, size=1)
 
 
 async def _commit(data: Store, ids: list[str], at_once: int, seconds: float) -> list[float]:
