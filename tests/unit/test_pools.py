@@ -35,6 +35,26 @@ def test_a_disk_goes_to_the_pool_with_most_left_to_promise() -> None:
     assert choose_pool(pools, GIB, (), {"b": 5 * GIB}, {}) == "a"
 
 
+def test_of_pools_with_as_much_left_to_promise_the_one_with_fewer_bytes_written_is_taken() -> None:
+    """And of those alike always the same one, whoever of several orchestrators chooses."""
+    pools = [pool("a", used_bytes=3 * GIB), pool("b", used_bytes=GIB), pool("c", used_bytes=GIB)]
+    for order in (pools, pools[::-1]):
+        assert choose_pool(order, GIB, (), {}, {}) == "c"
+    fuller = [pool("a", 10, used_bytes=5 * GIB), pool("b", 8, overprovisioning=2.5)]
+    assert choose_pool(fuller, GIB, (), {}, {}) == "b"
+
+
+def test_a_large_pool_that_has_promised_more_is_taken_while_it_has_more_left() -> None:
+    taken = {"large": 50 * GIB, "small": GIB}
+    assert choose_pool([pool("small", 10), pool("large", 100)], GIB, (), taken, {}) == "large"
+    assert choose_pool([pool("small", 10)], 19 * GIB, (), taken, {}) == "small"
+
+
+def test_a_pool_that_was_passed_over_is_not_taken_though_it_is_the_emptiest() -> None:
+    pools = [pool("a", 100), pool("b", 5)]
+    assert choose_pool(pools, GIB, (), {}, {"a": "was tried: it said no"}) == "b"
+
+
 def test_a_disk_goes_only_to_a_pool_with_all_its_tags() -> None:
     pools = [pool("plain", 100), pool("fast", tags=("ssd",)), pool("both", 5, tags=("ssd", "x"))]
     assert choose_pool(pools, GIB, ("ssd",), {}, {}) == "fast"
