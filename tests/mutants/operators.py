@@ -86,7 +86,7 @@ class _Maker(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if all(isinstance(t, ast.Attribute | ast.Subscript) for t in node.targets):
+        if all(_kept(target) for target in node.targets):
             self._put("dropped assignment", node, "pass")
         self.visit(node.value)
 
@@ -102,7 +102,8 @@ class _Maker(ast.NodeVisitor):
         self._put("dropped statement", node, "pass")
 
     def visit_Raise(self, node: ast.Raise) -> None:
-        self._put("dropped raise", node, "pass")  # and nothing in it: it is said to people
+        if not _never(node):
+            self._put("dropped raise", node, "pass")  # and nothing in it: it is said to people
 
     def visit_Return(self, node: ast.Return) -> None:
         if node.value is None:
@@ -119,7 +120,7 @@ class _Maker(ast.NodeVisitor):
         self._put("other jump", node, "continue")
 
     def visit_If(self, node: ast.If) -> None:
-        if _text_of(node.test) != "TYPE_CHECKING":
+        if _text_of(node.test) != "TYPE_CHECKING" and not _only_tells(node):
             self._negated(node.test)
             self.generic_visit(node)
 
@@ -223,6 +224,25 @@ def _number(node: ast.expr) -> bool:
 
 def _text_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _kept(target: ast.expr) -> bool:
+    """Whether what is assigned outlives the function: nothing else misses its name."""
+    if isinstance(target, ast.Tuple):
+        return all(_kept(each) for each in target.elts)
+    return isinstance(target, ast.Attribute | ast.Subscript)
+
+
+def _never(node: ast.Raise) -> bool:
+    """Whether it is the type checker's: that line is never come to."""
+    return isinstance(node.exc, ast.Call) and _text_of(node.exc.func) == "AssertionError"
+
+
+def _only_tells(node: ast.If) -> bool:
+    """Whether it decides nothing but what is logged or counted."""
+    calls = [each.value for each in node.body if isinstance(each, ast.Expr)]
+    told = [call for call in calls if isinstance(call, ast.Call) and _tells(call)]
+    return len(told) == len(node.body) and not node.orelse
 
 
 def _tells(node: ast.Call) -> bool:

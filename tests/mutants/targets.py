@@ -21,8 +21,9 @@ class Target(NamedTuple):
 
 TARGETS = (
     Target("saga", ("csnode/saga/run.py",),
-           ("tests/sim/test_run.py", "tests/sim/test_engine.py", "tests/sim/test_resume.py",
-            "tests/sim/test_frozen.py", "tests/sim/test_cancel.py",
+           ("tests/unit/test_saga_run.py", "tests/unit/test_saga_turns.py",
+            "tests/sim/test_run.py", "tests/sim/test_engine.py",
+            "tests/sim/test_resume.py", "tests/sim/test_frozen.py", "tests/sim/test_cancel.py",
             "tests/sim/test_lost_answers.py", "tests/sim/test_elsewhere.py",
             "tests/sim/test_stuck.py", "tests/sim/test_matrix.py")),
     Target("view", ("csnode/data/view.py",),

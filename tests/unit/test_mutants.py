@@ -41,6 +41,27 @@ def edits(operator: str) -> list[tuple[str, str]]:
             for m in mutants(SOURCE) if m.operator == operator]  # fmt: skip
 
 
+TOLD = b"""
+def f(self):
+    if a:
+        log.info("said")
+    if b:
+        log.info("said")
+        metrics.N.inc()
+    else:
+        self.x, self.y = 1, 2
+    raise AssertionError("count never ends")
+"""
+
+
+def test_what_only_tells_or_is_never_come_to_is_left_alone() -> None:
+    made = [(m.operator, TOLD[m.start : m.end].decode()) for m in mutants(TOLD)]
+    assert made == [
+        ("negated condition", "b"), ("dropped assignment", "self.x, self.y = 1, 2"),
+        ("constant", "1"), ("constant", "2"),
+    ]  # fmt: skip
+
+
 def test_each_kind_of_mistake_is_made_where_it_can_be() -> None:
     assert edits("comparison") == [
         (" < ", "<="), (" < ", ">="), (") == (", ") != ("), (" is not ", "is")]  # fmt: skip
