@@ -258,7 +258,6 @@ class Run:
             state=JobState.RUNNING, started=started, fault="", fault_code=0, again=False
         )
         self.fence = max(self.fence, number)
-        self.saga.results.clear()
         log.info("tried elsewhere", saga=self.job.verb, job_id=self.job.id,
                  object=self.job.object_id)  # fmt: skip
         return False

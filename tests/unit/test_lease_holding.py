@@ -133,6 +133,42 @@ def test_a_backend_that_comes_back_in_time_keeps_the_lease() -> None:
     played(story)
 
 
+def test_of_two_renewals_that_are_answered_at_once_the_later_one_counts() -> None:
+    """The first was slow, so a second was asked for: the lease lasts from that one on."""
+
+    async def story(grip: Grip) -> None:
+        async def slow_at_first() -> None:
+            if len(grip.renewed) < 3:
+                await asyncio.sleep(7 - now() + began)
+
+        began = now()
+        grip.answer = slow_at_first
+        async with holding("l", grip, SECONDS) as held:
+            await asyncio.sleep(8)
+            assert grip.renewed == [began + 4, began + 6]
+            assert held.until == began + 6 + SECONDS * BELIEVED
+            await asyncio.sleep(4)
+            assert grip.renewed[2:] == [began + 6 + SECONDS / 3]
+
+    played(story)
+
+
+def test_an_answer_that_comes_after_a_later_ones_takes_nothing_back() -> None:
+    async def story(grip: Grip) -> None:
+        async def slow_at_first() -> None:
+            if len(grip.renewed) == 1:
+                await asyncio.sleep(3)
+
+        began = now()
+        grip.answer = slow_at_first
+        async with holding("l", grip, SECONDS) as held:
+            await asyncio.sleep(7.5)
+            assert grip.renewed == [began + 4, began + 6]
+            assert held.until == began + 6 + SECONDS * BELIEVED
+
+    played(story)
+
+
 def test_who_slept_through_the_lease_knows_by_the_clock_alone() -> None:
     async def story(grip: Grip) -> None:
         del grip

@@ -13,6 +13,7 @@ from csnode.contracts.data import Commit
 from csnode.directory.directory import WIRE
 from csnode.faults import Conflict, Fault, Full, Refused, Stale, Unavailable
 from csnode.model.job import Job, JobState, Tried
+from csnode.saga.attempt import pause
 from csnode.types import NodeId
 from tests.unit.saga_desk import FORWARD, ME, Desk, data_service, failing, told
 
@@ -210,6 +211,85 @@ def test_a_write_without_an_answer_happens_once(sent: bool, times: int) -> None:
         assert job.state is JobState.DONE
         assert await desk.walked() == dict.fromkeys(FORWARD, 1)
         assert desk.told == FORWARD
+
+    told(story)
+
+
+def test_a_write_that_was_lost_is_not_taken_for_done_because_nobody_can_say() -> None:
+    """The data service takes nothing, then does not even answer what stands there."""
+
+    async def story(desk: Desk) -> None:
+        lost: list[str] = []
+
+        async def lose(commit: Commit) -> Fault | None:
+            if "third" not in about_the_job(commit).get("started", ()) or len(lost) >= 3:
+                return None
+            lost.append("x")
+            desk.store.silent = 1
+            return AWAY
+
+        desk.store.loses = lose
+        began = now()
+        job = await desk.run()
+        assert (len(lost), job.state) == (3, JobState.DONE)
+        assert now() - began == sum(pause(n) for n in (1, 2, 3))
+        assert await desk.walked() == dict.fromkeys(FORWARD, 1)
+
+    told(story)
+
+
+def test_whoever_cannot_ask_for_the_number_of_the_turn_asks_again() -> None:
+    async def story(desk: Desk) -> None:
+        data: Any = desk.store.data
+
+        class Silent:
+            """Does not say how far it is, the first times."""
+
+            times = 0
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(data, name)
+
+            async def head(self, kinds: tuple[str, ...]) -> int:
+                self.times += 1
+                if self.times < 4:
+                    raise AWAY
+                found: int = await data.head(kinds)
+                return found
+
+        async def forget(commit: Commit) -> Fault | None:
+            return AWAY if about_the_job(commit).get("state") == "unwinding" else None
+
+        desk.store.data = Silent()  # type: ignore[assignment]
+        desk.store.forgets = forget
+        desk.does = {"third": failing(NO)}
+        began = now()
+        job = await desk.run()
+        assert job.state is JobState.FAILED
+        assert min(desk.fences[3:]) > desk.claimed
+        assert now() - began == pause(1) + sum(pause(n) for n in (1, 2, 3))
+
+    told(story)
+
+
+def test_an_undo_whose_row_moves_on_waits_before_it_is_done_once_more() -> None:
+    async def story(desk: Desk) -> None:
+        moved: list[str] = []
+
+        async def lose(commit: Commit) -> Fault | None:
+            undone = about_the_job(commit).get("started") == ["first", "second"]
+            if undone and desk.told[-1] == "undo third" and len(moved) < 3:
+                moved.append("x")
+                return Stale("the row of a zone moved on")
+            return None
+
+        desk.store.loses = lose
+        desk.does = {"third": failing(NO)}
+        began = now()
+        job = await desk.run()
+        assert job.state is JobState.FAILED
+        assert (len(moved), desk.told.count("undo third")) == (3, 4)
+        assert now() - began == sum(pause(n) for n in (1, 2, 3))
 
     told(story)
 

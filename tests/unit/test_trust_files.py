@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -287,3 +288,29 @@ def test_when_the_clusters_key_is_changed_both_are_good_and_then_one(
     kept = Trust.read(one.folder)
     assert kept is not None
     assert kept.cluster_keys == {new}
+
+
+@pytest.mark.parametrize("damage", [{"sign": "not hex"}, {"curve": "x"}, {"curve": "~" * 40}])
+def test_a_file_of_keys_that_holds_none_says_so(founded: Founded, damage: dict[str, str]) -> None:
+    file = founded.machine("m").folder / files.KEY
+    file.write_text(json.dumps(json.loads(file.read_text()) | damage))
+    with pytest.raises(Invalid, match="holds no keys"):
+        Trust.read(file.parent)
+
+
+def test_the_same_credential_under_the_clusters_new_key_renews_a_machines(
+    founded: Founded,
+) -> None:
+    """Its serial is the same: one that may only be higher would leave the old key's in force."""
+    one = founded.machine("one", serial=3)
+    before, founded.authority = founded.authority, files.new_authority()
+    keys = [key.public_key().public_bytes_raw() for key in (before, founded.authority)]
+    one.believe(keys)
+    again = founded.credential("one", one.keys, serial=3)
+    one.renew(again)
+    assert one.signed == again
+    one.believe(keys[1:])
+    assert one.troubles() == ()
+    kept = Trust.read(one.folder)
+    assert kept is not None
+    assert kept.signed == again
