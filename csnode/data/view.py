@@ -338,11 +338,9 @@ class View:
         self._heard = True
         if self._closed or not self.opened:
             return
-        for name, done in self._done.items():
-            head = event.numbers.get(name, 0)
-            if head > done or head < self._heads[name]:
-                self._start_replay()
-                return
+        heads = [(name, event.numbers.get(name, 0)) for name in self._names]
+        if any(head > self._done[name] or head < self._heads[name] for name, head in heads):
+            self._start_replay()
 
     def _start_replay(self) -> None:
         if self._replay is None or self._replay.done():
