@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.mutants.equivalent import KNOWN
 from tests.mutants.operators import mutants
@@ -22,6 +22,7 @@ from tests.mutants.trial import Trial
 
 ENOUGH = 0.9  # of the mistakes that make a difference are to be noticed
 SLACK, SPARE_S = 4.0, 20.0  # a run that takes so much longer than without a mistake is ended
+Item = tuple[Target, list[Trial]]
 
 
 def chosen(names: list[str], seed: int, count: int) -> list[Trial]:
@@ -46,20 +47,25 @@ def chosen(names: list[str], seed: int, count: int) -> list[Trial]:
     return found
 
 
-def work(todo: Any, done: Any) -> None:
-    """One worker: take targets, prove that their tests pass, then try each mistake."""
+def work(items: list[Item], todo: Any, done: Any) -> None:
+    """One worker: take targets, prove that their tests pass, then try each mistake.
+
+    What is sent is small: a pipe that is full would have both sides wait for each other.
+    """
     with tempfile.TemporaryDirectory(prefix="csnode-mutants-") as folder:
         copy = Copy(Path(folder))
-        while (item := todo.get()) is not None:
-            target, trials = item
+        while (got := todo.get()) is not None:
+            item = int(got)
+            target, trials = items[item]
             sound = copy.tried(target.tests, 3600.0)
             if sound.what != PASSED:
-                done.put((None, sound))
+                done.put((item, None, sound))
                 continue
             most_s = SLACK * sound.seconds + SPARE_S
-            for trial in trials:
+            for n, trial in enumerate(trials):
                 with copy.with_text(trial.path, trial.mutant.of(trial.source)):
-                    done.put((trial, copy.tried(target.tests, most_s)))
+                    outcome = copy.tried(target.tests, most_s)
+                    done.put((item, n, outcome._replace(said="")))
         done.put(None)
 
 
@@ -68,25 +74,25 @@ def tried(sample: list[Trial], jobs: int) -> list[tuple[Trial, Outcome]]:
     by_target: dict[Target, list[Trial]] = defaultdict(list)
     for trial in sample:
         by_target[trial.target].append(trial)
+    items = sorted(by_target.items(), key=lambda pair: -len(pair[1]))
     context = multiprocessing.get_context("fork")
     todo, done = context.SimpleQueue(), context.SimpleQueue()
-    workers = [context.Process(target=work, args=(todo, done)) for _ in range(jobs)]
+    workers = [context.Process(target=work, args=(items, todo, done)) for _ in range(jobs)]
     for worker in workers:
         worker.start()
-    for item in sorted(by_target.items(), key=lambda pair: -len(pair[1])):
+    for item in [*range(len(items)), *[None] * jobs]:
         todo.put(item)
-    for _ in workers:
-        todo.put(None)
     found: list[tuple[Trial, Outcome]] = []
     ended = 0
     while ended < jobs:
         if (told := done.get()) is None:
             ended += 1
-        elif told[0] is None:
-            raise RuntimeError(f"these tests fail without any mistake:\n{told[1].said}")
-        else:
-            found.append(told)
-            print(f"{told[1].what:8} {told[1].seconds:6.1f} s  {told[0]}", flush=True)
+            continue
+        item, n, outcome = cast("tuple[int, int | None, Outcome]", told)
+        if n is None:
+            raise RuntimeError(f"these tests fail without any mistake:\n{outcome.said}")
+        found.append((items[item][1][n], outcome))
+        print(f"{outcome.what:8} {outcome.seconds:6.1f} s  {found[-1][0]}", flush=True)
     for worker in workers:
         worker.join()
     return found

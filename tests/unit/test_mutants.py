@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import chosen
+from tests.mutants.__main__ import chosen, tried
 from tests.mutants.equivalent import EQUIVALENT
-from tests.mutants.operators import mutants
+from tests.mutants.operators import Mutant, mutants
 from tests.mutants.run import PASSED, ROOT, Copy
-from tests.mutants.targets import TARGETS, files_of
+from tests.mutants.targets import TARGETS, Target, files_of
 from tests.mutants.trial import Trial
 
 SOURCE = b'''"""Text."""
@@ -124,3 +124,18 @@ def test_a_mistake_is_noticed_and_none_is_not(tmp_path: Path) -> None:
     with copy.with_text(path, source.replace(b"moment = now()", b"while True: pass")):
         assert copy.tried(tests, 5).what == "timeout"
     assert copy.tried(tests, 120).what == PASSED
+
+
+@pytest.mark.nightly
+def test_mistakes_in_files_larger_than_a_pipe_holds_are_all_tried() -> None:
+    """A runner that sent whole files waited for its worker, and its worker for the runner."""
+    path = "csnode/uuids.py"
+    source = (ROOT / path).read_bytes() + b"# " + b"x" * 200_000
+    sample = [
+        Trial(Target(area, (path,), ("tests/unit/test_sign.py",)), path, source,
+              Mutant("none", n, 0, 0, ""))
+        for n, area in enumerate("abc")
+    ]  # fmt: skip
+    found = tried(sample, 1)
+    assert sorted(trial.mutant.line for trial, _ in found) == [0, 1, 2]
+    assert {outcome.what for _, outcome in found} == {PASSED}
