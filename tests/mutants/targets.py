@@ -47,6 +47,7 @@ TARGETS = (
     Target("data", ("roles/data/relay.py",), ("tests/contract/test_events.py",)),
     Target("monitor", ("roles/monitor/{verdict,watch,witnesses,role}.py",),
            ("tests/unit/test_verdict.py", "tests/unit/test_monitor.py",
+            "tests/unit/test_monitor_role.py", "tests/unit/test_witnesses.py",
             "tests/sim/test_host_failure.py")),
     Target("placement", ("roles/orchestrator/placement.py", "csnode/model/fit.py"),
            ("tests/unit/test_placement.py", "tests/unit/test_placement_hosts.py",
