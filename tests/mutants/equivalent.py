@@ -16,10 +16,6 @@ class Equivalent(NamedTuple):
 
 VIEW, TRUST = "csnode/data/view.py", "csnode/trust/"
 EQUIVALENT: tuple[Equivalent, ...] = (
-    Equivalent(VIEW, "await self._hear_out(heads)", "pass",
-               "events that are due are not waited for: the feed says the same, and is asked"),
-    Equivalent(VIEW, "if self._deaf:", "if (not (self._deaf)):",
-               "whether events are waited for costs time and changes nothing that is seen"),
     Equivalent(VIEW, "self._kept = self._names  # what the data service asked last has of them",
                "pass  # what the data service asked last has of them",
                "it is written before it is read: a view is open only once heads were asked for"),
@@ -30,8 +26,6 @@ EQUIVALENT: tuple[Equivalent, ...] = (
                "in _reach_head, where the same is found a second time; no other break is there"),
     Equivalent(VIEW, "self._held += parts.values()", "pass",
                "the feed, which is read from then on, has what was heard"),
-    Equivalent(VIEW, "self._deaf = False", "pass",
-               "whether events are waited for costs time and changes nothing that is seen"),
     Equivalent(TRUST + "files.py", "new.unlink(missing_ok=True)", "new.unlink(missing_ok=False)",
                "it is there: nobody else has a file of that name"),
     Equivalent(TRUST + "trust.py", "return", "pass",
