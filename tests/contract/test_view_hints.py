@@ -77,13 +77,13 @@ def counted(cloud: Cloud) -> Counted:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No view looks by itself, and events that are due are waited for as long as it takes."""
     monkeypatch.setattr(views, "QUIET_S", 86_400.0)
-    monkeypatch.setattr(views, "EVENTS_S", 60.0)
-    monkeypatch.setattr(views, "CATCH_UP_S", 120.0)
+    monkeypatch.setattr(views, "EVENTS_S", 15.0)
+    monkeypatch.setattr(views, "CATCH_UP_S", 20.0)
 
 
 async def until(view: View, size: int) -> None:
     """Wait until the view has so many machines, though nobody asks it to be fresh."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(15):
         while view.size(Vm) != size:
             await asyncio.sleep(0)
 
@@ -143,7 +143,7 @@ async def test_events_that_are_on_their_way_are_waited_for_before_the_feed_is_as
             assert not fresh.done()
             deliver(*event)
             await until(view, number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(15):
             await fresh
         assert view.size(Vm) == 2
         assert counted.asked == Counter({"heads": 1})
@@ -177,7 +177,7 @@ async def test_what_is_read_both_as_a_row_and_from_the_feed_is_told_of_once(
     view.listen(Vm, lambda old, new: told.append((old and old.id, new and new.id)))
     counted.answering = asyncio.Event()
     opening = asyncio.create_task(view.open())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(15):
         while not counted.asked["heads"]:
             await asyncio.sleep(0)
     await turns()
@@ -261,7 +261,7 @@ async def test_a_head_that_is_only_late_has_nothing_read_anew(
         await until(view, 2)
         counted.asked.clear()
         cloud.bus.publish(Heads(numbers=dict(zip(("vm", "lock"), heads, strict=True))))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(15):
             while not counted.asked["heads"]:
                 await asyncio.sleep(0)
         await turns()
