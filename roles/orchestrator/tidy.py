@@ -39,6 +39,7 @@ log = logger("orchestrator")
 BATCH = 200
 AT_A_TIME = 500  # rows looked at, in some milliseconds
 E = TypeVar("E", bound=Entity)
+HALF_MADE_S = 60.0  # whoever builds a router needs less, or tries again
 LEASE_KEPT_S = 3600.0  # after it ran out
 
 
@@ -138,10 +139,10 @@ class Tidy:
             id: since for id, since in self._idle_since.items() if self.view.maybe(Network, id)
         }
         async for network in gently(self.view.all(Network)):
-            stands = network.up or network.router is not None  # one that never came up may linger
+            stands = network.up or network.router is not None
             if not stands or network.gone or self._in_use(network) or self._busy(network.id):
                 self._idle_since.pop(network.id, None)
-            elif wall - self._idle_since.setdefault(network.id, wall) > self._gc_s:
+            elif wall - self._idle_since.setdefault(network.id, wall) > self._lingers_s(network):
                 await self._order(ShutdownNetwork(network=NetworkId(network.id)), network)
 
     async def _rebuild_routers(self, wall: float) -> None:
@@ -154,9 +155,11 @@ class Tidy:
             if due_again(self.view, network.id, ImplementNetwork) <= wall:
                 await self._order(ImplementNetwork(network=NetworkId(network.id)), network)
 
-    @property
-    def _gc_s(self) -> float:
-        return self.config.network_gc_seconds
+    def _lingers_s(self, network: Network) -> float:
+        """How long an idle network keeps its router. One that does not serve is of use to nobody:
+        whoever was to build it, as an evacuation that was called off, had time to go on."""
+        gc_s = self.config.network_gc_seconds
+        return gc_s if network.up else min(gc_s, HALF_MADE_S)
 
     def _in_use(self, network: Network) -> bool:
         nics = self.view.by(Nic, "network", network.id)

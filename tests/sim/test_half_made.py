@@ -9,6 +9,7 @@ from csnode.model.alert import Alert
 from csnode.model.host import Host
 from csnode.model.job import Job
 from csnode.model.network import Network
+from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
 from roles.network.drivers import sim
 from tests.sim.conftest import World
@@ -19,10 +20,15 @@ async def half_made(cloud: SimCloud, at: str) -> Network:
     """A network that a machine runs in, and that its row has at another host, not up."""
     await a_machine(cloud)
     (network,) = await cloud.store.find(Network)
+    await left_half_made(cloud, network, at)
+    return network
+
+
+async def left_half_made(cloud: SimCloud, network: Network, at: str) -> None:
+    """As an evacuation leaves it that is called off before the router is built."""
     change = Store(cloud.node.bus, "orchestrator").change()
     change.update(Network, network.id, router=at, up=False)
     await change.commit()
-    return network
 
 
 async def other_hosts(cloud: SimCloud) -> list[str]:
@@ -70,5 +76,20 @@ def test_a_router_that_can_be_built_nowhere_is_told_of_and_tried_ever_more_seldo
             sim.outside(host.id).failing.clear()
         assert await agrees(cloud)
         assert (await cloud.store.get(Network, network.id)).up
+
+    world(story)
+
+
+def test_a_router_that_is_half_made_and_that_no_machine_needs_is_soon_gone(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        target, _ = await other_hosts(cloud)
+        (machine,) = await cloud.store.find(Vm)
+        await cloud.settle("stopVirtualMachine", id=machine.id)
+        (network,) = await cloud.store.find(Network)
+        await left_half_made(cloud, network, target)
+        async with asyncio.timeout(300):  # an idle one that serves stays for 600 s
+            while (await cloud.store.get(Network, network.id)).router is not None:
+                await asyncio.sleep(1)
+        assert await agrees(cloud)
 
     world(story)
