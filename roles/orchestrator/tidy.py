@@ -57,7 +57,7 @@ class Tidy:
 
     def __init__(self, config: OrchestratorConfig, store: Store, view: View) -> None:
         self.config, self.store, self.view = config, store, view
-        self._idle_since: dict[str, float] = {}
+        self._idle_since: dict[tuple[str, bool], float] = {}  # networks that are up, or are not
 
     async def turn(self, wall: float) -> None:
         """`wall` is the date, in seconds since 1970."""
@@ -136,13 +136,16 @@ class Tidy:
     async def _shut_idle_networks(self, wall: float) -> None:
         """A network without running machines for a while gives its router back."""
         self._idle_since = {
-            id: since for id, since in self._idle_since.items() if self.view.maybe(Network, id)
+            (id, up): since
+            for (id, up), since in self._idle_since.items()
+            if (row := self.view.maybe(Network, id)) is not None and row.up is up
         }
         async for network in gently(self.view.all(Network)):
+            so = (network.id, network.up)
             stands = network.up or network.router is not None
             if not stands or network.gone or self._in_use(network) or self._busy(network.id):
-                self._idle_since.pop(network.id, None)
-            elif wall - self._idle_since.setdefault(network.id, wall) > self._lingers_s(network):
+                self._idle_since.pop(so, None)
+            elif wall - self._idle_since.setdefault(so, wall) > self._lingers_s(network):
                 await self._order(ShutdownNetwork(network=NetworkId(network.id)), network)
 
     async def _rebuild_routers(self, wall: float) -> None:

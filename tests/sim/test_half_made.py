@@ -12,6 +12,7 @@ from csnode.model.network import Network
 from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
 from roles.network.drivers import sim
+from roles.orchestrator.tidy import HALF_MADE_S
 from tests.sim.conftest import World
 from tests.sim.world import a_machine, agrees, gone, tear_down
 
@@ -91,5 +92,22 @@ def test_a_router_that_is_half_made_and_that_no_machine_needs_is_soon_gone(world
             while (await cloud.store.get(Network, network.id)).router is not None:
                 await asyncio.sleep(1)
         assert await agrees(cloud)
+
+    world(story)
+
+
+def test_a_router_on_its_way_is_given_time_however_long_its_network_was_idle(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        target, _ = await other_hosts(cloud)
+        (machine,) = await cloud.store.find(Vm)
+        await cloud.settle("stopVirtualMachine", id=machine.id)
+        (network,) = await cloud.store.find(Network)
+        await asyncio.sleep(300)  # of virtual time
+        assert (await cloud.store.get(Network, network.id)).up
+        await left_half_made(cloud, network, target)
+        await asyncio.sleep(HALF_MADE_S - 1)
+        assert (await cloud.store.get(Network, network.id)).router == target
+        orders = [job.verb for job in await cloud.store.find(Job, object_id=network.id)]
+        assert "shutdown_network" not in orders
 
     world(story)
