@@ -137,7 +137,9 @@ async def test_a_download_that_waits_for_its_turn_writes_whom_it_waits_for(
     async with DirStorage(options, seat(tmp_path / "pool")) as driver:
         served = PoolStorage(driver, Store(bus, "storage"))
         first, second = source.image("slow/good", account="a"), source.image("good", account="a")
-        asking = [asyncio.create_task(served.ensure_image(image)) for image in (first, second)]
+        asking = [asyncio.create_task(served.ensure_image(first))]
+        await until(lambda: source.asked["/slow/good"] > 0)
+        asking.append(asyncio.create_task(served.ensure_image(second)))
 
         def said() -> list[str]:
             return [
