@@ -175,6 +175,8 @@ class _Znode:
                     break
                 self._version = found.version
             else:
+                if stat.created != self._fence:  # another's, that had come to our version
+                    break
                 self._version = stat.version
                 return
         self.left = False

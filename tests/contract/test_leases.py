@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from csnode.bus.local import LocalBus
+from csnode.config import RedisConfig
 from csnode.context import Fences, acting
 from csnode.contracts.data import Commit, Data, Update
 from csnode.data.rows import decoded, encoded
 from csnode.directory.alone import AloneDirectory
 from csnode.faults import Outdated, Stale
 from csnode.lease.lease import Held
+from csnode.lease.redis import RedisLeases
 from csnode.model.place import Zone
 from csnode.testing.data_cloud import created
 from csnode.testing.lease import LeaseSuite, Site, two_of
@@ -105,6 +107,19 @@ class TestRedis(LeaseSuite):
     @pytest.fixture
     def site(self, redis_site: Site) -> Site:
         return redis_site
+
+
+async def test_the_names_of_leases_that_redis_keeps_are_known_while_they_are_held() -> None:
+    """An orchestrator learns by them which of its peers are there."""
+    with servers.redis() as server:
+        config = RedisConfig(url=server.url)
+        async with RedisLeases(config, "c") as leases, RedisLeases(config, "c") as other:
+            assert list(await leases.held("work/")) == []
+            async with leases.hold("work/b", "me", 30.0), other.hold("other", "me", 30.0):
+                async with other.hold("work/a", "me", 30.0):
+                    assert sorted(await leases.held("work/")) == ["work/a", "work/b"]
+                assert list(await leases.held("work/")) == ["work/b"]
+            assert list(await other.held("")) == []
 
 
 async def test_after_a_failover_of_redis_two_may_hold_a_lease_and_only_one_has_an_effect(
