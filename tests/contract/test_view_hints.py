@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from csnode.context import acting, current
 from csnode.contracts.data import Delete
 from csnode.data import view as views
 from csnode.data.view import View
+from csnode.faults import Invalid
 from csnode.model.stock import Lock
 from csnode.model.vm import Vm
 from csnode.testing.data_cloud import Cloud, updated, vm
@@ -32,6 +33,8 @@ class Counted:
     def __init__(self, data: Any) -> None:
         self.data, self.asked = data, Counter[str]()
         self.answering: asyncio.Event | None = None  # until then no answer about heads arrives
+        self.unknown: Set[str] = frozenset()  # kinds that a data service of before does not know
+        self.found: Callable[[str], Awaitable[None]] | None = None  # rows of that kind were read
 
     def __getattr__(self, name: str) -> Any:
         self.asked[name] += 1
@@ -39,9 +42,26 @@ class Counted:
 
     async def heads(self, kinds: tuple[str, ...]) -> tuple[int, ...]:
         self.asked["heads"] += 1
+        if set(kinds) & self.unknown:
+            raise Invalid("an unknown kind")
         found: tuple[int, ...] = await self.data.heads(kinds)
         if self.answering is not None:
             await self.answering.wait()
+        return found
+
+    async def head(self, kinds: tuple[str, ...]) -> int:
+        if set(kinds) & self.unknown:
+            raise Invalid(f"no kind {kinds[0]}")
+        found: int = await self.data.head(kinds)
+        return found
+
+    async def find(self, kind: str, where: Any, after: str, limit: int) -> Any:
+        self.asked["find"] += 1
+        if kind in self.unknown:
+            raise Invalid(f"no kind {kind}")
+        found = await self.data.find(kind, where, after, limit)
+        if self.found is not None:
+            await self.found(kind)
         return found
 
 
@@ -187,6 +207,54 @@ async def test_what_is_read_both_as_a_row_and_from_the_feed_is_told_of_once(
     await view.fresh()
     assert told == [(None, "v1")]
     view.close()
+
+
+async def test_what_is_committed_while_rows_are_read_is_there_once_the_view_is_open(
+    cloud: Cloud, counted: Counted
+) -> None:
+    """Its kind had been read already, and events are not heard before the view is open."""
+
+    async def found(kind: str) -> None:
+        counted.found = None
+        await cloud.create(vm("v1"))
+
+    counted.found = found
+    async with following(cloud) as view:
+        assert view.size(Vm) == 1
+        assert view.number == max(await cloud.data.heads(("vm", "lock")))
+
+
+async def test_a_view_of_a_kind_that_the_data_service_does_not_know_has_the_others(
+    cloud: Cloud, counted: Counted
+) -> None:
+    """Another data service, of the next version, knows it: then its rows are there too."""
+    cloud.bus.deaf = True
+    await cloud.create(vm("v1"), Lock(id="l", job="j"))
+    counted.unknown = {"lock"}
+    async with following(cloud) as view:
+        assert (view.size(Vm), view.size(Lock)) == (1, 0)
+        with pytest.MonkeyPatch.context() as hurried:
+            hurried.setattr(views, "EVENTS_S", 0.0)
+            await cloud.create(vm("v2"))
+            await view.fresh()
+            assert (view.size(Vm), view.size(Lock)) == (2, 0)
+            number = view.number
+            assert number == (await cloud.data.heads(("vm",)))[0]
+            counted.unknown = frozenset()
+            await view.fresh()
+            assert (view.size(Vm), view.size(Lock)) == (2, 1)
+
+
+async def test_a_closed_view_does_not_hear_what_was_on_its_way_to_it(cloud: Cloud) -> None:
+    late, deliver = kept_back(cloud)
+    async with following(cloud) as view:
+        await cloud.create(vm("v1"))
+        await turns()
+    assert late
+    for event in late:
+        deliver(*event)
+    await turns()
+    assert view.size(Vm) == 0
 
 
 async def test_listeners_are_called_in_the_context_that_the_view_was_opened_in(

@@ -1,7 +1,7 @@
 """The mistakes that are made: each a small edit of a file's text. Pure.
 
-Left alone are annotations, decorators, what is logged or counted, the texts of faults, and
-imports: there a mistake is seen by the type checker, or by nobody.
+Left alone are annotations, decorators, imports, what is logged or counted, the texts of faults,
+and numbers that a module names: there a mistake is seen by the type checker, or is none.
 """
 
 from __future__ import annotations
@@ -84,6 +84,15 @@ class _Maker(ast.NodeVisitor):
         if isinstance(inner, ast.Call) and not _tells(inner):
             self._put("dropped call", node, "pass")
             self.generic_visit(node)
+
+    def visit_Module(self, node: ast.Module) -> None:
+        for statement in node.body:
+            if not _named_number(statement):
+                self.visit(statement)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg != "strict":  # of zip: as an assert
+            self.visit(node.value)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         if all(_kept(target) for target in node.targets):
@@ -231,6 +240,14 @@ def _kept(target: ast.expr) -> bool:
     if isinstance(target, ast.Tuple):
         return all(_kept(each) for each in target.elts)
     return isinstance(target, ast.Attribute | ast.Subscript)
+
+
+def _named_number(node: ast.stmt) -> bool:
+    """Whether it gives numbers names: they are choices, and tests call them by their names."""
+    if not isinstance(node, ast.Assign):
+        return False
+    values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+    return all(_number(value) for value in values)
 
 
 def _never(node: ast.Raise) -> bool:

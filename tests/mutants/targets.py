@@ -65,7 +65,8 @@ TARGETS = (
     Target("lease", ("csnode/lease/{lease,stored}.py",),
            ("tests/unit/test_lease.py", "tests/unit/test_lease_holding.py",
             "tests/contract/test_leaseholds.py", "tests/sim/test_frozen.py")),
-    Target("lease", ("csnode/lease/{redis,zookeeper}.py",), SERVERS),
+    Target("lease", ("csnode/lease/{redis,zookeeper}.py",),
+           ("tests/unit/test_lease_znodes.py", *SERVERS)),
     Target("sweep", ("csnode/sweep.py",),
            ("tests/unit/test_sweep.py", "tests/sim/test_sweeps.py")),
 )  # fmt: skip

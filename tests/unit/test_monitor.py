@@ -351,3 +351,38 @@ def test_a_host_that_left_the_cloud_is_judged_no_more() -> None:
         assert await scene.orders() == []
 
     told(story)
+
+
+def test_a_host_that_left_while_it_was_silent_and_is_enrolled_anew_is_waited_for_anew() -> None:
+    async def story(scene: Scene) -> None:
+        scene.lose("a")
+        await scene.look(3)
+        row = await scene.host()
+        change = scene.store.acting_as("fabric").change()
+        change.delete(Host, "host-a")
+        await change.commit()
+        change = scene.store.change()
+        change.update(Host, "host-a", why="it is silent")
+        assert not await scene.watch._committed(row, change)
+        change = scene.store.acting_as("fabric").change()
+        change.create(Host(id="host-a", name="a", ha=True, **PLACE))
+        await change.commit()
+        await scene.view.fresh()
+        await scene.look(4)
+        assert await scene.orders() == []
+
+    told(story)
+
+
+@pytest.mark.parametrize(("silent", "next_s"), [(1.0, 1.0), (4.25, 0.75), (4.99, 0.05)])
+def test_a_host_that_falls_silent_is_looked_at_again_when_its_time_is_over(
+    silent: float, next_s: float
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.watch.judge(scene._came)
+        scene.lose("a")
+        await asyncio.sleep(silent)
+        await scene.watch.judge(scene._came)
+        assert scene.watch.next_s == pytest.approx(next_s)
+
+    told(story)

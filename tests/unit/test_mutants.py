@@ -42,7 +42,12 @@ def edits(operator: str) -> list[tuple[str, str]]:
 
 
 TOLD = b"""
+MANY = 5
+A_S, B_S = 1.0, 2.0
+
+
 def f(self):
+    zip(a, b, strict=True)
     if a:
         log.info("said")
     if b:
@@ -57,6 +62,7 @@ def f(self):
 def test_what_only_tells_or_is_never_come_to_is_left_alone() -> None:
     made = [(m.operator, TOLD[m.start : m.end].decode()) for m in mutants(TOLD)]
     assert made == [
+        ("dropped call", "zip(a, b, strict=True)"), ("swapped arguments", "a, b"),
         ("negated condition", "b"), ("dropped assignment", "self.x, self.y = 1, 2"),
         ("constant", "1"), ("constant", "2"),
     ]  # fmt: skip
