@@ -112,6 +112,8 @@ def test_a_rotation_that_stops_half_way_leaves_the_old_keys_or_the_new(
         assert found is not None
         assert found.credential.key == found.keys.public
         assert (found.keys.public == keys.public) == (stop_at == 2)
+        kept = files._signed(before.folder / files.CREDENTIAL)
+        assert (kept == signed) == (stop_at == 2), "it is put in its place once it is read"
 
 
 def test_the_configuration_says_where_and_must_agree(founded: Founded) -> None:
