@@ -216,6 +216,7 @@ class Climate:
             world.timeline.add("weather", f"host {host[:8]} loses power")
             self.disturbed.update(outside.machines)
             outside.lose_power()
+            outside.boot()
         elif outside.machines:
             vm = sorted(outside.machines)[0]
             world.timeline.add("weather", f"the guest of machine {vm[:8]} shuts down")

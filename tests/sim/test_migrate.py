@@ -127,6 +127,26 @@ def test_a_failed_move_leaves_the_machine_running_where_it_was(world: World) -> 
     world(story, compute={"options": failing})
 
 
+def test_a_move_to_a_host_that_loses_its_power_leaves_the_machine_where_it_was(
+    world: World,
+) -> None:
+    """As QEMU does: the source runs on until the target has said that it has it all."""
+
+    async def story(cloud: SimCloud) -> None:
+        vm = await a_machine(cloud)
+        job = await ordered(cloud, vm)
+        source, target = await under_way(cloud, vm)
+        sim.outside(target).lose_power()
+        assert (await cloud.wait(job))["jobstatus"] == 2
+        after = await row_of(cloud, vm)
+        assert (after.host, after.power, after.moving_to) == (source, Power.ON, None)
+        assert not sim.outside(target).machines
+        assert await machines(cloud) == {vm: "on"}
+        await clean(cloud)
+
+    world(story, compute=SLOW)
+
+
 def test_a_cancelled_move_ends_where_it_began(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
         vm = await a_machine(cloud)

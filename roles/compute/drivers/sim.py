@@ -68,6 +68,8 @@ class SimMachines:
         self.out_of_reach: set[str] = set()  # pools, as what their disks' paths begin with
         self.failing: set[Verb] = set()  # verbs that are refused for now
         self.hangs = False  # its hypervisor answers nothing for now; machines run on
+        self.has_power = True
+        self.cuts = 0  # how often it has lost its power
 
     def start(self, domain: Domain) -> None:
         """A running machine is left as it is."""
@@ -103,14 +105,19 @@ class SimMachines:
             counter[vm] = max(counter[vm] - 1, 0)
         return cancelled
 
-    def send(self, move: Move, there: SimMachines, cancelled: bool) -> Power:
-        """The machine runs there from now on, and nothing of it is here."""
+    def send(self, move: Move, there: SimMachines, cuts: int, cancelled: bool) -> Power:
+        """The machine runs there from now on, and nothing of it is here.
+
+        It stays if the power there has been cut since the move began: after so many cuts.
+        """
         vm = move.domain.vm
         machine = self.machines.get(vm)
         if machine is None or machine.power is not Power.ON:
             return machine.power if machine else Power.ABSENT
         if cancelled:
             raise Conflict(f"the move of machine {vm} was cancelled")
+        if not there.has_power or there.cuts != cuts:
+            raise Refused(f"machine {vm} stays: host {move.host} is gone, and its copy with it")
         machine.domain = move.domain
         there.machines[vm] = machine
         there._tell(vm, Power.ON)
@@ -118,11 +125,17 @@ class SimMachines:
         return Power.ABSENT
 
     def lose_power(self) -> None:
-        """All machines go off, and nobody is told: as if the host had been switched off and on."""
+        """All machines go off, and nobody is told. It stays off until it boots."""
+        self.has_power = False
+        self.cuts += 1
         self.leaving.clear()
         self.cancelled.clear()
         for machine in self.machines.values():
             machine.power = Power.OFF
+
+    def boot(self) -> None:
+        """It has power again; its machines stay off."""
+        self.has_power = True
 
     def _tell(self, vm: VmId, power: Power) -> None:
         for listener in tuple(self.listeners):
@@ -151,6 +164,7 @@ class SimHypervisor(Hypervisor, Simulated):
     async def __aenter__(self) -> Self:
         self._sightings = Sightings()
         self._host = outside(self.seat.id)
+        self._host.boot()  # or nobody could drive it
         self._host.listeners.add(self._sightings.tell)
         return self
 
@@ -226,11 +240,13 @@ class SimHypervisor(Hypervisor, Simulated):
             return Power.ABSENT
         move_s = self.options.move_s
         seconds = move_s * 2 ** uuids.source.uniform(-1, 1) if move_s else 0.0
+        there = outside(move.host)
+        cuts = there.cuts
 
         def act() -> Power:
             cancelled = self._host.is_cancelled(vm)
             self._fail_perhaps("ensure_moved")
-            return self._host.send(move, outside(move.host), cancelled)
+            return self._host.send(move, there, cuts, cancelled)
 
         self._host.leaving[vm] += 1
         return await self._host.acts.carry_out(vm, self.options.latency_s + seconds, act)
