@@ -76,12 +76,12 @@ class Load:
         """Every job that was accepted."""
         return {asked.job: asked for asked in self.asked if asked.job}
 
-    def begin(self, vm: str) -> bool:
-        """An order about the machine begins; whether nothing else about it is under way."""
+    def begin(self, vm: str) -> int:
+        """An order about the machine begins: its number; 0 if another is under way."""
         self.expected[vm] = ""
         self.touched[vm] = self.touched.get(vm, 0) + 1
         self.under_way[vm] = self.under_way.get(vm, 0) + 1
-        return self.under_way[vm] == 1
+        return self.touched[vm] if self.under_way[vm] == 1 else 0
 
 
 class Client:
@@ -170,15 +170,14 @@ class Client:
         if makes_vm and self.user == ADMIN and self.chance.random() < 0.5:
             params["customid"] = self._uuid()
         counted = bool(vm) and draw.command not in KEEPS
-        alone = self.load.begin(vm) if counted else False
+        number = self.load.begin(vm) if counted else 0
         renames = draw.command == "updateVirtualMachine" and "displayname" in params
         asked = await (self._rename(draw) if renames else self.send(draw.command, params))
         if makes_vm and asked.job:
             vm, counted = str(asked.answer["id"]), True
-            alone = self.load.begin(vm)
+            number = self.load.begin(vm)
         if asked.job:
-            wanted = self._wanted(draw) if alone and counted else ""
-            await self._follow(asked, vm if counted else "", wanted)
+            await self._follow(asked.job, vm if counted else "", self._wanted(draw), number)
         elif counted and asked.status:  # done, or refused: nothing is under way
             self.load.under_way[vm] -= 1
         if asked.status == 200:
@@ -284,21 +283,21 @@ class Client:
         apis = [p.name for p in world.processes.values() if "api" in p.roles]
         return await world.ask(self.chance.choice(apis), command, params, self.user, key)
 
-    async def _follow(self, asked: Asked, vm: str, wanted: str) -> None:
+    async def _follow(self, job: str, vm: str, wanted: str, number: int) -> None:
         """Wait for the job, or go on and let somebody else wait."""
-        ending = self._becomes(asked.job, vm, wanted, self.load.touched.get(vm, 0))
+        ending = self._becomes(job, vm, wanted, number)
         if self.chance.random() < WAITS:
             await ending
         else:
             self.waiting.append(asyncio.create_task(ending))
 
-    async def _becomes(self, job: str, vm: str, wanted: str, touched: int) -> None:
-        """`wanted` becomes what must be, if nobody gave another order about it meanwhile."""
+    async def _becomes(self, job: str, vm: str, wanted: str, number: int) -> None:
+        """`wanted` becomes what must be, if the order was alone: none came beside it, or since."""
         status = await self.ended(job)
         if status is not None:
             load = self.load
             load.under_way[vm] = load.under_way.get(vm, 0) - 1
-            if status == 1 and load.touched.get(vm) == touched:
+            if status == 1 and number and load.touched.get(vm) == number:
                 load.expected[vm] = wanted
 
     async def ended(self, job: str) -> int | None:

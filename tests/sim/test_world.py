@@ -21,10 +21,10 @@ from csnode.model.stock import Lease
 from csnode.model.vm import Vm
 from csnode.testing import trial
 from csnode.testing.disk import SimDisk
-from csnode.testing.draw import acting
+from csnode.testing.draw import Draw, acting
 from csnode.testing.lacking import without_events, without_sweeps
 from csnode.testing.ledger import Ledger
-from csnode.testing.load import USERS
+from csnode.testing.load import USERS, Load
 from csnode.testing.loop import simulate
 from csnode.testing.trial import Outcome, tried
 from csnode.testing.weather import Ill, Mishap
@@ -155,6 +155,33 @@ def test_tenants_and_a_domain_admin_are_served_beside_the_root_admin() -> None:
         told = [line.split() for line in outcome(3).story.splitlines()]
         mine = [words for words in told if words[1] == user]
         assert any(words[-2] == "200" for words in mine), user
+
+
+def test_what_a_machine_must_be_is_known_only_of_orders_that_were_alone() -> None:
+    async def story(world: World) -> None:
+        load = Load(world, 1)
+        admin, rack = load.clients[0], load.clients[-1]
+
+        def draw(command: str) -> Draw:
+            about = {"vm": vm} if vm else {}
+            params = {"id": vm} if vm else stock
+            return Draw(command=command, params=params, rows=about, target=("vm" if vm else "", vm))
+
+        async def ordered(*commands: str) -> str:
+            asking = zip((admin, rack), commands, strict=False)
+            await asyncio.gather(*(who.order(draw(command)) for who, command in asking))
+            await asyncio.gather(*admin.waiting, *rack.waiting)
+            return load.expected[vm]
+
+        vm, stock = "", await goods(world)
+        asked = await admin.order(draw("deployVirtualMachine"))
+        vm = str(asked.answer["id"])
+        await asyncio.gather(*admin.waiting)
+        assert load.expected[vm] == "Running"
+        assert await ordered("stopVirtualMachine", "startVirtualMachine") == ""
+        assert await ordered("stopVirtualMachine") == "Stopped"
+
+    played(story)
 
 
 # -- processes -------------------------------------------------------------------------------------
