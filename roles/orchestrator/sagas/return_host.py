@@ -7,7 +7,7 @@ import asyncio
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.data.alarm import HA, alarm
-from csnode.faults import NotFound, Unavailable
+from csnode.faults import Conflict, NotFound, Unavailable
 from csnode.model.host import Host
 from csnode.model.network import Network
 from csnode.model.orders import ReturnHost
@@ -23,7 +23,8 @@ class Return(Saga[ReturnHost]):
     """Ends with the host in use again, or fenced as it was. A domain goes at once: where the proof
     was an operator's word it may run, and write to a disk that another host has opened.
 
-    Two monitors may order it, or one twice: a host that is in use by then is left alone.
+    Two monitors may order it, or one twice: a host that is in use by then is left alone. So is one
+    that was removed and added anew: machines may be on their way to it.
     """
 
     event = "HOST.RECONNECT"
@@ -59,6 +60,7 @@ class Return(Saga[ReturnHost]):
         if not self.fenced:
             return ()
         for vm in sorted(await self.ask(Compute, at=host).survey()):
+            await self._check_fenced()
             if await self._belongs_elsewhere(vm):
                 await self.ask(Compute, at=host).ensure_absent(vm)
                 removed.append(vm)
@@ -81,6 +83,7 @@ class Return(Saga[ReturnHost]):
             return ()
         for found in await self.ask(Networking, at=host).inspect():  # broken ones too
             network = found.network
+            await self._check_fenced()
             if not (found.told or found.trouble):
                 continue  # only a bridge
             rows = await self.store.find(Network, id=network)
@@ -92,9 +95,19 @@ class Return(Saga[ReturnHost]):
     async def succeeded(self) -> None:
         if not self.fenced:
             return
-        host = await self.store.get(Host, self.order.host)
+        host = await self._check_fenced()
         self.change.update(Host, host.id, fenced=0.0, fence_proof="")
         await alarm(
             self.store, HA, host, f"back {host.fenced}", f"Host {host.name} is back: "
             f"{len(self.domains)} machines that belong elsewhere were removed from it",
         )  # fmt: skip
+
+    async def _check_fenced(self) -> Host:
+        """The host, which nothing can come to while it is fenced as it was at the first step.
+
+        Raises Conflict if it is not: one that was added anew has its id, and another row.
+        """
+        host = await self.store.get(Host, self.order.host)
+        if host.fenced != self.fenced:
+            raise Conflict(f"host {host.name} was removed, and added anew, meanwhile")
+        return host
