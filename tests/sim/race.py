@@ -27,12 +27,13 @@ from msgspec.structs import replace
 from csnode.api.about import Rank, fields_of
 from csnode.api.command import Declaration
 from csnode.data.store import Store
+from csnode.model.host import Host
 from csnode.model.job import Job, JobState
 from csnode.testing.cloud import SimCloud, sim_config
 from csnode.testing.draw import Draw, Scene, acting, drawn, kind_named, naming
 from csnode.testing.loop import simulate
 from csnode.testing.tenants import ADMIN, caller_of
-from csnode.testing.values import SCRIPTED
+from csnode.testing.values import SCRIPTED, SHARED
 from csnode.verify.judge import verify
 from roles.api.config import ApiConfig
 from roles.api.role import ApiRole
@@ -50,8 +51,18 @@ MAKERS: dict[str, tuple[str, ...]] = {
     "zone": ("createZone",), "offering": ("createServiceOffering",),
     "disk_offering": ("createDiskOffering",), "physical_network": ("createPhysicalNetwork",),
     "traffic_type": ("createPhysicalNetwork", "addTrafficType"),
+    "host": ("addHost", "cancelHostMaintenance", "updateHost"), "pool": ("createStoragePool",),
 }  # fmt: skip
-"""What makes a new row of a kind. Of others there are those that a cloud begins with."""
+"""What makes a new row of a kind, or one that was put away fit again. Of others there are those
+that a cloud begins with."""
+NEEDS: dict[str, tuple[str, ...]] = {
+    "addHost": ("deleteHost",), "createStoragePool": ("deleteStoragePool",),
+    "startVirtualMachine": ("deployVirtualMachine", "stopVirtualMachine"),
+    "migrateVirtualMachine": ("deployVirtualMachine",),
+    "migrateVirtualMachineWithVolume": ("deployVirtualMachine",),
+    "deleteTemplate": ("registerTemplate",),
+}  # fmt: skip
+"""What must have happened before a use can be drawn, beside what made the row."""
 
 
 class Pair(NamedTuple):
@@ -100,11 +111,13 @@ class Race:
     def __init__(self, cloud: SimCloud, apis: list[ApiRole], pair: Pair, seed: int) -> None:
         self.cloud, self.apis, self.pair = cloud, apis, pair
         self.chance = random.Random(f"{pair.name} {seed}")
+        self.hosts: dict[str, str] = {}  # names of those that the cloud began with, by id
         self.told: Counter[str] = Counter()  # how the rounds ended
         self.wrong: list[str] = []
 
     async def play(self, rounds: int) -> None:
         """So many rounds; each begins once the one before has been judged."""
+        self.hosts = {host.id: host.name for host in await self.cloud.store.find(Host)}
         for number in range(rounds):
             requests = await self._requests()
             if requests is None:
@@ -137,7 +150,8 @@ class Race:
         return None
 
     async def _make(self) -> None:
-        for maker in (*MAKERS.get(self.pair.kind, ()), *MAKERS["network"]):
+        makers = (*MAKERS.get(self.pair.kind, ()), *NEEDS.get(self.pair.use, ()))
+        for maker in (*makers, *MAKERS["network"]):
             if (draw := self._drawn(maker, {})) is not None:
                 _, answer = await self._ask(self.apis[0], draw)
                 await self._ended([str(answer.get("jobid", ""))])
@@ -145,7 +159,7 @@ class Race:
 
     def _drawn(self, command: str, about: dict[str, str]) -> Draw | None:
         view = self.apis[0].view
-        scene = Scene(self.chance, view, caller_of(view, ADMIN), {})
+        scene = Scene(self.chance, view, caller_of(view, ADMIN), self.hosts)
         return drawn(scene, acting()[command], about)
 
     async def _ask(self, api: ApiRole, draw: Draw) -> Answer:
@@ -195,9 +209,11 @@ async def second_api(cloud: SimCloud) -> AsyncGenerator[ApiRole]:
 async def raced(folder: Path, pair: Pair, rounds: int, seed: int, apis: int, url: str = "") -> Race:
     """The pair's rounds in a cloud of its own; on PostgreSQL if a URL is given."""
     forget_outside()
-    data = {"data": {"url": url, "inline": False, "path": ""}} if url else {}
+    more = {"data": {"url": url, "inline": False, "path": ""}} if url else {}
+    if pair.use == "createStoragePool":
+        more["storage"] = {"name": SHARED, "shared": True}  # that one may be removed, and made anew
     async with AsyncExitStack() as stack:
-        cloud = await stack.enter_async_context(SimCloud(sim_config(folder, 3, **data), seed))
+        cloud = await stack.enter_async_context(SimCloud(sim_config(folder, 3, **more), seed))
         await prepared(cloud)
         played = [cloud.role("api")]
         if apis > 1:
@@ -220,12 +236,14 @@ def main() -> int:
     chosen = [pair for pair in pairs() if asked.only in pair.name][part::parts]
     told: Counter[str] = Counter()
     wrong: list[str] = []
+    never: list[str] = []
     for pair in chosen:
         race = _played(pair, asked.rounds, asked.apis, asked.postgresql)
         told += race.told
         wrong += race.wrong
+        never += [pair.name] * (race.told.keys() == {"not drawn"})
         print(f"{pair.name}: {dict(race.told)}", *race.wrong, sep="\n    ", flush=True)
-    print(f"{len(chosen)} pairs, {dict(told)}, {len(wrong)} wrong")
+    print(f"{len(chosen)} pairs, {dict(told)}, {len(wrong)} wrong", *never, sep="\nnever drawn: ")
     return 1 if wrong else 0
 
 
