@@ -41,6 +41,7 @@ from tests.sim.at_once import Answer, at_once
 from tests.sim.world import forget_outside, prepared
 
 ROUNDS = 12
+SWEPT_S = 45.0  # a router hears of new name servers by the sweep, which comes every 30 s
 DRAWS = 30  # attempts at a request that fits
 TAKING = ("delete", "destroy", "expunge", "disable", "declare", "prepare", "enableStorage")
 """How commands begin that take something away, or out of use."""
@@ -181,8 +182,17 @@ class Race:
             self.wrong.append(f"{self.pair.name}: a job does not end: {said}")
         stuck = await self.cloud.store.find(Job, state=JobState.STUCK)
         self.wrong += [f"{self.pair.name}: stuck: {job.fault}: {said}" for job in stuck]
-        verdict = await verify(self.cloud.node.bus, self.cloud.store, 1.5)
-        self.wrong += [f"{self.pair.name}: {f.check}: {f.what}: {said}" for f in verdict.findings]
+        self.wrong += [f"{self.pair.name}: {what}: {said}" for what in await self._findings()]
+
+    async def _findings(self) -> list[str]:
+        """What `verify` finds, once the sweeps have gone round."""
+        bus, store = self.cloud.node.bus, self.cloud.store
+        end = asyncio.get_running_loop().time() + SWEPT_S
+        while True:
+            found = (await verify(bus, store, 1.5)).findings
+            if not found or asyncio.get_running_loop().time() > end:
+                return [f"{f.check}: {f.what}" for f in found]
+            await asyncio.sleep(1.0)
 
     async def _ended(self, jobs: list[str]) -> None:
         for job in filter(None, jobs):
