@@ -89,3 +89,5 @@ class Retired(Entity):
 
     name: str
     since: float = 0.0
+    fenced: float = 0.0  # as the host's: what is left on it goes before it is used again
+    fence_proof: str = ""

@@ -30,6 +30,7 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
     4: {
         "job": frozenset({"again", "tried"}),
         "pool": frozenset({"overprovisioning"}),
+        "retired": frozenset({"fence_proof", "fenced"}),
         "template": frozenset({"waits"}),
     },
 }  # fmt: skip

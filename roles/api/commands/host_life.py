@@ -83,6 +83,8 @@ class AddHost(ApiCommand):
             enabled=enabled_of(self.allocation_state, True),
             tags=tags_of(self.host_tags),
             created=wall(),
+            fenced=retired.fenced if retired else 0.0,
+            fence_proof=retired.fence_proof if retired else "",
         )
         return call.change.create(host)
 
@@ -239,7 +241,15 @@ class DeleteHost(ApiCommand):
         volumes = [v for pool in pools for v in view.by(Volume, "pool", pool.id)]
         _refuse(host, "volumes", [volume.name for volume in volumes])
         call.change.delete(Host, host.id, revision=host.revision)
-        call.change.create(Retired(id=host.id, name=host.name, since=wall()))
+        call.change.create(
+            Retired(
+                id=host.id,
+                name=host.name,
+                since=wall(),
+                fenced=host.fenced,
+                fence_proof=host.fence_proof,
+            )
+        )
         for pool in pools:
             retire_pool(call, pool)
         if (tally := view.maybe(Tally, host.id)) is not None:

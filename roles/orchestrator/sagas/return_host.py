@@ -23,8 +23,7 @@ class Return(Saga[ReturnHost]):
     """Ends with the host in use again, or fenced as it was. A domain goes at once: where the proof
     was an operator's word it may run, and write to a disk that another host has opened.
 
-    Two monitors may order it, or one twice: a host that is in use by then is left alone. So is one
-    that was removed and added anew: machines may be on their way to it.
+    Two monitors may order it, or one twice: a host that is in use by then is left alone.
     """
 
     event = "HOST.RECONNECT"
@@ -103,11 +102,11 @@ class Return(Saga[ReturnHost]):
         )  # fmt: skip
 
     async def _check_fenced(self) -> Host:
-        """The host, which nothing can come to while it is fenced as it was at the first step.
+        """The host, which nothing comes to while it is fenced as it was at the first step.
 
-        Raises Conflict if it is not: one that was added anew has its id, and another row.
+        Raises Conflict if it is not: machines may be on their way to it.
         """
         host = await self.store.get(Host, self.order.host)
         if host.fenced != self.fenced:
-            raise Conflict(f"host {host.name} was removed, and added anew, meanwhile")
+            raise Conflict(f"host {host.name} is not fenced as it was when this began")
         return host
