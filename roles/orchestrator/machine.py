@@ -4,54 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
-
-from msgspec.structs import replace
+from typing import Any
 
 from csnode import uuids
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
-from csnode.data.change import Change
 from csnode.faults import Conflict, Full, NotFound, Stale, Unavailable
-from csnode.model.fit import Need, limits, need_of, places, reach_of, reaches
+from csnode.model.fit import Need, limits, need_of, places, reach_of
 from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
-from csnode.model.machine import Clone, Disk, GuestNic, Plug
+from csnode.model.machine import GuestNic, Plug
 from csnode.model.network import Network, Nic
-from csnode.model.offering import DiskOffering, Offering
-from csnode.model.orders import PlacedOrder, VmOrder
+from csnode.model.offering import Offering
+from csnode.model.orders import PlacedOrder
 from csnode.model.place import Cluster, Pod, Zone
-from csnode.model.room import BYTES, room_of
 from csnode.model.stock import Tally
-from csnode.model.telling import guest_network, guest_nic, image_of
-from csnode.model.template import Template
+from csnode.model.telling import guest_network, guest_nic
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
-from csnode.saga.saga import Saga
-from csnode.types import HostId, NicId, PoolId, VmId, VolumeId
+from csnode.types import HostId, NicId, VmId, VolumeId
+from roles.orchestrator.disks import PLACE_TRIES, DiskSaga, VmOrderT
 from roles.orchestrator.networks import ensure_network, is_there
-from roles.orchestrator.placement import choose_pool, place
+from roles.orchestrator.placement import place
 
-PLACE_TRIES = 8
 SILENT_MAX = 3  # hosts that do not answer, before one of them is taken all the same
 
 
-VmOrderT = TypeVar("VmOrderT", bound=VmOrder)
-
-
-class MachineSaga(Saga[VmOrderT]):
+class MachineSaga(DiskSaga[VmOrderT]):
     """Reads the machine's rows, and asks the components that hold its parts."""
-
-    pool_at_work: PoolId | None = None  # that makes a disk which is not there yet
-
-    async def vm(self) -> Vm:
-        return await self.store.get(Vm, self.order.vm)
-
-    async def volumes(self) -> list[Volume]:
-        """By device number; the root disk first."""
-        await self.view.fresh()
-        return sorted(self.view.by(Volume, "vm", self.order.vm), key=lambda v: v.device)
 
     async def nics(self) -> list[Nic]:
         """By index; eth0 first."""
@@ -85,11 +66,6 @@ class MachineSaga(Saga[VmOrderT]):
             if volume.pool is not None:
                 asked.append(self.ask(Storage, at=volume.pool).outdate(VolumeId(volume.id)))
         await asyncio.gather(*asked, return_exceptions=True)
-
-    def _passed(self, kind: type[Host | StoragePool]) -> dict[str, str]:
-        """Hosts or pools at which this job has failed already, and how."""
-        tried = self.job.tried
-        return {t.id: f"was tried: {t.why}" for t in tried if self.view.maybe(kind, t.id)}
 
     # -- the host --------------------------------------------------------------------------
 
@@ -241,90 +217,6 @@ class MachineSaga(Saga[VmOrderT]):
         """The host that holds the machine, or held it last; None if there is none any more."""
         host = vm.host or vm.last_host
         return host if host is not None and await is_there(self, Host, host) else None
-
-    # -- disks -----------------------------------------------------------------------------
-
-    async def pool_for(
-        self, host: HostId, volume: Volume, passed: Mapping[str, str] | None = None
-    ) -> PoolId:
-        """A pool that the host reaches, with room for the volume and the tags it asks for.
-
-        Raises Full, with a reason for each.
-        """
-        pools = [pool for pool in self.view.all(StoragePool) if reaches(pool, host)]
-        used = {p.id: t.used.get(BYTES, 0) for p in pools if (t := self.view.maybe(Tally, p.id))}
-        passed = {**self._passed(StoragePool), **(passed or {})}
-        return choose_pool(pools, volume.size, await self._tags_of(volume), used, passed)
-
-    async def _tags_of(self, volume: Volume) -> tuple[str, ...]:
-        """The storage tags of what it was made from."""
-        if volume.disk_offering is not None:
-            return (await self.store.get(DiskOffering, volume.disk_offering)).tags
-        offering = self.view.maybe(Offering, volume.offering)
-        return offering.tags if offering is not None else ()
-
-    def promise(self, change: Change, volume: Volume, pool: PoolId) -> None:
-        """With the change, the bytes are the pool's to give. Raises Full; NotFound if it left."""
-        room = room_of(self.view.get(StoragePool, pool))
-        change.update(StoragePool, pool)  # no column: only a proof that it is there
-        change.count(pool, {BYTES: volume.size}, {BYTES: room})
-
-    async def _pooled(self, volume: Volume, host: HostId) -> PoolId:
-        """Choose a pool for a new volume and take its room, in one commit."""
-        passed: dict[str, str] = {}
-        for _ in range(PLACE_TRIES):
-            pool = await self.pool_for(host, volume, passed)
-            change = self.store.change()
-            change.update(Volume, volume.id, revision=volume.revision, pool=pool)
-            try:
-                self.promise(change, volume, pool)
-                await self.commit(change)
-            except (Full, NotFound):  # NotFound: the pool left the cloud meanwhile
-                passed[pool] = "was filled by others, or left, meanwhile"
-            else:
-                return pool
-        raise Full("No storage pool can take the disk: all that could were filled meanwhile")
-
-    async def ensure_disks(self, host: HostId) -> tuple[Disk, ...]:
-        """Every volume of the machine is there; one that has no pool yet gets one."""
-        disks: list[Disk] = []
-        for volume in await self.volumes():
-            self.pool_at_work = None
-            pool = volume.pool or await self._pooled(volume, host)
-            self.pool_at_work = None if volume.ready else pool
-            disk = await self.ask(Storage, at=pool).ensure_volume(await self.clone_of(volume))
-            if not volume.ready:
-                self.change.update(Volume, volume.id, ready=True)
-            disks.append(self.disk_of(volume, disk, pool))
-        return tuple(disks)
-
-    def disk_of(self, volume: Volume, made: Disk, pool: PoolId) -> Disk:
-        """As a domain has it; `made` is what the pool answered."""
-        row = self.view.maybe(StoragePool, pool)
-        shared = row is not None and row.host is None
-        return replace(made, device=volume.device, shared=shared)
-
-    async def clone_of(self, volume: Volume) -> Clone:
-        image = None
-        if volume.template is not None:
-            image = image_of(await self.store.get(Template, volume.template))
-        return Clone(volume=VolumeId(volume.id), size=volume.size, image=image)
-
-    async def drop_disks(self) -> None:
-        """The bytes go, and their pools have the room again; the records stay, without a pool.
-        None is ready once one may be gone."""
-        volumes, change = await self.volumes(), self.store.change()
-        for volume in volumes:
-            if volume.ready:
-                change.update(Volume, volume.id, ready=False)
-        if change.items:
-            await self.commit(change)
-        for volume in volumes:
-            if volume.pool is not None:
-                if await is_there(self, StoragePool, volume.pool):
-                    await self.ask(Storage, at=volume.pool).ensure_no_volume(VolumeId(volume.id))
-                self.change.update(Volume, volume.id, pool=None, ready=False)
-                self.change.count(volume.pool, {BYTES: -volume.size})
 
     # -- networks --------------------------------------------------------------------------
 
