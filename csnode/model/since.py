@@ -32,12 +32,17 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
         "pool": frozenset({"overprovisioning"}),
         "retired": frozenset({"fence_proof", "fenced"}),
         "template": frozenset({"waits"}),
+        "volume": frozenset({"fence"}),
     },
 }  # fmt: skip
 """Wire number, kind, the columns that came with it."""
 
-COMMENTS = {"host": frozenset({"why"}), "template": frozenset({"waits"})}
-"""What may go unsaid for a while: nothing is decided by it."""
+COMMENTS = {
+    "host": frozenset({"why"}),
+    "template": frozenset({"waits"}),
+    "volume": frozenset({"fence"}),
+}
+"""What may go unsaid for a while: nothing is decided by it, or it guards what nothing guarded."""
 
 _ANY = {
     kind: frozenset[str]().union(*(new.get(kind, frozenset()) for new in SINCE.values()))

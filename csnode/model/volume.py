@@ -39,3 +39,5 @@ class Volume(Entity):
 
     pool: Annotated[PoolId | None, Key(), Ref(to="pool"), Fact(by="orchestrator")] = None
     ready: Annotated[bool, Fact(by="orchestrator")] = False
+    fence: Annotated[int, Fact(by="orchestrator")] = 0
+    """Of the order that had its bytes made last, or a copy of them: none from before drops any."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from csnode.context import current
 from csnode.contracts.storage import Storage
 from csnode.data.change import Change
 from csnode.faults import Full, NotFound
@@ -68,6 +69,10 @@ class DiskSaga(Saga[VmOrderT]):
         offering = self.view.maybe(Offering, volume.offering)
         return offering.tags if offering is not None else ()
 
+    def want(self, change: Change, volume: Volume, **columns: Any) -> None:
+        """With the change, earlier orders may drop none of the disk's bytes any more."""
+        change.update(Volume, volume.id, fence=max(volume.fence, current().fence), **columns)
+
     def promise(self, change: Change, volume: Volume, pool: PoolId) -> None:
         """With the change, the bytes are the pool's to give. Raises Full; NotFound if it left."""
         room = room_of(self.view.get(StoragePool, pool))
@@ -80,7 +85,7 @@ class DiskSaga(Saga[VmOrderT]):
         for _ in range(PLACE_TRIES):
             pool = await self.pool_for(host, volume, passed)
             change = self.store.change()
-            change.update(Volume, volume.id, revision=volume.revision, pool=pool)
+            self.want(change, volume, revision=volume.revision, pool=pool)
             try:
                 self.promise(change, volume, pool)
                 await self.commit(change)
@@ -96,12 +101,21 @@ class DiskSaga(Saga[VmOrderT]):
         for volume in await self.volumes():
             self.pool_at_work = None
             pool = volume.pool or await self._pooled(volume, host)
+            if volume.pool is not None and not volume.ready:
+                await self._wanted_again(volume)
             self.pool_at_work = None if volume.ready else pool
             disk = await self.ask(Storage, at=pool).ensure_volume(await self.clone_of(volume))
             if not volume.ready:
                 self.change.update(Volume, volume.id, ready=True)
             disks.append(self.disk_of(volume, disk, pool))
         return tuple(disks)
+
+    async def _wanted_again(self, volume: Volume) -> None:
+        """Its row says so before its bytes are made: who began to drop them may not go on."""
+        if volume.fence < current().fence:
+            change = self.store.change()
+            self.want(change, volume, revision=volume.revision)
+            await self.commit(change)
 
     def disk_of(self, volume: Volume, made: Disk, pool: PoolId) -> Disk:
         """As a domain has it; `made` is what the pool answered."""

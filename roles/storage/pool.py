@@ -7,18 +7,21 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from csnode.context import Fences
+from csnode.clock import now
+from csnode.context import Fences, current
 from csnode.contracts.storage import Storage
 from csnode.data.store import Store
 from csnode.drivers.storage import Progress, StorageDriver
-from csnode.faults import Fault, NotFound
+from csnode.faults import Fault, NotFound, Outdated
 from csnode.log import logger
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
 from csnode.model.template import Template
+from csnode.model.volume import Volume
 from csnode.types import PoolId, TemplateId, VolumeId
 from roles.storage.fetching import Fetch, Fetches, result
 
 TELL_EVERY_S = 0.5
+FRESH_S = 3.0
 log = logger("storage")
 
 
@@ -67,6 +70,7 @@ class PoolStorage(Storage):
     async def ensure_no_volume(self, volume: VolumeId) -> None:
         self._fences.check(volume)
         async with self.turn(volume):
+            await self._check_unwanted(volume)
             await self.driver.ensure_no_volume(volume)
 
     async def outdate(self, id: VolumeId | TemplateId) -> None:
@@ -97,6 +101,24 @@ class PoolStorage(Storage):
             if users > 1:
                 self._turns[id] = lock, users - 1
 
+    async def _check_unwanted(self, volume: VolumeId) -> None:
+        """Raises Outdated if a later order had its bytes made, through whichever host.
+
+        Other hosts may serve this pool, and a start of ours forgets what was asked before it: the
+        row does not. An answer that took long says nothing of now: we may have slept meanwhile.
+        """
+        fence = current().fence
+        while fence:
+            began = now()
+            try:
+                row = await self._store.get(Volume, volume)
+            except NotFound:
+                return
+            if row.fence > fence:
+                raise Outdated(f"the order for {volume} is out of date")
+            if now() - began <= FRESH_S:
+                return
+
     # -- downloads -----------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -113,8 +135,8 @@ class PoolStorage(Storage):
         """
         told: dict[str, Any] = {"waits": ""}
         while not fetch.task.done():
-            now = {"percent": min(99, fetch.percent), "waits": self.driver.waits(template)}
-            await self._tell(template, told, now)
+            fresh = {"percent": min(99, fetch.percent), "waits": self.driver.waits(template)}
+            await self._tell(template, told, fresh)
             await _wait_for(fetch, TELL_EVERY_S)
         if not fetch.task.cancelled() and fetch.task.exception() is None:
             await self._tell(template, told, {"percent": 100, "waits": ""})

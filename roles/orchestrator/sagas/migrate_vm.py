@@ -97,6 +97,7 @@ class Migrate(MachineSaga[MigrateVm]):
             target = await self._pool_of(volume, volume.pool)
             found.append(Spot(volume=VolumeId(volume.id), source=volume.pool, target=target))
             if target != volume.pool:
+                self.want(self.change, volume)
                 self.promise(self.change, volume, target)
         return tuple(found)
 
