@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from csnode.faults import Broken, Fault, NotFound
+from csnode.faults import Broken, Conflict, Fault, NotFound
 from csnode.log import logger
 from csnode.model.job import Tried
 from csnode.saga.saga import Saga
@@ -13,6 +13,10 @@ from csnode.saga.saga import Saga
 T = TypeVar("T")
 PAUSE_S, PAUSE_MAX_S = 0.5, 30.0
 log = logger("saga")
+
+
+class Lost(Exception):
+    """Another engine has taken the job over; leave it alone from here on."""
 
 
 async def as_fault(work: Awaitable[T]) -> T:
@@ -54,3 +58,8 @@ async def object_is_gone(saga: Saga[Any]) -> bool:
 def pause(attempt: int) -> float:
     """Seconds to wait after that many tries."""
     return min(PAUSE_S * 2.0 ** (attempt - 1), PAUSE_MAX_S)
+
+
+def cancelled(by: str) -> Conflict:
+    """Why a job ends that somebody cancelled."""
+    return Conflict(f"cancelled by {by or 'somebody'}")

@@ -20,7 +20,8 @@ from csnode.data.view import View
 from csnode.faults import Broken
 from csnode.log import logger
 from csnode.model.job import Cancel, Job, JobState, StepTime
-from csnode.saga.run import Hook, Lost, Run, no_hook
+from csnode.saga.attempt import Lost
+from csnode.saga.run import Hook, Run, no_hook
 from csnode.saga.saga import Saga, order_of
 
 log = logger("saga")

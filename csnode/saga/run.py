@@ -13,29 +13,27 @@ from msgspec.structs import replace
 
 from csnode import metrics
 from csnode.clock import now, wall
+from csnode.context import acting
 from csnode.data.change import Change
-from csnode.faults import Conflict, Fault, Gone, NotFound, Stale, Unavailable
+from csnode.faults import Conflict, Fault, Gone, NotFound, Outdated, Stale, Unavailable
 from csnode.log import logger
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account
 from csnode.model.job import Cancel, Job, JobState, StepTime
 from csnode.model.stock import Lock
-from csnode.saga.attempt import as_fault, object_is_gone, other_place, pause
+from csnode.saga.attempt import Lost, as_fault, cancelled, object_is_gone, other_place, pause
 from csnode.saga.saga import Saga, Step
 from csnode.uuids import new_id
 
 Hook = Callable[[str, Step[Any]], Awaitable[None]]
 STEP_TRIES, TELL_TRIES = 5, 5
+RENEWALS = 5  # of the right to act, for one undo
 TRIED_SINCE = 4  # the wire number that Job.tried came with
 log = logger("saga")
 
 
 async def no_hook(moment: str, step: Step[Any]) -> None:
     """Nothing goes wrong on purpose. Moments: before, after, undo, undone."""
-
-
-class Lost(Exception):
-    """Another engine has taken the job over; leave it alone from here on."""
 
 
 class Run:
@@ -276,11 +274,29 @@ class Run:
             await undoing(saga)
             await self.hook("undone", step)
 
+        for renewals in itertools.count():
+            try:
+                with acting(fence=self.fence):
+                    await self._insist(act, None)
+            except NotFound:
+                if not await object_is_gone(self.saga):
+                    raise
+            except Outdated:
+                if renewals == RENEWALS:
+                    raise
+                await self._renew()
+                continue
+            return
+
+    async def _renew(self) -> None:
+        """Get a later right to act, if the job is still ours: an order of a host's own job, which
+        needs none of its machines, may have come between.
+        """
         try:
-            await self._insist(act, None)
-        except NotFound:
-            if not await object_is_gone(self.saga):
-                raise
+            number = await self._insist(lambda saga: saga.commit(saga.store.change()), None)
+        except Outdated as outdated:
+            raise Lost(self.job.id) from outdated
+        self.fence = max(self.fence, number)
 
     async def _stuck(self, step: Step[Any], fault: Fault) -> None:
         """The locks stay: nobody may touch the object before an operator did."""
@@ -379,8 +395,3 @@ class Run:
                     raise
                 await asyncio.sleep(pause(attempt))
         raise AssertionError("count never ends")
-
-
-def cancelled(by: str) -> Conflict:
-    """Why a job ends that somebody cancelled."""
-    return Conflict(f"cancelled by {by or 'somebody'}")

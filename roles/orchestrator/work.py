@@ -18,8 +18,8 @@ from csnode.faults import Conflict, Fault, NotFound
 from csnode.log import logger
 from csnode.model.job import Cancel, Job, JobState
 from csnode.model.stock import Lock
+from csnode.saga.attempt import cancelled
 from csnode.saga.engine import Engine
-from csnode.saga.run import cancelled
 from csnode.types import NodeId
 from roles.orchestrator.claim import Queue, Turns, owner_of
 from roles.orchestrator.config import OrchestratorConfig
