@@ -124,8 +124,10 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @disks.undo
     async def drop_copies(self) -> None:
+        """One that is left while its disk's own pool is off may be the last, so the sweep sets it
+        aside."""
         for spot in await self._left_behind():
-            if await is_there(self, StoragePool, spot.pool):
+            if await is_there(self, StoragePool, spot.pool) and await self._can_be_read(spot):
                 await self.ask(Storage, at=spot.pool).ensure_no_volume(spot.volume)
 
     @step
@@ -161,14 +163,15 @@ class Migrate(MachineSaga[MigrateVm]):
         source, target = vm.host, vm.moving_to
         left = await self._at(source, lambda host: host.cancel_move(self.order.vm, False))
         there = await self._at(target, lambda host: host.ensure_arrived(self.order.vm))
-        if there is Power.ON or (there, left) == (Power.OFF, Power.ABSENT):
-            if left is not Power.ABSENT:  # it broke in the last moment: the source gave it away
+        here = left not in (None, Power.ABSENT)
+        if has_moved(left, there):
+            if here:  # it broke in the last moment: the source gave it away
                 await self.ask(Compute, at=source).ensure_absent(self.order.vm)
             await self._settle(vm)
             return
-        if await can_be_asked(self, target):
+        if there is not None:
             await self.ask(Compute, at=target).ensure_absent(self.order.vm)
-        if left is not Power.ABSENT:
+        if here:
             await self.ask(Compute, at=source).cancel_move(self.order.vm, True)
 
     @step
@@ -222,10 +225,12 @@ class Migrate(MachineSaga[MigrateVm]):
 
     # -- where it is -----------------------------------------------------------------------
 
-    async def _at(self, host: HostId, asking: Callable[[Compute], Awaitable[Power]]) -> Power:
-        """What the host says of it. One that is proven off has nothing."""
+    async def _at(
+        self, host: HostId, asking: Callable[[Compute], Awaitable[Power]]
+    ) -> Power | None:
+        """What the host says of it; None of one that is proven off: nothing runs there."""
         if not await can_be_asked(self, host):
-            return Power.ABSENT
+            return None
         return await asking(self.ask(Compute, at=host))
 
     async def _settle(self, vm: Vm) -> None:
@@ -253,6 +258,21 @@ class Migrate(MachineSaga[MigrateVm]):
             for pool in (spot.source, spot.target)
             if pool != pools.get(spot.volume)
         ]
+
+    async def _can_be_read(self, copy: Copy) -> bool:
+        """Whether the disk of which this is a copy is in a pool that can be asked."""
+        volume = await self.store.get(Volume, copy.volume)
+        return volume.pool is None or await is_there(self, StoragePool, volume.pool)
+
+
+def has_moved(left: Power | None, there: Power | None) -> bool:
+    """Whether it is where it was to go, by what source and target say; None: is proven off.
+
+    A source that has nothing of it gave it away, so what its guest wrote since is in the copy.
+    """
+    if there is None:
+        return left is Power.ABSENT
+    return there is Power.ON or (there is Power.OFF and left in (None, Power.ABSENT))
 
 
 class Copy(Struct):

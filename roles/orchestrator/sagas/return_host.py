@@ -35,13 +35,13 @@ class Return(Saga[ReturnHost]):
 
     @step
     async def released(self) -> None:
-        """Every machine that its row still has here lets go first: then whatever is on the host
-        belongs elsewhere, and no network of it is in use."""
+        """Every machine that its row still has here, or on its way here, lets go first: then
+        whatever is on the host belongs elsewhere, and no network of it is in use."""
         if not self.fenced:
             return
         for _ in range(RELEASED_S):
             await self.view.fresh()
-            left = self.view.by(Vm, "host", self.order.host)
+            left = [vm for vm in self.view.all(Vm) if self.order.host in (vm.host, vm.moving_to)]
             if not left:
                 return
             change = self.store.change()
