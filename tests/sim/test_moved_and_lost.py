@@ -188,3 +188,35 @@ def test_a_host_is_not_taken_back_before_a_machine_on_its_way_there_is_settled(
         assert await agrees(cloud)
 
     world(story)
+
+
+def test_copies_of_many_moves_are_set_aside_when_the_host_is_taken_back(world: World) -> None:
+    """The sweep alone would take so many strangers for a sign of the wrong database."""
+
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        source, target = [host.id for host in await cloud.store.find(Host)][:2]
+        ordered = [
+            await cloud.call("deployVirtualMachine", **params, hostid=source) for _ in range(5)
+        ]
+        for asked in ordered:
+            assert (await cloud.wait(asked["jobid"]))["jobstatus"] == 1
+        [row] = await cloud.store.find(StoragePool, host=target)
+        pool = pools.outside(row.id)
+        before = set(pool.volumes)
+        moving = [
+            await cloud.call("migrateVirtualMachine", virtualmachineid=asked["id"], hostid=target)
+            for asked in ordered
+        ]
+        async with asyncio.timeout(60):
+            while len(pool.volumes) < len(before) + len(moving):
+                await asyncio.sleep(0.1)
+        await is_off(cloud, target)
+        for asked in moving:
+            assert (await cloud.wait(asked["jobid"]))["jobstatus"] == 2
+        await taken_back(cloud, target)
+        assert set(pool.volumes) == before
+        assert len(pool.aside) == len(moving)
+        assert await agrees(cloud)
+
+    world(story, compute={"options": {"move_s": 30.0}})

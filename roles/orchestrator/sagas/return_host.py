@@ -6,17 +6,22 @@ import asyncio
 
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
+from csnode.contracts.storage import Storage
 from csnode.data.alarm import HA, alarm
 from csnode.faults import Conflict, NotFound, Unavailable
-from csnode.model.host import Host
+from csnode.log import logger
+from csnode.model.host import Host, StoragePool
 from csnode.model.network import Network
 from csnode.model.orders import ReturnHost
 from csnode.model.vm import Vm
+from csnode.model.volume import Volume
 from csnode.saga.saga import Saga, step
-from csnode.types import VmId
+from csnode.sweep import at_work
+from csnode.types import PoolId, VmId, VolumeId
 from roles.orchestrator.lost import order_release
 
 RELEASED_S = 60
+log = logger("orchestrator")
 
 
 class Return(Saga[ReturnHost]):
@@ -90,6 +95,28 @@ class Return(Saga[ReturnHost]):
                 await self.ask(Networking, at=host).ensure_no_router(network)
                 removed.append(network)
         return tuple(removed)
+
+    @step
+    async def volumes(self) -> tuple[str, ...]:
+        """Copies that moves left in pools of the host: the sweep takes many of them for a sign
+        that the records are wrong, and touches none."""
+        aside: list[str] = []
+        if not self.fenced:
+            return ()
+        for pool in await self.store.find(StoragePool, host=self.order.host):
+            storage = self.ask(Storage, at=PoolId(pool.id))
+            try:
+                held = sorted((await storage.survey()).volumes)
+            except Unavailable as fault:
+                log.warning("pool not looked through", pool=pool.id, why=fault.message)
+                continue
+            for row in await self.store.find(Volume, id=tuple(held)):
+                busy = row.vm is not None and await at_work(self.store, row.vm)
+                if row.pool not in (None, pool.id) and not busy:
+                    await self._check_fenced()
+                    await storage.set_aside(VolumeId(row.id))
+                    aside.append(row.id)
+        return tuple(aside)
 
     async def succeeded(self) -> None:
         if not self.fenced:
