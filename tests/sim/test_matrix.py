@@ -32,6 +32,7 @@ WITHOUT_ACTS = {
     "release-host",
     "return-fenced",
     "return-networks",
+    "return-volumes",
     "shutdown-host",
     "shutdown-idle-host",
     "start-found",
