@@ -57,3 +57,14 @@ async def at_work(store: Store, object_id: str) -> bool:
     """Whether a job has the object: it is at work, or waits, or is stuck and an operator's."""
     jobs = await store.find(Job, object_id=object_id)
     return any(job.open or job.state is JobState.STUCK for job in jobs)
+
+
+async def was_ours(store: Store, object_id: str) -> bool:
+    """Whether this cloud had an object whose row is gone: its feed or a job says so.
+
+    The feed of a busy cloud forgets within the hours in which a host may be off; jobs are kept
+    for a day, however many there are.
+    """
+    if await store.data.history(object_id, "", 1):
+        return True
+    return bool(await store.find(Job, object_id=object_id))

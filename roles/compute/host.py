@@ -18,7 +18,7 @@ from csnode.log import logger
 from csnode.model.host import Host, Seen
 from csnode.model.machine import Domain, FoundDomain, HostFacts, Landing, Move
 from csnode.model.vm import Vm
-from csnode.sweep import Strangers, at_work
+from csnode.sweep import Strangers, at_work, was_ours
 from csnode.types import HostId, Power, VmId
 
 T = TypeVar("T")
@@ -258,7 +258,7 @@ class HostCompute(Compute):
         try:
             row = await self._store.get(Vm, vm)
         except NotFound:
-            if not await self._store.data.history(vm, "", 1):
+            if not await was_ours(self._store, vm):
                 self._foreign.add(vm)
                 return
             why = "there is no such machine"

@@ -16,7 +16,7 @@ from csnode.model.orders import ReturnHost
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.saga.saga import Saga, step
-from csnode.sweep import at_work
+from csnode.sweep import at_work, was_ours
 from csnode.types import PoolId, VmId, VolumeId
 from roles.orchestrator.lost import order_release
 
@@ -75,7 +75,7 @@ class Return(Saga[ReturnHost]):
         try:
             row = await self.store.get(Vm, vm)
         except NotFound:
-            return bool(await self.store.data.history(vm, "", 1))
+            return await was_ours(self.store, vm)
         return row.host != self.order.host
 
     @step
