@@ -138,6 +138,7 @@ class Peer:
                 waiting.answer.set_exception(Unavailable(why))
 
     def _late(self, id: int, method: Method) -> None:
+        self._transport.drain()  # the answer may have come while this loop was held up
         waiting = self._waiting.get(id)
         if waiting is not None and not waiting.answer.done():
             late = f"{method.name} did not answer within {method.answer_within_s:g} s"

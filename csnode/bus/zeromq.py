@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,6 +41,7 @@ EventT = TypeVar("EventT", bound=Event)
 log = logger("bus")
 ANEW_S = 15.0  # libzmq never tries again after a frame that is none, as from a hostile network
 PATIENCE_S = 2.0  # how long a call waits for somebody to serve it: start-up has no order
+LOOKS = 8  # that makes so many waits: a loop that stood still missed one, not all of them
 PUBLISHER = "data"  # all events tell of the feed, and the machines with this role publish it
 REBIND_S = 0.02
 REBINDS = 250
@@ -217,18 +219,20 @@ class ZmqBus:
         Raises Unavailable.
         """
         contract = kind.__name__
-        try:
-            async with asyncio.timeout_at(min(deadline, now() + PATIENCE_S)):
-                while (peer := self._pick(contract, at)) is None:
-                    await self._news.wait()
-                    if self.local.server_of(kind, at) is not None:
-                        return None
-        except TimeoutError:
-            where = f" at {at}" if at else ""
-            if not self._candidates(contract, at):
-                raise Unavailable(f"nobody serves {contract}{where}") from None
-            raise Unavailable(f"no {contract}{where} can be reached") from None
-        return peer
+        for _ in range(LOOKS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(deadline, now() + PATIENCE_S / LOOKS)):
+                    while (peer := self._pick(contract, at)) is None:
+                        await self._news.wait()
+                        if self.local.server_of(kind, at) is not None:
+                            return None
+                    return peer
+            if now() >= deadline:
+                break
+        where = f" at {at}" if at else ""
+        if not self._candidates(contract, at):
+            raise Unavailable(f"nobody serves {contract}{where}")
+        raise Unavailable(f"no {contract}{where} can be reached")
 
     def _pick(self, contract: str, at: str | None) -> Peer | None:
         """The less busy of two connected ones; None (and connecting) if there is none yet."""

@@ -21,14 +21,14 @@ from csnode.model.stock import Lock
 from csnode.model.vm import Vm
 from csnode.testing.data_cloud import Cloud, Served, created, outcome, updated, vm
 from csnode.testing.data_feed import PATIENCE_S, busy, following
-from csnode.testing.patience import patient
+from csnode.testing.patience import Patience
 
 
 async def until(fact: Callable[[], bool], what: str) -> None:
     """Wait for the fact."""
-    deadline = now() + patient(PATIENCE_S)
+    patience = Patience(PATIENCE_S)
     while not fact():
-        assert now() < deadline, what
+        assert not patience.over, f"not within {patience}: {what}"
         await asyncio.sleep(0.001)
 
 
@@ -94,10 +94,10 @@ class ViewRules(Served):
                 writing = asyncio.create_task(
                     cloud.commit(created(vm(name)), created(Lock(id=name, job="j")))
                 )
-                deadline = now() + PATIENCE_S
+                patience = Patience(PATIENCE_S)
                 while view.maybe(Vm, name) is None:
                     assert view.maybe(Lock, name) is None
-                    assert now() < deadline
+                    assert not patience.over, f"not within {patience}"
                     await asyncio.sleep(0)
                 assert view.maybe(Lock, name) is not None
                 await writing

@@ -17,7 +17,7 @@ from csnode.bus.bus import Bus
 from csnode.bus.envelope import Cancel, Failure, fault_of
 from csnode.bus.local import LocalBus
 from csnode.bus.peer import IN_FLIGHT_MAX
-from csnode.bus.zeromq import ZmqBus
+from csnode.bus.zeromq import PATIENCE_S, ZmqBus
 from csnode.config import BusConfig
 from csnode.directory.alone import AloneDirectory, Meeting
 from csnode.directory.directory import Health
@@ -158,6 +158,17 @@ class TestNetwork:
             server.serve(Pong("late"), at=("h1",))
             nodes.tell("late")
             assert await call == "late"
+
+    async def test_a_call_outlives_a_loop_that_stood_still(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with zmq_nodes() as nodes:
+            ping = await BusSuite.ping(TestZmq(), nodes, Pong("server"))
+            loop, real = asyncio.get_running_loop(), asyncio.get_running_loop().time
+            call = asyncio.ensure_future(ping.who())
+            await asyncio.sleep(0)  # it has begun to connect, and nobody has looked since
+            monkeypatch.setattr(loop, "time", lambda: real() + 1.5 * PATIENCE_S)
+            assert await call == "server"
 
     async def test_a_call_to_a_server_that_goes_fails_at_once(self) -> None:
         async with zmq_nodes() as nodes:
