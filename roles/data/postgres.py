@@ -78,6 +78,7 @@ class Database:
         self._era = Era()  # of the server that we wrote to last
         self._placed = False  # whether the database knows that era
         self.lost: list[tuple[int, int]] = []  # as of the turn; between: of no state that is left
+        self.turn_lost = False  # before COMMIT: nothing was written, so all may be done again
         self._writer: Any = None
         self._pool: Any = None
         self._wait, self._not_before = 0.0, 0.0
@@ -194,6 +195,7 @@ class Database:
 
     async def take_turn(self) -> None:
         """Begin a transaction that nobody else's runs beside."""
+        self.turn_lost = False
         with self._faults():
             line = await self._line()
             await self._turn(line)
@@ -230,7 +232,7 @@ class Database:
 
     async def ask_writer(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows, as the transaction sees them."""
-        with self._faults():
+        with self._turn_kept():
             return cast("list[tuple[Any, ...]]", await self._held().fetch(query, *values))
 
     async def write(self, work: Work) -> None:
@@ -241,12 +243,13 @@ class Database:
             if rows:
                 place = deletes if statement.startswith("DELETE") else others
                 place.setdefault(statement, []).extend(rows)
-        with self._faults():
+        with self._turn_kept():
             line = self._held()
             for place in (deletes, others):
                 if place:
                     text, values = sql.joined(list(place.items()))
                     await line.execute(text, *values)
+        with self._faults():
             await commit(line, ANSWER_S)
 
     async def pass_on(self) -> None:
@@ -299,6 +302,16 @@ class Database:
             raise Unavailable(self.trouble, detail=self.path) from error
         except asyncpg.PostgresError as error:
             raise Broken("the database refused a statement", detail=str(error)) from error
+
+    @contextmanager
+    def _turn_kept(self) -> Generator[None]:
+        """Note if the turn is lost: the server ended the session, as that of a slow process."""
+        try:
+            with self._faults():
+                yield
+        except Unavailable as fault:
+            self.turn_lost = not isinstance(fault.__cause__, TimeoutError)
+            raise
 
     async def standbys(self) -> str:
         """What an operator should mend about the standbys; "" if nothing."""

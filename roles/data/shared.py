@@ -221,6 +221,10 @@ class Shared(Stored):
     async def pass_on(self) -> None:
         await self._database.pass_on()
 
+    @property
+    def turn_lost(self) -> bool:
+        return self._database.turn_lost
+
     async def reload(self) -> None:
         self._known = False
         self._database.hang_up()

@@ -72,6 +72,11 @@ class Stored(ABC):
     async def pass_on(self) -> None:
         """Nothing is to be written; others may commit."""
 
+    @property
+    def turn_lost(self) -> bool:
+        """Whether what failed was cut off before it was written: it may be done again."""
+        return False
+
     @abstractmethod
     async def reload(self) -> None:
         """Forget everything and look again, for nobody knows what happened."""

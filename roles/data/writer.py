@@ -25,6 +25,7 @@ from roles.data.stored import Stored, Unread
 
 log = logger("data")
 TRIM = 1000  # entries and tokens in one go: about 2 ms
+TURNS = 3  # that a batch takes: on a busy machine one may be lost before anything is written
 
 
 class Trim(NamedTuple):
@@ -120,7 +121,7 @@ class Writer:
                 break
         return found
 
-    async def _together(self, waiting: list[Waiting]) -> None:
+    async def _together(self, waiting: list[Waiting], turns: int = TURNS) -> None:
         waiting = [w for w in waiting if not w.answer.done()]  # the others gave up
         try:
             if not waiting:
@@ -131,7 +132,12 @@ class Writer:
             answers = [self._one(batch, w) or await self._with_more(batch, w) for w in waiting]
             await (stored.pass_on() if batch.empty else stored.write(batch))
         except Unavailable as fault:
-            await self._failed(waiting, fault)
+            if turns > 1 and self._stored.turn_lost:
+                log.warning("a batch lost its turn, and takes another", why=fault.message)
+                await self._stored.reload()
+                await self._together(waiting, turns - 1)
+            else:
+                await self._failed(waiting, fault)
         except Exception as error:  # noqa: BLE001 (nobody may be left waiting)
             await self._apart(waiting, error)
         else:

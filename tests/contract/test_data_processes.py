@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -15,6 +16,7 @@ import pytest
 
 from csnode import clock
 from csnode.bus.local import LocalBus
+from csnode.context import Context
 from csnode.contracts.data import Commit, Committed, Count, Data, Hold, Take, Update
 from csnode.data.rows import decoded, encoded
 from csnode.directory.alone import AloneDirectory
@@ -22,7 +24,8 @@ from csnode.faults import Conflict, Full, Unavailable
 from csnode.model.place import Zone
 from csnode.model.stock import Lease, Lock, Range, Taken, Tally
 from csnode.testing.data_cloud import created, outcomes, updated
-from roles.data import postgres, shared
+from roles.data import postgres, shared, writer
+from roles.data.batch import Batch
 from roles.data.config import DataConfig
 from tests import servers
 from tests.contract.data_writer import insist, playing
@@ -162,6 +165,48 @@ async def test_a_process_that_freezes_in_its_turn_loses_it(url: str) -> None:
         with pytest.raises(Unavailable):  # it wakes, and what it was at fails whole
             await frozen.write([("DELETE FROM zone WHERE id = ANY($1::text[])", [("z",)])])
         assert (await data.get("zone", "z")).id == "z"
+
+
+def stalling(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """So often a batch stands still in its turn, until the server has ended its session."""
+    monkeypatch.setitem(postgres.SESSION, "idle_in_transaction_session_timeout", "500ms")
+    stalls: list[int] = []
+
+    class Stalling(Batch):
+        def add(self, commit: Commit, context: Context, stored_answer: bytes) -> Committed:
+            if len(stalls) < times:
+                stalls.append(self.number)
+                time.sleep(1.0)
+            return super().add(commit, context, stored_answer)
+
+    monkeypatch.setattr(writer, "Batch", Stalling)
+    return stalls
+
+
+async def test_a_batch_that_loses_its_turn_before_it_is_written_takes_another(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalls = stalling(monkeypatch, 1)
+    async with processes(url, 1) as (data,):
+        count = Count(owner="a", by={"vm": 1})
+        done = await commit(data, created(Zone(id="z", name="z")), count, token="t")
+        assert len(stalls) == 1
+        assert [e.id for _, e in (await data.feed(0, ("zone",), 9)).entries] == ["z"]
+        assert decoded(Tally, (await data.get("tally", "a")).row).used == {"vm": 1}
+        assert await commit(data, token="t") == done
+        assert await data.check() == ()
+
+
+async def test_a_batch_that_loses_every_turn_fails_whole(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalls = stalling(monkeypatch, writer.TURNS)
+    async with processes(url, 1) as (data,):
+        with pytest.raises(Unavailable):
+            await commit(data, created(Zone(id="z", name="z")))
+        assert len(stalls) == writer.TURNS
+        assert (await commit(data, created(Zone(id="z", name="z")))).number == 1
+        assert await data.check() == ()
 
 
 async def test_two_that_start_at_once_make_the_tables_once(url: str) -> None:
