@@ -80,6 +80,14 @@ class Stored(StoredSuite, Generic[S]):
         assert isinstance(directory, StoredDirectory)
         return directory._strangers
 
+    def knows(self, directory: Directory, sealed: bytes) -> bool:
+        assert isinstance(directory, StoredDirectory)
+        beacon = directory._seal.opened(sealed)
+        assert beacon is not None
+        assert beacon.member is not None
+        last = directory._roster._stamps.get(beacon.member.node, (-1, -1))
+        return last >= (beacon.member.incarnation, beacon.beat)
+
     def forged(self) -> list[bytes]:
         stranger = member("x", cluster="two")
         of_another = Seal("two").packed(Beacon(says=Says.HERE, beat=9, member=stranger))
