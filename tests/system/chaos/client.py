@@ -12,11 +12,13 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from csnode.testing.patience import patient
 from tests.bench.client import signed
 from tests.system.chaos.record import Record, Request, kind_of, now, parsed
 
 PATIENCE_S = 15.0  # longer than csnode's own deadlines, so that refusals are heard
 SOON_S = 0.1
+SHOWN = 200  # bytes of a page that somebody between answered
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 Endpoints = dict[str, str]  # name: URL
 
@@ -63,9 +65,17 @@ class Client:
         form = signed(command=command, **params)
         try:
             async with (
-                asyncio.timeout(PATIENCE_S),
+                asyncio.timeout(patient(PATIENCE_S)),
                 self._session.post(url, data=form.encode(), headers=FORM) as answer,
             ):
-                return answer.status, parsed(await answer.read())
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
-            return 0, {}
+                return _heard(answer.status, await answer.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return 0, {"errortext": repr(error)}
+
+
+def _heard(status: int, body: bytes) -> tuple[int, dict[str, Any]]:
+    """What was answered; a page that is no answer of an api is none, and is told as it is."""
+    try:
+        return status, parsed(body)
+    except msgspec.DecodeError:
+        return 0, {"errortext": f"{status}: {body[:SHOWN].decode(errors='replace')}"}

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 from msgspec import to_builtins
 
+from csnode.testing.patience import Patience, patient
 from tests.bench.client import Api, networks, prepare
 from tests.system.chaos.client import Client
 from tests.system.chaos.figures import CLEAN, Progress, Report, rows
@@ -29,7 +30,8 @@ from tests.system.processes import CSNODE
 
 OWNERS, NETWORKS, MEMORY_MIB = 6, 3, 64
 URL = "http://images.example/chaos.qcow2"
-END_S, QUIET_S, AGREE_S = 90.0, 90.0, 75.0
+END_S, QUIET_S, AGREE_S = 90.0, 90.0, 75.0  # of a machine at rest
+JOBS_S = 60.0  # the same: how much longer than asked a storm may take to have its jobs
 PAGE = 500
 LISTS = {
     "machines": ("listVirtualMachines", "virtualmachine"),
@@ -43,10 +45,17 @@ class Chaos:
     """One run in one folder."""
 
     def __init__(
-        self, folder: Path, seconds: float, seed: int, kill_every_s: float = 0.0, only: str = ""
+        self,
+        folder: Path,
+        seconds: float,
+        seed: int,
+        kill_every_s: float = 0.0,
+        only: str = "",
+        jobs: int = 0,
     ) -> None:
+        """The storm lasts so many seconds, and on until that many jobs were accepted."""
         self.folder, self.seconds, self.seed = folder, seconds, seed
-        self._kill_every_s, self._only = kill_every_s, only
+        self._kill_every_s, self._only, self._jobs = kill_every_s, only, jobs
         self.record = Record()
 
     async def run(self) -> Report:
@@ -94,12 +103,11 @@ class Chaos:
         measuring = asyncio.create_task(self.machine.measure())
         working = [asyncio.create_task(owner.work()) for owner in owners]
         killing = asyncio.create_task(killer.work())
-        await asyncio.wait([probing, measuring, killing, *working], timeout=self.seconds,
-                           return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+        await self._enough([probing, measuring, killing, *working])
         await _ended(killing)
         self.cloud.heal()
         town.stopping = True
-        _, late = await asyncio.wait(working, timeout=END_S)
+        _, late = await asyncio.wait(working, timeout=patient(END_S))
         for task in late:  # its job never ends: the judge will say so
             await _ended(task)
         self._healed = now()
@@ -110,12 +118,26 @@ class Chaos:
             if not task.cancelled():
                 task.result()
 
+    async def _enough(self, storming: list[asyncio.Task[None]]) -> None:
+        """Until the storm has done what it was for, or one of its tasks broke."""
+        patience = Patience(self.seconds + JOBS_S)
+        ended, _ = await asyncio.wait(
+            storming, timeout=self.seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        while not ended and not patience.over and self._accepted() < self._jobs:
+            ended, _ = await asyncio.wait(
+                storming, timeout=1.0, return_when=asyncio.FIRST_COMPLETED
+            )
+
+    def _accepted(self) -> int:
+        return sum(order.accepted != NEVER for order in orders(self.record).values())
+
     # -- afterwards ------------------------------------------------------------------------
 
     async def _quiet(self) -> float:
         """Seconds until no job is open; at most QUIET_S."""
-        asker, began = self._client(OWNERS), now()
-        while (await self._open_jobs(asker)) and now() < began + QUIET_S:
+        asker, began, patience = self._client(OWNERS), now(), Patience(QUIET_S)
+        while (await self._open_jobs(asker)) and not patience.over:
             self.cloud.heal()
             await asyncio.sleep(0.5)
         return now() - began
@@ -132,12 +154,12 @@ class Chaos:
 
     async def _agreed(self) -> tuple[Listed, float]:
         """The lists, once they agree with the hardware; as they are if they never do."""
-        asker, began = self._client(OWNERS), now()
+        asker, began, patience = self._client(OWNERS), now(), Patience(AGREE_S)
         while True:
             found = {name: await self._all(asker, *what) for name, what in LISTS.items()}
             listed = Listed(**found, open_jobs=await self._open_jobs(asker))
             differs = [*hardware(listed, self.cloud.outside()), *listed.open_jobs]
-            if not differs or now() > began + AGREE_S:
+            if not differs or patience.over:
                 return listed, now() - began
             await asyncio.sleep(1.0)
 
@@ -163,7 +185,7 @@ class Chaos:
             str(CSNODE), "--config", str(self.cloud.file), "verify", "--output", "json",
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        said, told = await asyncio.wait_for(process.communicate(), 60)
+        said, told = await asyncio.wait_for(process.communicate(), patient(60))
         return verdict(process.returncode, said, told)
 
     def _report(
