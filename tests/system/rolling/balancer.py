@@ -9,20 +9,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from csnode.testing.patience import patient
 from tests.system.chaos.split import steady_port
 from tests.system.processes import wait_for
 
 HAPROXY = "/usr/sbin/haproxy"
 CHECK_MS = 200  # so often /readyz is asked
+WITHIN_S = {"connect_ms": 2.0, "answer_ms": 40.0, "queue_ms": 10.0, "check_within_ms": 5.0}
+"""Of a machine at rest. Without a limit of its own a check has as long as lies between two."""
 CONFIGURATION = """\
 global
   stats socket {socket} mode 600 level admin
 defaults
   mode http
-  timeout connect 2s
-  timeout client 40s
-  timeout server 40s
-  timeout queue 10s
+  timeout connect {connect_ms}
+  timeout client {answer_ms}
+  timeout server {answer_ms}
+  timeout queue {queue_ms}
+  timeout check {check_within_ms}
   retries 5
   option redispatch 1
   retry-on conn-failure
@@ -48,7 +52,11 @@ class Balancer:
         servers = [f"  server {name} 127.0.0.1:{port}" for name, port in apis.items()]
         self._file.write_text(
             CONFIGURATION.format(
-                socket=self._socket, check_ms=CHECK_MS, port=self.port, servers="\n".join(servers)
+                socket=self._socket,
+                check_ms=CHECK_MS,
+                port=self.port,
+                servers="\n".join(servers),
+                **{name: int(patient(seconds) * 1000) for name, seconds in WITHIN_S.items()},
             )
         )
 

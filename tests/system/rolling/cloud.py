@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from csnode.testing.patience import patient
 from tests.system.chaos import hardware
 from tests.system.chaos.split import PROCESSES, SplitCloud, steady_port
 from tests.system.processes import wait_for
@@ -20,6 +21,7 @@ from tests.system.rolling.balancer import CHECK_MS
 ROOT = Path(__file__).parents[3]
 LINGER_S = 5 * CHECK_MS / 1000  # longer than the balancer needs to notice
 LEAVE_S, READY_S = 60.0, 60.0
+PATIENCE_S, SILENCE_S = 8.0, 5.0  # those of csnode, for a machine at rest
 
 
 class Version:
@@ -32,9 +34,15 @@ class Version:
     @property
     def lingers(self) -> bool:
         """Whether its api goes on for a while after SIGTERM, as a balancer needs it."""
-        return self.root is None or "linger_seconds" in (
-            self.root / "roles" / "api" / "config.py"
-        ).read_text(encoding="utf-8")
+        return self._has("linger_seconds", "roles/api/config.py")
+
+    @property
+    def waits(self) -> bool:
+        """Whether one can say how long its api waits for a data service that is away."""
+        return self._has("patience_seconds", "csnode/api/call.py")
+
+    def _has(self, setting: str, file: str) -> bool:
+        return self.root is None or setting in (self.root / file).read_text(encoding="utf-8")
 
 
 OURS = Version("ours")
@@ -82,6 +90,8 @@ class RollingCloud(SplitCloud):
         super().__init__(folder)
         self.names, self._url = played(PROCESSES, bool(url)), url
         self._ours = dict(self.environment)
+        # A restart takes longer on a busy machine, as an operator would know.
+        self._patience_s, self._silence_s = patient(PATIENCE_S), patient(SILENCE_S)
         self.health = {name: steady_port() for name in self.names if name not in self.ports}
         self.version: dict[str, Version] = dict.fromkeys(self.names, version)
 
@@ -99,6 +109,9 @@ class RollingCloud(SplitCloud):
         else:
             settings.append(f"health.listen=127.0.0.1:{self.health[name]}")
         self.environment = self._of(version)
+        settings.append(f"monitor.silence_seconds={self._silence_s:.1f}")
+        if version.waits:
+            settings.append(f"api.patience_seconds={self._patience_s:.1f}")
         self.start(self.role_of(name), name=name, settings=settings)
 
     def _of(self, version: Version) -> dict[str, str]:
@@ -111,7 +124,7 @@ class RollingCloud(SplitCloud):
         """SIGTERM, and wait until it is gone; its exit code."""
         process = self.processes[name]
         process.send_signal(signal.SIGTERM)
-        code = process.wait(LEAVE_S)
+        code = process.wait(patient(LEAVE_S))
         del self.processes[name]
         return code
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from csnode.faults import Fault
+from csnode.testing.patience import patient
 from csnode.types import Struct
 from roles.data import sqlite
 from roles.data.migrate import go_back
@@ -159,7 +160,7 @@ class Rolling(Chaos):
         finally:
             town.stopping = True
         await pacing
-        _, late = await asyncio.wait(working, timeout=END_S)
+        _, late = await asyncio.wait(working, timeout=patient(END_S))
         for task in late:  # its job never ends: the judge will say so
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -191,7 +192,7 @@ class Rolling(Chaos):
         if name in cloud.ports and not lingers:
             await asyncio.to_thread(self._balancer.drain, name)
             await asyncio.sleep(0.5)
-        async with asyncio.timeout(LEAVE_S + READY_S):
+        async with asyncio.timeout(patient(LEAVE_S + READY_S)):
             code = await asyncio.to_thread(cloud.leave, name)
             gone = now()
             if code:
