@@ -40,7 +40,7 @@ SESSION = {
     "application_name": "csnode",
     "idle_in_transaction_session_timeout": "2s",  # a frozen process holds nobody up for longer
     "lock_timeout": "5s",
-    "statement_timeout": "0",  # it would end a wait for the standby
+    "statement_timeout": "0",  # asyncpg bounds statements; this ends no wait for a standby
     "tcp_user_timeout": "10s",
     "jit": "off",
 }
