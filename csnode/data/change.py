@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -102,6 +103,10 @@ class Change:
     def count(self, owner: str, by: dict[str, int], limits: dict[str, int] | None = None) -> None:
         """Add to the owner's tallies, within limits (-1 or absent: none)."""
         self.items.append(Count(owner=owner, by=by, limits=limits or {}))
+
+    def uncount(self, owner: str, by: Mapping[str, int]) -> None:
+        """Take from the owner's tallies what it was counted for."""
+        self.count(owner, {what: -amount for what, amount in by.items()})
 
     def alone(self, *ids: str) -> None:
         """What is created under these ids shares them with nothing: somebody chose them."""

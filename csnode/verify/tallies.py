@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
+from csnode.model import footprint
 from csnode.model.fit import limits
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
@@ -20,9 +21,7 @@ from csnode.model.volume import Volume
 from csnode.verify.evidence import Evidence
 from csnode.verify.finding import Check, Finding, Recount
 
-GIB = 1 << 30
 OF_HOST = ("cpu", "memory", "vm")
-OF_ACCOUNT = ("user_vm", "cpu", "memory", "volume", "primary_storage")
 
 HOST_HIGH = Check(
     "host-tally-high", "P2", "host",
@@ -95,22 +94,13 @@ def pools(ev: Evidence) -> Iterator[Finding]:
 
 def accounts(ev: Evidence) -> Iterator[Finding]:
     """What an account is counted for is what it has, and no more than it may."""
-    has: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for vm in ev.all(Vm):
-        volumes = ev.volumes_of.get(vm.id, ())
-        has[vm.account].update(
-            user_vm=1,
-            cpu=vm.cpus,
-            memory=vm.memory_mib,
-            volume=len(volumes),
-            primary_storage=sum(-(-volume.size // GIB) for volume in volumes),
-        )
+    has = footprint.footprints(ev.all(Vm), ev.all(Volume))
     for account in ev.all(Account):
-        owner, right = f"account:{account.id}", has[account.id]
+        owner, right = footprint.OF_ACCOUNT + account.id, has.get(account.id, Counter())
         used = _used(ev, owner)
-        if wrong := _wrong(used, right, OF_ACCOUNT):
+        if wrong := _wrong(used, right, footprint.COUNTED):
             what = f"{account.name} is counted for {_said(used, right, wrong)}"
-            cure = _recount(ev, owner, right, OF_ACCOUNT)
+            cure = _recount(ev, owner, right, footprint.COUNTED)
             yield ACCOUNT_OFF.found(account.id, what, repair=cure)
         for what, limit in account.limits.items():
             if right[what] > limit >= 0:

@@ -19,6 +19,7 @@ from csnode.contracts.refusal import (
 )
 from csnode.faults import Conflict, Fault, Full, Invalid
 from csnode.model.entity import Entity
+from csnode.model.footprint import OF_ACCOUNT
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account, Domain, User
 from csnode.model.network import Network, Nic
@@ -28,7 +29,6 @@ from csnode.model.stock import Taken
 from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
-from roles.api.views.identity import OF_ACCOUNT
 
 ADDRESSES, CAPACITY = 4320, 4325  # InsufficientAddressCapacity, InsufficientCapacity
 AT_ONCE = 4300  # ConcurrentOperation

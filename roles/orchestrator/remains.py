@@ -1,27 +1,15 @@
-"""The records of a machine, and what its account is counted for."""
+"""The records of a machine, and how they go."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from csnode.faults import Conflict
+from csnode.model.footprint import OF_ACCOUNT, footprint
 from csnode.model.network import Nic
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from roles.orchestrator.machine import MachineSaga
-
-GIB = 1 << 30
-
-
-def footprint(vm: Vm, volumes: list[Volume]) -> dict[str, int]:
-    """What a machine counts for in its account's tally; the api counts the same when it is made."""
-    return {
-        "user_vm": 1,
-        "cpu": vm.cpus,
-        "memory": vm.memory_mib,
-        "volume": len(volumes),
-        "primary_storage": sum(-(-v.size // GIB) for v in volumes),
-    }
 
 
 async def erase_records(saga: MachineSaga[Any]) -> None:
@@ -40,5 +28,6 @@ async def erase_records(saga: MachineSaga[Any]) -> None:
     for volume in volumes:
         change.delete(Volume, volume.id)
     change.give(vm.id)
-    change.count(f"account:{vm.account}", {k: -n for k, n in footprint(vm, volumes).items()})
+    held = footprint(vm, [volume.size for volume in volumes])
+    change.uncount(OF_ACCOUNT + vm.account, held)
     change.delete(Vm, vm.id)

@@ -13,6 +13,7 @@ from csnode.api.reach import owner
 from csnode.clock import wall
 from csnode.faults import Denied, Invalid
 from csnode.model import rules
+from csnode.model.footprint import OF_ACCOUNT, footprint
 from csnode.model.identity import Account
 from csnode.model.network import Network, Nic, in_network
 from csnode.model.offering import DiskOffering, Offering
@@ -33,7 +34,6 @@ from csnode.types import (
 from csnode.uuids import new_id
 from roles.api.commands.network import own_network, usable
 from roles.api.commands.offering import default_isolated, offered
-from roles.api.views.identity import OF_ACCOUNT
 from roles.api.wording import limit_reached
 
 if TYPE_CHECKING:
@@ -211,18 +211,8 @@ class Deployment:
 
     def _count(self, root: int) -> None:
         """What the account uses with this machine, within its limits."""
-        volumes = 2 if self.data_gib else 1
-        count_within(
-            self.call,
-            self.account,
-            {
-                "user_vm": 1,
-                "cpu": self.offering.cpus,
-                "memory": self.offering.memory_mib,
-                "volume": volumes,
-                "primary_storage": -(-root // GIB) + self.data_gib,
-            },
-        )
+        disks = (root, self.data_gib * GIB) if self.data_gib else (root,)
+        count_within(self.call, self.account, footprint(self.offering, disks))
 
 
 def count_within(call: Call, account: Account, by: dict[str, int]) -> None:

@@ -10,6 +10,7 @@ from csnode.api.about import About, Date, Long
 from csnode.api.view import Depends, Part, Shown, date, shows
 from csnode.data.view import View
 from csnode.model.entity import Entity
+from csnode.model.footprint import OF_ACCOUNT
 from csnode.model.identity import Account, AccountType, Domain, User
 from csnode.model.network import Network
 from csnode.model.stock import Tally
@@ -19,7 +20,6 @@ from csnode.types import Power
 from csnode.uuids import id_of
 
 UNLIMITED = "Unlimited"
-OF_ACCOUNT = "account:"  # the id of an account's tally, before its own
 ROLES = {
     AccountType.USER: ("User", "User"),
     AccountType.DOMAIN_ADMIN: ("Domain Admin", "DomainAdmin"),
