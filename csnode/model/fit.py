@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from csnode.model.host import Host, Seen, StoragePool
@@ -9,6 +10,8 @@ from csnode.model.offering import Offering
 from csnode.model.place import Cluster, Pod
 from csnode.model.vm import Vm
 from csnode.types import Struct, ZoneId
+
+COUNTED = ("cpu", "mhz", "memory", "vm")  # in a host's tally
 
 
 class Places(Struct):
@@ -65,7 +68,7 @@ def need_of(
 class Capacity(Struct):
     """How much of a host may be given away; more than it has, if its cluster overcommits."""
 
-    cpus: int
+    cpus: int  # shown; what limits is their MHz
     mhz: int  # of all of them together
     memory_mib: int
 
@@ -81,10 +84,27 @@ def capacity(host: Host, cluster: Cluster | None) -> Capacity:
     )
 
 
+def reservation(vm: Vm) -> dict[str, int]:
+    """Say what a machine takes of a host, as the host's tally counts it.
+
+    Of "cpu" nothing is limited: it is shown, and csnodes of wire 3 limit it and know no "mhz".
+    """
+    return {"cpu": vm.cpus, "mhz": vm.cpus * vm.cpu_mhz, "memory": vm.memory_mib, "vm": 1}
+
+
+def reserved(vms: Iterable[Vm]) -> dict[str, Counter[str]]:
+    """Add up what machines take of each host, by id. One that moves takes of both its hosts."""
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for vm in vms:
+        for host in filter(None, (vm.host, vm.moving_to)):
+            sums[host].update(reservation(vm))
+    return sums
+
+
 def limits(host: Host, cluster: Cluster | None) -> dict[str, int]:
-    """The same, as a host's tally counts it."""
+    """Say how much of the host may be given away, as its tally counts it."""
     has = capacity(host, cluster)
-    return {"cpu": has.cpus, "memory": has.memory_mib}
+    return {"mhz": has.mhz, "memory": has.memory_mib}
 
 
 def why_not(
@@ -97,7 +117,8 @@ def why_not(
     if reason := _unfit(need, host, within):
         return reason
     have, taken = limits(host, within.clusters.get(host.cluster)), used.get(host.id, {})
-    for what, wanted, unit in (("cpu", need.cpus, "CPUs"), ("memory", need.memory_mib, "MiB")):
+    mhz = need.cpus * need.cpu_mhz
+    for what, wanted, unit in (("mhz", mhz, "MHz"), ("memory", need.memory_mib, "MiB")):
         free = have[what] - taken.get(what, 0)
         if wanted > free:
             return f"needs {wanted} {unit}, {max(free, 0)} of {have[what]} are free"
@@ -131,6 +152,7 @@ def _unfit(need: Need, host: Host, within: Places) -> str:
         (need.only is not None and host.id not in need.only, "does not reach the machine's disks"),
         (host.id in need.avoid, "was filled by others meanwhile"),
         (host.id in need.lacks, need.lacks.get(host.id, "")),
+        (host.cpus < need.cpus, f"needs {need.cpus} CPUs, the host has {host.cpus}"),
         (host.cpu_mhz < need.cpu_mhz, f"has CPUs of {host.cpu_mhz} MHz, needs {need.cpu_mhz}"),
     )
     return next((reason for wrong, reason in checks if wrong), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Ref, Was
@@ -37,6 +38,13 @@ class Tally(Entity):
     kind: ClassVar[str] = "tally"
 
     used: dict[str, int] = {}
+
+
+def miscounted(
+    used: Mapping[str, int], right: Mapping[str, int], of: Iterable[str]
+) -> tuple[str, ...]:
+    """Name what a tally counts other than its rows add up to; what is absent counts as 0."""
+    return tuple(what for what in of if used.get(what, 0) != right.get(what, 0))
 
 
 class Lock(Entity):

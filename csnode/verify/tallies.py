@@ -5,23 +5,20 @@ Rows and tallies change in the same commits, so this holds at every moment, what
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
-from csnode.model import footprint
-from csnode.model.fit import limits
+from csnode.model import fit, footprint
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.place import Cluster
 from csnode.model.room import BYTES, promised
-from csnode.model.stock import Tally
+from csnode.model.stock import Tally, miscounted
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.verify.evidence import Evidence
 from csnode.verify.finding import Check, Finding, Recount
-
-OF_HOST = ("cpu", "memory", "vm")
 
 HOST_HIGH = Check(
     "host-tally-high", "P2", "host",
@@ -62,17 +59,13 @@ OVER_CAPACITY = Check(
 
 def hosts(ev: Evidence) -> Iterator[Finding]:
     """What a host has given away is what its machines hold, and no more than it has."""
-    held: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for vm in ev.all(Vm):
-        for host_id in filter(None, (vm.host, vm.moving_to)):
-            held[host_id].update(cpu=vm.cpus, memory=vm.memory_mib, vm=1)
+    held = fit.reserved(ev.all(Vm))
     for host in ev.all(Host):
-        used, right = _used(ev, host.id), held[host.id]
-        wrong = _wrong(used, right, OF_HOST)
-        if wrong:
+        used, right = _used(ev, host.id), held.get(host.id, Counter())
+        if wrong := miscounted(used, right, fit.COUNTED):
             high = any(used.get(what, 0) > right[what] for what in wrong)
             what = f"{host.name} is counted for {_said(used, right, wrong)}"
-            cure = _recount(ev, host.id, right, OF_HOST)
+            cure = _recount(ev, host.id, right, fit.COUNTED)
             yield (HOST_HIGH if high else HOST_LOW).found(host.id, what, host=host.id, repair=cure)
         for what, most in _room(ev, host).items():
             if right[what] > most:
@@ -85,7 +78,7 @@ def pools(ev: Evidence) -> Iterator[Finding]:
     right = promised(ev.all(Volume), ev.all(Job))
     for pool in ev.all(StoragePool):
         used, held = _used(ev, pool.id), {BYTES: right[pool.id]}
-        if wrong := _wrong(used, held, (BYTES,)):
+        if wrong := miscounted(used, held, (BYTES,)):
             check = POOL_HIGH if used.get(BYTES, 0) > held[BYTES] else POOL_LOW
             what = f"{pool.name} is counted for {_said(used, held, wrong)}"
             cure = _recount(ev, pool.id, held, (BYTES,))
@@ -98,7 +91,7 @@ def accounts(ev: Evidence) -> Iterator[Finding]:
     for account in ev.all(Account):
         owner, right = footprint.OF_ACCOUNT + account.id, has.get(account.id, Counter())
         used = _used(ev, owner)
-        if wrong := _wrong(used, right, footprint.COUNTED):
+        if wrong := miscounted(used, right, footprint.COUNTED):
             what = f"{account.name} is counted for {_said(used, right, wrong)}"
             cure = _recount(ev, owner, right, footprint.COUNTED)
             yield ACCOUNT_OFF.found(account.id, what, repair=cure)
@@ -113,7 +106,7 @@ def _room(ev: Evidence, host: Host) -> dict[str, int]:
     """How much of the host may be given away; nothing is known of one that never answered."""
     if not host.cpus:
         return {}
-    return limits(host, ev.get(Cluster, host.cluster))
+    return fit.limits(host, ev.get(Cluster, host.cluster))
 
 
 def _used(ev: Evidence, owner: str) -> dict[str, int]:
@@ -121,11 +114,7 @@ def _used(ev: Evidence, owner: str) -> dict[str, int]:
     return tally.used if tally else {}
 
 
-def _wrong(used: Mapping[str, int], right: Mapping[str, int], of: tuple[str, ...]) -> list[str]:
-    return [what for what in of if used.get(what, 0) != right[what]]
-
-
-def _said(used: Mapping[str, int], right: Mapping[str, int], wrong: list[str]) -> str:
+def _said(used: Mapping[str, int], right: Mapping[str, int], wrong: Iterable[str]) -> str:
     return ", ".join(f"{used.get(what, 0)} {what} instead of {right[what]}" for what in wrong)
 
 

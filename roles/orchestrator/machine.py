@@ -11,7 +11,7 @@ from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
 from csnode.faults import Conflict, Full, NotFound, Stale, Unavailable
-from csnode.model.fit import Need, limits, need_of, places, reach_of
+from csnode.model.fit import Need, limits, need_of, places, reach_of, reservation
 from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
 from csnode.model.machine import GuestNic, Plug
@@ -186,7 +186,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
         limit = limits(row, self.view.maybe(Cluster, row.cluster))
         change = self.store.change()
         change.update(Vm, vm.id, revision=vm.revision, **columns)
-        change.count(at, {"cpu": vm.cpus, "memory": vm.memory_mib, "vm": 1}, limit)
+        change.count(at, reservation(vm), limit)
         await self.commit(change)
 
     async def release(self, **columns: Any) -> None:
@@ -202,7 +202,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
         if vm.host is not None:
             columns |= {"host": None, "last_host": vm.host, "moving_to": None}
             for host in filter(None, (vm.host, vm.moving_to)):
-                self.change.count(host, {"cpu": -vm.cpus, "memory": -vm.memory_mib, "vm": -1})
+                self.change.uncount(host, reservation(vm))
         if columns:
             self.change.update(Vm, vm.id, **columns)
 

@@ -18,6 +18,8 @@ from csnode.config import Config
 from csnode.data.change import Change
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
+from csnode.model.fit import reservation
+from csnode.model.footprint import OF_ACCOUNT, footprint
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.identity import Account
 from csnode.model.machine import Disk, Plug
@@ -202,9 +204,8 @@ class Cloud:
             )
         )  # fmt: skip
         change.take(f"guest:{network.id}", nic.id, (nic, "address"))
-        change.count(at, {"cpu": vm.cpus, "memory": vm.memory_mib, "vm": 1})
-        counted = {"user_vm": 1, "cpu": vm.cpus, "memory": vm.memory_mib}
-        change.count(f"account:{account}", counted | {"volume": 1, "primary_storage": 2})
+        change.count(at, reservation(vm))
+        change.count(OF_ACCOUNT + account, footprint(vm, (SIZE,)))
 
     def _outside(self, vm: Vm, nic: Nic, volume: Volume) -> None:
         network = next(n for n in self._networks if n.id == nic.network)

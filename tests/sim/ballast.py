@@ -9,15 +9,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
+from csnode.model.fit import reserved
+from csnode.model.footprint import footprints
 from csnode.model.host import Host
 from csnode.model.identity import Account
 from csnode.model.stock import Tally
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.testing.cloud import SimCloud
-from roles.orchestrator.remains import footprint
 
-OF_HOST = {"cpu": 1, "memory": 512, "vm": 1}
+OF_HOST = {"cpu": 1, "mhz": 500, "memory": 512, "vm": 1}
 OF_ACCOUNT = {"user_vm": 1, "cpu": 1, "memory": 512, "volume": 1, "primary_storage": 2}
 """As much as a machine of the stories holds."""
 
@@ -48,10 +49,11 @@ async def is_counted_right(cloud: SimCloud, seconds: float = 60) -> bool:
 async def _wrong(cloud: SimCloud) -> list[str]:
     right = {owner: Counter(weight) for owner, weight in (await owners(cloud)).items()}
     volumes = await cloud.store.find(Volume)
-    for vm in await cloud.store.find(Vm):
-        for host in filter(None, (vm.host, vm.moving_to)):
-            right[host].update(cpu=vm.cpus, memory=vm.memory_mib, vm=1)
-        right[f"account:{vm.account}"].update(footprint(vm, [v for v in volumes if v.vm == vm.id]))
+    vms = await cloud.store.find(Vm)
+    for host, held in reserved(vms).items():
+        right[host].update(held)
+    for account, held in footprints(vms, volumes).items():
+        right[f"account:{account}"].update(held)
     used = {tally.id: tally.used for tally in await cloud.store.find(Tally)}
     return [
         f"{owner} counts {used.get(owner)}, and not {dict(sums)}"

@@ -247,7 +247,7 @@ async def count(at: Scene, owner: str, **by: int) -> None:
 
 @damage("host-tally-high", cured=True)
 async def a_host_is_counted_too_full(at: Scene) -> None:
-    await count(at, at.host, cpu=1)
+    await count(at, at.host, mhz=1)
 
 
 @damage("host-tally-low", cured=True)

@@ -75,8 +75,8 @@ def test_a_host_without_room_fails_the_job_with_its_name_and_takes_nothing(world
     async def story(cloud: SimCloud) -> None:
         params, target = await prepared(cloud), (await hosts(cloud))[0]
         made = await cloud.call(
-            "createServiceOffering", name="half", displaytext="half", cpuspeed="500",
-            cpunumber=str(target.cpus // 2 + 1), memory="256",
+            "createServiceOffering", name="half", displaytext="half", memory="256",
+            cpunumber=str(target.cpus // 2 + 1), cpuspeed=str(target.cpu_mhz),
         )  # fmt: skip
         params["serviceofferingid"] = made["serviceoffering"]["id"]
         fits = await cloud.settle("deployVirtualMachine", **params, hostid=target.id)
@@ -84,7 +84,8 @@ def test_a_host_without_room_fails_the_job_with_its_name_and_takes_nothing(world
         job = await cloud.settle("deployVirtualMachine", **params, hostid=target.id)
         assert job["jobstatus"] == 2
         why = job["jobresult"]["errortext"]
-        assert f"{target.name}: needs {target.cpus // 2 + 1} CPUs" in why
+        asked, all = (target.cpus // 2 + 1) * target.cpu_mhz, target.cpus * target.cpu_mhz
+        assert f"{target.name}: needs {asked} MHz, {all - asked} of {all} are free" in why
         assert not any(host.name in why for host in (await hosts(cloud))[1:])
         assert len(await machines(cloud)) == 1
         assert (await cloud.store.get(Tally, target.id)).used["vm"] == 1

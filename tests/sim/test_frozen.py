@@ -9,6 +9,7 @@ import pytest
 
 from csnode.data.store import Store
 from csnode.faults import Stale
+from csnode.model.fit import reservation
 from csnode.model.host import Host
 from csnode.model.job import Job
 from csnode.model.network import Network
@@ -150,7 +151,6 @@ def test_who_wakes_up_in_a_stop_frees_nothing_of_a_machine_started_since(world: 
         await sleeping
         vm = await cloud.store.get(Vm, id)
         assert vm.host is not None
-        held = {"cpu": vm.cpus, "memory": vm.memory_mib, "vm": 1}
-        assert (await cloud.store.get(Tally, vm.host)).used == held
+        assert (await cloud.store.get(Tally, vm.host)).used == reservation(vm)
 
     world(story)

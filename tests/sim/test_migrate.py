@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from csnode.model.fit import reservation
 from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
 from csnode.model.stock import Tally
@@ -379,7 +380,7 @@ def test_a_stop_settles_a_machine_that_was_left_on_its_way(world: World) -> None
         target = HostId((await others(cloud, str(row.host)))[0])
         change = cloud.store.acting_as("orchestrator").change()
         change.update(Vm, vm, moving_to=target, maybe_on=(*row.maybe_on, target))
-        change.count(target, {"cpu": row.cpus, "memory": row.memory_mib, "vm": 1})
+        change.count(target, reservation(row))
         await change.commit()
         assert (await cloud.settle("stopVirtualMachine", id=vm))["jobstatus"] == 1
         left = await row_of(cloud, vm)

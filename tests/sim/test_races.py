@@ -95,12 +95,12 @@ def test_of_two_deploys_for_the_last_capacity_one_gets_it(world: World) -> None:
         assert len(await machines(cloud)) == 1
         tallies = {t.id: t.used for t in await cloud.store.find(Tally)}
         host = next(vm.host for vm in await cloud.store.find(Vm) if vm.host)
-        assert tallies[host]["cpu"] == 1
+        assert (tallies[host]["cpu"], tallies[host]["mhz"]) == (1, 500)
         assert await agrees(cloud)
         await tear_down(cloud)
         assert await gone(cloud) == []
 
-    world(story, hosts=1, compute={"options": {"cpus": 1}})
+    world(story, hosts=1, compute={"options": {"cpus": 1, "cpu_mhz": 999}})
 
 
 def test_of_two_deploys_for_the_last_unit_of_a_limit_one_gets_it(world: World) -> None:

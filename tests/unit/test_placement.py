@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,30 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from csnode.faults import Full
-from csnode.model.fit import Need, capacity, closed, limits, places, why_not
+from csnode.model.fit import (
+    COUNTED,
+    Need,
+    capacity,
+    closed,
+    limits,
+    places,
+    reservation,
+    reserved,
+    why_not,
+)
 from csnode.model.host import Host, Seen
 from csnode.model.place import Cluster, Pod
-from csnode.types import ClusterId, PodId, ZoneId
+from csnode.model.vm import Vm
+from csnode.types import (
+    AccountId,
+    ClusterId,
+    DomainId,
+    HostId,
+    OfferingId,
+    PodId,
+    TemplateId,
+    ZoneId,
+)
 from roles.orchestrator.placement import place
 
 ZONE = ZoneId("z1")
@@ -34,8 +55,16 @@ def need(**more: object) -> Need:
     return Need(**({"zone": ZONE, "cpus": 1, "memory_mib": 512} | more))  # type: ignore[arg-type]
 
 
+def machine(id: str, **more: object) -> Vm:
+    given = {"cpus": 1, "cpu_mhz": 500, "memory_mib": 512} | more
+    return Vm(
+        id=id, name=id, account=AccountId("a"), domain=DomainId("d"), zone=ZONE,
+        offering=OfferingId("o"), template=TemplateId("t"), **given,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
 def test_the_emptier_host_is_taken() -> None:
-    used = {"a": {"cpu": 3, "memory": 100}, "b": {"cpu": 1, "memory": 100}}
+    used = {"a": {"mhz": 3000, "memory": 100}, "b": {"mhz": 1000, "memory": 100}}
     assert place(need(), [host("a"), host("b")], WITHIN, used, random.Random(1)) == "b"
 
 
@@ -58,8 +87,52 @@ def test_a_refusal_names_the_reason_of_every_host() -> None:
 
 
 def test_a_refusal_for_room_says_how_much_there_is() -> None:
-    said = why_not(need(cpus=3), host("a"), WITHIN, {"a": {"cpu": 2}})
-    assert said == "needs 3 CPUs, 2 of 4 are free"
+    said = why_not(need(cpus=4, cpu_mhz=1000), host("a"), WITHIN, {"a": {"mhz": 7000}})
+    assert said == "needs 4000 MHz, 1000 of 8000 are free"
+    said = why_not(need(memory_mib=3000), host("a"), WITHIN, {"a": {"memory": 2000}})
+    assert said == "needs 3000 MiB, 2096 of 4096 are free"
+
+
+def test_a_machine_with_more_processors_than_the_host_has_does_not_fit_however_slow() -> None:
+    """And overcommit gives no host more processors: a guest cannot run 8 on 4 at once."""
+    over = places([replace(CLUSTER, cpu_overcommit=10.0)], [POD])
+    said = why_not(need(cpus=5, cpu_mhz=1), host("a"), over, {})
+    assert said == "needs 5 CPUs, the host has 4"
+    assert why_not(need(cpus=4, cpu_mhz=1), host("a"), over, {}) == ""
+
+
+def test_a_processor_is_as_fast_as_the_machine_asks_whatever_is_free() -> None:
+    said = why_not(need(cpu_mhz=2001), host("a"), WITHIN, {})
+    assert said == "has CPUs of 2000 MHz, needs 2001"
+    assert why_not(need(cpu_mhz=2000), host("a"), WITHIN, {}) == ""
+
+
+@pytest.mark.parametrize(("cpus", "mhz", "fitting"), [(1, 500, 16), (2, 1000, 4), (4, 2000, 1)])
+def test_machines_share_the_processors_of_a_host_until_their_mhz_are_given_out(
+    cpus: int, mhz: int, fitting: int
+) -> None:
+    """As CloudStack does: 4 processors of 2000 MHz are sixteen times 500."""
+    one = machine("m", cpus=cpus, cpu_mhz=mhz, memory_mib=64)
+    wanted, used = need(cpus=cpus, cpu_mhz=mhz, memory_mib=64), Counter[str]()
+    taken = 0
+    while not why_not(wanted, host("a"), WITHIN, {"a": used}):
+        used.update(reservation(one))
+        taken += 1
+    assert (taken, used["mhz"]) == (fitting, 8000)
+
+
+def test_a_machine_counts_at_its_host_and_at_the_one_it_moves_to() -> None:
+    a, b = HostId("a"), HostId("b")
+    sums = reserved([
+        machine("still", host=a, cpus=2),
+        machine("moving", host=a, moving_to=b, cpu_mhz=2000),
+        machine("off", last_host=b),
+    ])  # fmt: skip
+    assert set(COUNTED) == set(reservation(machine("m")))
+    assert sums == {
+        "a": {"cpu": 3, "mhz": 3000, "memory": 1024, "vm": 2},
+        "b": {"cpu": 1, "mhz": 2000, "memory": 512, "vm": 1},
+    }
 
 
 def test_a_disabled_cluster_or_pod_closes_its_hosts_and_no_others() -> None:
@@ -85,21 +158,26 @@ def test_mending_the_named_cause_makes_the_same_request_fit() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 64), st.integers(0, 64)), min_size=1, max_size=80),
+    st.lists(st.tuples(st.integers(1, 64), st.integers(0, 64)), min_size=1, max_size=48),
     st.integers(1, 32),
+    st.integers(0, 2000),
     st.integers(0, 1000),
 )
-def test_a_chosen_host_always_has_room(sizes: list[tuple[int, int]], cpus: int, seed: int) -> None:
+def test_a_chosen_host_always_has_room(
+    sizes: list[tuple[int, int]], cpus: int, mhz: int, seed: int
+) -> None:
     hosts = [host(f"h{n}", cpus=have) for n, (have, _) in enumerate(sizes)]
-    used = {f"h{n}": {"cpu": taken} for n, (_, taken) in enumerate(sizes)}
-    wanted = need(cpus=cpus)
-    fits = any(have - taken >= cpus for have, taken in sizes)
+    used = {f"h{n}": {"mhz": taken * 1999} for n, (_, taken) in enumerate(sizes)}
+    wanted = need(cpus=cpus, cpu_mhz=mhz)
+    fits = any(have >= cpus and have * 2000 - taken * 1999 >= cpus * mhz for have, taken in sizes)
     try:
         chosen = place(wanted, hosts, WITHIN, used, random.Random(seed))
     except Full:
         assert not fits
     else:
-        assert limits(hosts[int(chosen[1:])], CLUSTER)["cpu"] - used[chosen]["cpu"] >= cpus
+        row = hosts[int(chosen[1:])]
+        assert row.cpus >= cpus
+        assert limits(row, CLUSTER)["mhz"] - used[chosen]["mhz"] >= cpus * mhz
 
 
 def test_overcommit_of_memory_and_of_processors_are_two_things() -> None:
@@ -107,25 +185,26 @@ def test_overcommit_of_memory_and_of_processors_are_two_things() -> None:
     over = replace(CLUSTER, cpu_overcommit=2.5, memory_overcommit=1.5)
     has = capacity(row, over)
     assert (has.cpus, has.mhz, has.memory_mib) == (10, 20_000, 6144)
-    assert limits(row, over) == {"cpu": 10, "memory": 6144}
-    assert limits(row, None) == {"cpu": 4, "memory": 4096}
+    assert limits(row, over) == {"mhz": 20_000, "memory": 6144}
+    assert limits(row, None) == {"mhz": 8000, "memory": 4096}
 
 
 @pytest.mark.parametrize(
-    ("over", "cpus", "memory"), [(replace(CLUSTER, cpu_overcommit=2.0), 8, 4096),
-                                 (replace(CLUSTER, memory_overcommit=2.0), 4, 8192)]
+    ("over", "mhz", "memory"), [(replace(CLUSTER, cpu_overcommit=2.0), 16_000, 4096),
+                                (replace(CLUSTER, memory_overcommit=2.0), 8000, 8192)]
 )  # fmt: skip
 def test_a_machine_takes_what_its_hosts_cluster_overcommits_and_no_more(
-    over: Cluster, cpus: int, memory: int
+    over: Cluster, mhz: int, memory: int
 ) -> None:
     within = places([over], [POD])
-    assert why_not(need(cpus=cpus, memory_mib=memory), host("a"), within, {}) == ""
-    assert "CPUs" in why_not(need(cpus=cpus + 1), host("a"), within, {})
+    used = {"a": {"mhz": mhz - 4000}}
+    assert why_not(need(cpus=4, cpu_mhz=1000, memory_mib=memory), host("a"), within, used) == ""
+    assert "needs 4004 MHz" in why_not(need(cpus=4, cpu_mhz=1001), host("a"), within, used)
     assert "MiB" in why_not(need(memory_mib=memory + 1), host("a"), within, {})
 
 
 def test_a_host_that_has_nothing_takes_nothing() -> None:
-    assert why_not(need(), host("a", cpus=0), WITHIN, {}) == "needs 1 CPUs, 0 of 0 are free"
+    assert why_not(need(), host("a", cpus=0), WITHIN, {}) == "needs 1 CPUs, the host has 0"
     assert why_not(need(), host("a", memory=0), WITHIN, {}) == "needs 512 MiB, 0 of 0 are free"
 
 

@@ -32,7 +32,7 @@ REASONS: list[tuple[dict[str, object], dict[str, object], str]] = [
     ({"avoid": frozenset({"a"})}, {}, "was filled by others meanwhile"),
     ({"lacks": {"a": "was tried"}}, {}, "was tried"),
     ({"cpu_mhz": 2001}, {}, "has CPUs of 2000 MHz, needs 2001"),
-    ({"cpus": 5}, {}, "needs 5 CPUs, 4 of 4 are free"),
+    ({"cpus": 5}, {}, "needs 5 CPUs, the host has 4"),
     ({"memory_mib": 4097}, {}, "needs 4097 MiB, 4096 of 4096 are free"),
 ]
 FITS: list[tuple[dict[str, object], dict[str, object]]] = [
@@ -44,6 +44,7 @@ FITS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"only": None}, {}),
     ({"avoid": frozenset({"b"}), "lacks": {"b": "was tried"}}, {}),
     ({"cpu_mhz": 2000, "cpus": 4, "memory_mib": 4096}, {}),
+    ({"cpu_mhz": 1, "cpus": 4}, {}),
 ]
 
 
@@ -64,16 +65,17 @@ def test_a_host_that_has_all_that_a_machine_wants_can_take_it(
 
 
 def test_what_others_took_of_a_host_is_not_free() -> None:
-    used = {"a": {"cpu": 3, "memory": 4000}, "b": {}}
-    assert why_not(need(cpus=1, memory_mib=96), host("a"), WITHIN, used) == ""
-    assert why_not(need(cpus=2), host("a"), WITHIN, used) == "needs 2 CPUs, 1 of 4 are free"
+    used = {"a": {"cpu": 30, "mhz": 6000, "memory": 4000}, "b": {}}
+    assert why_not(need(cpus=4, cpu_mhz=500, memory_mib=96), host("a"), WITHIN, used) == ""
+    said = why_not(need(cpus=3, cpu_mhz=667), host("a"), WITHIN, used)
+    assert said == "needs 2001 MHz, 2000 of 8000 are free"
     assert "needs 97 MiB, 96 of" in why_not(need(memory_mib=97), host("a"), WITHIN, used)
-    assert why_not(need(cpus=4, memory_mib=4096), host("b"), WITHIN, used) == ""
+    assert why_not(need(cpus=4, cpu_mhz=2000, memory_mib=4096), host("b"), WITHIN, used) == ""
 
 
 def test_a_host_that_promised_more_than_it_has_now_has_nothing_free() -> None:
-    said = why_not(need(), host("a"), WITHIN, {"a": {"cpu": 6}})
-    assert said == "needs 1 CPUs, 0 of 4 are free"
+    said = why_not(need(cpu_mhz=1), host("a"), WITHIN, {"a": {"mhz": 12_000}})
+    assert said == "needs 1 MHz, 0 of 8000 are free"
 
 
 def test_a_machines_need_is_what_its_row_and_its_offering_say() -> None:
@@ -98,18 +100,18 @@ def test_the_host_of_which_the_smallest_share_is_taken_is_the_emptiest() -> None
         return found
 
     small, large = host("a", cpus=4), host("b", cpus=16, memory=16384)
-    assert chosen({"a": {"cpu": 1}, "b": {"cpu": 3}}, small, large) == "b"
-    assert chosen({"a": {"cpu": 1}, "b": {"cpu": 5}}, small, large) == "a"
-    assert chosen({"a": {"cpu": 1}, "b": {"cpu": 3, "memory": 8192}}, small, large) == "a"
+    assert chosen({"a": {"mhz": 2000}, "b": {"mhz": 6000}}, small, large) == "b"
+    assert chosen({"a": {"mhz": 2000}, "b": {"mhz": 10_000}}, small, large) == "a"
+    assert chosen({"a": {"mhz": 2000}, "b": {"mhz": 6000, "memory": 8192}}, small, large) == "a"
     assert chosen({}, small, large) == "a"
     assert chosen({"a": {"memory": 1}}, small, large) == "b"
 
 
 def test_among_many_hosts_one_with_room_is_found_though_few_have_any() -> None:
     hosts = [host(f"h{n:03}", cpus=4) for n in range(200)]
-    used = {row.id: {"cpu": 4} for row in hosts[:-1]}
+    used = {row.id: {"mhz": 7501} for row in hosts[:-1]}
     for seed in range(20):
-        assert place(need(), hosts, WITHIN, used, random.Random(seed)) == "h199"
+        assert place(need(cpu_mhz=500), hosts, WITHIN, used, random.Random(seed)) == "h199"
 
 
 def test_machines_that_come_at_once_do_not_all_go_to_one_host_of_many() -> None:

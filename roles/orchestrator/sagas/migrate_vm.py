@@ -14,7 +14,7 @@ from csnode.contracts.compute import Compute
 from csnode.contracts.storage import Storage
 from csnode.faults import Conflict, Full, Invalid, Refused, Stale, Unavailable
 from csnode.log import logger
-from csnode.model.fit import need_of, reaches
+from csnode.model.fit import need_of, reaches, reservation
 from csnode.model.host import Host, StoragePool
 from csnode.model.machine import Disk, Move
 from csnode.model.offering import Offering
@@ -83,7 +83,7 @@ class Migrate(MachineSaga[MigrateVm]):
         """Unless it has moved: the undo of that has said so."""
         vm = await self.vm()
         if vm.moving_to is not None:
-            self.change.count(vm.moving_to, _less(vm))
+            self.change.uncount(vm.moving_to, reservation(vm))
             maybe_on = _without(vm, vm.moving_to)
             self.change.update(Vm, vm.id, moving_to=None, maybe_on=maybe_on)
 
@@ -241,7 +241,7 @@ class Migrate(MachineSaga[MigrateVm]):
             Vm, vm.id, host=vm.moving_to, last_host=vm.host, moving_to=None,
             maybe_on=_without(vm, vm.host),
         )  # fmt: skip
-        self.change.count(vm.host, _less(vm))
+        self.change.uncount(vm.host, reservation(vm))
         volumes = {volume.id: volume for volume in await self.volumes()}
         for spot in self.spots:
             if spot.moves:
@@ -280,11 +280,6 @@ class Copy(Struct):
 
     volume: VolumeId
     pool: PoolId
-
-
-def _less(vm: Vm) -> dict[str, int]:
-    """What a host has more of without the machine."""
-    return {"cpu": -vm.cpus, "memory": -vm.memory_mib, "vm": -1}
 
 
 def _with(vm: Vm, host: HostId) -> tuple[HostId, ...]:
