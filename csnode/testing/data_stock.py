@@ -9,7 +9,7 @@ import pytest
 from csnode import clock
 from csnode.contracts.data import Count, Create, Delete, Give, Hold, Take
 from csnode.data.rows import encoded
-from csnode.faults import Conflict, Denied, Full, Invalid, NotFound
+from csnode.faults import Conflict, Denied, Full, Invalid, NotFound, Stale
 from csnode.model.network import Nic
 from csnode.model.stock import Lease, Range, Taken, Tally
 from csnode.model.vm import Vm
@@ -161,6 +161,19 @@ class StockRules(Served):
         )
         await cloud.commit(Count(owner="a", by={"vm": 1000}, limits={"vm": -1}))
         await cloud.commit(Count(owner="a", by={"vm": 1000}))
+
+    async def test_a_tally_that_is_counted_anew_stays_and_its_revision_goes_on(
+        self, cloud: Cloud
+    ) -> None:
+        """Also at zero: who read it before that must not take it for the one that it read."""
+        await cloud.commit(Count(owner="a", by={"vm": 3}))
+        for revision, right in ((1, 2), (2, 0), (3, 0), (4, 1)):
+            anew = Count(owner="a", by={"vm": right})
+            read = Delete(kind="tally", id="a", revision=revision)
+            await cloud.commit(read, anew)
+            assert await outcome(cloud.commit(read, anew)) is Stale
+            tally = await cloud.store.get(Tally, "a")
+            assert (tally.used, tally.revision) == ({"vm": right}, revision + 1)
 
     async def test_a_tally_never_falls_below_zero(self, cloud: Cloud) -> None:
         await cloud.commit(Count(owner="a", by={"vm": -3}, limits={"vm": 0}))

@@ -92,7 +92,10 @@ def give(draft: Draft, item: Give) -> None:
 
 
 def count(draft: Draft, item: Count) -> None:
-    """Add to the owner's tallies; only adding can be too much, and none falls below zero."""
+    """Add to the owner's tallies; only adding can be too much, and none falls below zero.
+
+    One that is deleted and counted anew in the same commit stays, and its revision goes on.
+    """
     kind = draft.kind(Tally.kind)
     row = draft.find(kind, item.owner)
     before = cast("Tally", kind.parse(item.owner, row.text)).used if row.text else {}
@@ -110,7 +113,8 @@ def count(draft: Draft, item: Count) -> None:
                 cs=4370,
             )
         used[resource] = max(0, has + by)
-    if used != before and (before or any(used.values())):
+    was_there = draft.under.find(kind, item.owner).text
+    if used != before and (was_there or any(used.values())):
         draft.put(kind, Tally(id=item.owner, used=used))
 
 
