@@ -22,7 +22,7 @@ from csnode.model.vm import Vm, Want
 from csnode.testing.calamity import Calamity, Fate, drifts, forecast, machines_of, victims_of
 from csnode.testing.ledger import Ledger
 from csnode.testing.loop import simulate
-from csnode.testing.trial import Outcome, until_none
+from csnode.testing.trial import Outcome, miscounted, until_none
 from csnode.testing.values import URL
 from csnode.testing.world import Shape, World
 from csnode.types import Power
@@ -268,6 +268,7 @@ async def judged(world: World, owner: Owner) -> list[str]:
     wrong += await until_none(world, found, CLEAN_S, 15.0)
     # a slow switch may cut the power of a host that is well again by now: once more, with patience
     wrong += await until_none(world, missed, RUNS_AGAIN_S, 1.0)
+    wrong += miscounted(world)
     return [f"broken: {said}" for said in world.broken] + list(dict.fromkeys(wrong))
 
 

@@ -29,6 +29,7 @@ LOAD_S = 45.0
 QUIET_S = 90.0  # sweeps have come round by then
 CLEAN_S = 180.0  # a disk that an undo could not reach is a stranger to three rounds of a sweep
 ENDS_S = 300.0
+COUNTED_ANEW = "WARNING: counted anew"
 ONE: Shape = {
     "host-1": ("api", "compute", "data", "fabric", "monitor", "network", "orchestrator", "storage"),
     "api-2": ("api",),
@@ -145,8 +146,15 @@ async def judged(world: World, load: Load, climate: Climate) -> list[str]:
         return [f"{f.promise} {f.check}: {f.what}" for f in verdict.findings]
 
     found += await until_none(world, wrong, CLEAN_S, 15.0)
+    found += miscounted(world)
     found += await _states(world, load, climate)
     return found
+
+
+def miscounted(world: World) -> list[str]:
+    """Tallies that a sweep had to count anew: where all csnodes count alike, none is ever wrong."""
+    told = world.timeline.happenings
+    return [f"P2 a tally was wrong: {each.what}" for each in told if COUNTED_ANEW in each.what]
 
 
 async def until_none(

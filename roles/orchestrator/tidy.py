@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from typing import TypeVar
-
 from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
-from csnode.model.entity import Entity
-from csnode.model.host import StoragePool
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.orders import (
     ExpungeVm,
     ImplementNetwork,
-    MigrateVm,
     Order,
     ReleaseVm,
     ShutdownNetwork,
     StartVm,
     StopVm,
 )
-from csnode.model.room import BYTES, coming, moves_of, promised
-from csnode.model.stock import Lease, Lock, Tally
+from csnode.model.stock import Lease, Lock
 from csnode.model.vm import Vm, Want
-from csnode.model.volume import Volume
 from csnode.types import NetworkId, Power, VmId
 from roles.orchestrator.config import OrchestratorConfig
 from roles.orchestrator.lost import due_again, is_busy, is_kept, is_lost, needs_router
 from roles.orchestrator.networks import keeps_router
 from roles.orchestrator.peers import PREFIX
+from roles.orchestrator.recount import Recount, gently
 
 log = logger("orchestrator")
 BATCH = 200
-AT_A_TIME = 500  # rows looked at, in some milliseconds
-E = TypeVar("E", bound=Entity)
 HALF_MADE_S = 60.0  # whoever builds a router needs less, or tries again
 LEASE_KEPT_S = 3600.0  # after it ran out
-
-
-async def gently(rows: Sequence[E]) -> AsyncGenerator[E]:
-    """One after the other; now and then others have their turn: leases are renewed meanwhile."""
-    for number, row in enumerate(rows, start=1):
-        yield row
-        if number % AT_A_TIME == 0:
-            await asyncio.sleep(0)
 
 
 class Tidy:
@@ -58,6 +39,7 @@ class Tidy:
     def __init__(self, config: OrchestratorConfig, store: Store, view: View) -> None:
         self.config, self.store, self.view = config, store, view
         self._idle_since: dict[tuple[str, bool], float] = {}  # networks that are up, or are not
+        self._recount = Recount(store, view)
 
     async def turn(self, wall: float) -> None:
         """`wall` is the date, in seconds since 1970."""
@@ -73,7 +55,7 @@ class Tidy:
                 await self._order(ExpungeVm(vm=VmId(vm.id)), vm, want=Want.GONE)
         await self._shut_idle_networks(wall)
         await self._rebuild_routers(wall)
-        await self._count_pools()
+        await self._recount.turn()
         await self._forget_jobs(wall)
         await self._forget_cancels()
         await self._forget_leases(wall)
@@ -183,43 +165,6 @@ class Tidy:
             for job in old[start : start + BATCH]:
                 change.delete(Job, job.id)
             await change.commit()
-
-    async def _count_pools(self) -> None:
-        """What pools have promised is counted anew where it is not what their volumes add up to:
-        a csnode of before, which may still be at work, did not count."""
-        volumes, jobs, pools = self.view.all(Volume), self.view.all(Job), self.view.all(StoragePool)
-        tallies = {pool.id: self.view.maybe(Tally, pool.id) for pool in pools}  # of this moment too
-        right, rows = Counter[str](), dict[str, Volume]()
-        async for volume in gently(volumes):
-            rows[volume.id] = volume
-            if volume.pool is not None:
-                right[volume.pool] += volume.size
-        right.update(coming(rows, [job async for job in gently(jobs) if moves_of(job)]))
-        for pool in pools:
-            tally = tallies[pool.id]
-            if (tally.used.get(BYTES, 0) if tally else 0) != right[pool.id]:
-                try:
-                    await self._recount(pool)
-                except Fault as fault:
-                    log.info("not counted now", pool=pool.id, why=fault.message)
-
-    async def _recount(self, pool: StoragePool) -> None:
-        """Read again, the tally first: whoever counts meanwhile makes what we commit Stale."""
-        tallies = await self.store.find(Tally, id=pool.id)
-        if not tallies:
-            change = self.store.change()
-            change.update(StoragePool, pool.id)  # one that has left is counted no more
-            change.count(pool.id, {BYTES: 1})
-            await change.commit()
-            tallies = await self.store.find(Tally, id=pool.id)
-        tally = tallies[0]
-        migrations = [job for job in await self.store.find(Job) if job.verb == MigrateVm.verb()]
-        right = promised(await self.store.find(Volume), migrations)[pool.id]
-        change = self.store.change()
-        change.delete(Tally, pool.id, revision=tally.revision)
-        change.count(pool.id, {**tally.used, BYTES: right})
-        await change.commit()
-        log.warning("counted anew", pool=pool.name, was=tally.used.get(BYTES, 0), now=right)
 
     async def _forget_cancels(self) -> None:
         """One that came too late goes: its job had ended before it was seen."""

@@ -10,12 +10,21 @@ from csnode.model.entity import Entity
 from csnode.model.job import Job, JobState
 from csnode.model.orders import RebootVm
 from csnode.model.stock import Lease
+from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.testing.cloud import SimCloud
-from csnode.types import AccountId, DomainId, PoolId, VmId, ZoneId
+from csnode.types import (
+    AccountId,
+    DomainId,
+    HostId,
+    OfferingId,
+    PoolId,
+    TemplateId,
+    VmId,
+    ZoneId,
+)
 from csnode.uuids import new_id
-from roles.orchestrator.config import OrchestratorConfig
-from roles.orchestrator.tidy import Tidy, gently
+from roles.orchestrator.recount import Recount, gently
 from tests.sim.conftest import World
 from tests.sim.world import a_machine, prepared
 
@@ -80,10 +89,15 @@ def test_a_sweep_over_thousands_of_rows_lets_others_have_their_turn() -> None:
     asyncio.run(story())
 
 
-def test_counting_the_pools_of_thousands_of_disks_lets_others_have_their_turn() -> None:
+def test_counting_thousands_of_machines_and_disks_lets_others_have_their_turn() -> None:
     turns = 0
     account, domain, zone = AccountId(new_id()), DomainId(new_id()), ZoneId(new_id())
     rows: dict[type[Entity], list[Entity]] = {
+        Vm: [
+            Vm(id=str(n), name="", cpus=1, memory_mib=1, host=HostId("h"), account=account,
+               domain=domain, zone=zone, offering=OfferingId("o"), template=TemplateId("t"))
+            for n in range(5000)
+        ],
         Volume: [
             Volume(id=str(n), name="", size=1, pool=PoolId("p"), account=account, domain=domain,
                    zone=zone)
@@ -106,10 +120,10 @@ def test_counting_the_pools_of_thousands_of_disks_lets_others_have_their_turn() 
 
     async def story() -> None:
         other = asyncio.create_task(others())
-        store: Any = None  # no pool is wrong, so nothing is read or written
+        store: Any = None  # no tally is wrong, so nothing is read or written
         view: Any = Seen()
-        await Tidy(OrchestratorConfig(), store, view)._count_pools()
-        assert turns >= 20
+        await Recount(store, view).turn()
+        assert turns >= 30
         other.cancel()
 
     asyncio.run(story())

@@ -15,9 +15,10 @@ import pytest
 
 from csnode import plugins
 from csnode.faults import Refused, Unavailable
+from csnode.model.host import Host
 from csnode.model.job import Job
 from csnode.model.place import Zone
-from csnode.model.stock import Lease
+from csnode.model.stock import Lease, Tally
 from csnode.model.vm import Vm
 from csnode.testing import trial
 from csnode.testing.disk import SimDisk
@@ -180,6 +181,23 @@ def test_what_a_machine_must_be_is_known_only_of_orders_that_were_alone() -> Non
         assert load.expected[vm] == "Running"
         assert await ordered("stopVirtualMachine", "startVirtualMachine") == ""
         assert await ordered("stopVirtualMachine") == "Stopped"
+
+    played(story)
+
+
+def test_a_tally_that_a_sweep_puts_right_is_a_promise_that_the_world_broke() -> None:
+    async def story(world: World) -> None:
+        owner = (await world.store.find(Host))[0].id
+        change = world.store.change()
+        change.count(owner, {"mhz": 123})
+        await change.commit()
+        assert trial.miscounted(world) == []
+
+        async def is_right() -> bool:
+            return not any(t.used.get("mhz") for t in await world.store.find(Tally, id=owner))
+
+        assert await world.until(is_right, 60)
+        assert [said[:21] for said in trial.miscounted(world)] == ["P2 a tally was wrong:"]
 
     played(story)
 
