@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 
-from csnode.clock import now
+from csnode.clock import now, wall
 from csnode.contracts.compute import Compute
 from csnode.contracts.storage import Storage
 from csnode.data.view import View
@@ -18,6 +18,7 @@ from csnode.drivers.driver import Seat
 from csnode.drivers.prober import Prober
 from csnode.faults import Conflict, Fault, NotFound
 from csnode.log import logger
+from csnode.model.fit import reaches
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.plugins import driver_type
 from csnode.role import Opened, Role, every
@@ -114,10 +115,18 @@ class MonitorRole(Role[MonitorConfig]):
         rows: list[Host | StoragePool] = [
             row
             for row in (*self.view.all(Host), *self.view.all(StoragePool))
-            if self._asked.get(row.id, due) <= due
+            if self._asked.get(row.id, due) <= due or self._may_be_back(row)
         ]
         for start in range(0, len(rows), AT_ONCE):
             await asyncio.gather(*(self._measure(row) for row in rows[start : start + AT_ONCE]))
+
+    def _may_be_back(self, row: Host | StoragePool) -> bool:
+        """A pool that was not up, and a host that reaches it came a minute ago or less."""
+        if not isinstance(row, StoragePool) or row.up:
+            return False
+        since = wall() - self.config.capacity_seconds
+        hosts = [host for host in self.view.all(Host) if reaches(row, host.id)]
+        return any(host.seen is Seen.UP and host.seen_since > since for host in hosts)
 
     async def _measure(self, row: Host | StoragePool) -> None:
         self._asked[row.id] = now()
