@@ -51,13 +51,19 @@ class DiskSaga(Saga[VmOrderT]):
         return {t.id: f"was tried: {t.why}" for t in tried if self.view.maybe(kind, t.id)}
 
     async def pool_for(
-        self, host: HostId, volume: Volume, passed: Mapping[str, str] | None = None
+        self,
+        host: HostId,
+        volume: Volume,
+        passed: Mapping[str, str] | None = None,
+        back: bool = False,
     ) -> PoolId:
         """A pool that the host reaches, with room for the volume and the tags it asks for.
 
-        Raises Full, with a reason for each.
+        `back`: as if all were up. Raises Full, with a reason for each.
         """
         pools = [pool for pool in self.view.all(StoragePool) if reaches(pool, host)]
+        if back:
+            pools = [replace(pool, up=True) for pool in pools]
         used = {p.id: t.used.get(BYTES, 0) for p in pools if (t := self.view.maybe(Tally, p.id))}
         passed = {**self._passed(StoragePool), **(passed or {})}
         return choose_pool(pools, volume.size, await self._tags_of(volume), used, passed)

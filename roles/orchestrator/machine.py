@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from csnode import uuids
+from csnode.clock import now, wall
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
 from csnode.faults import Conflict, Full, NotFound, Stale, Unavailable
-from csnode.model.fit import Need, limits, need_of, places, reach_of, reservation
+from csnode.model.fit import Need, Places, limits, need_of, places, reach_of, reservation
 from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
 from csnode.model.machine import GuestNic, Plug
@@ -26,8 +29,10 @@ from csnode.model.volume import Volume
 from csnode.types import HostId, NicId, VmId, VolumeId
 from roles.orchestrator.disks import PLACE_TRIES, DiskSaga, VmOrderT
 from roles.orchestrator.networks import ensure_network, is_there
-from roles.orchestrator.placement import place
+from roles.orchestrator.placement import place, returning
 
+RETURN_S = 20.0  # a restart of csnode on a host takes less, and a look at its pools
+LOOK_S = 1.0
 SILENT_MAX = 3  # hosts that do not answer, before one of them is taken all the same
 
 
@@ -77,21 +82,14 @@ class MachineSaga(DiskSaga[VmOrderT]):
         hosts that the order allows have no room, Conflict if it runs on another one already.
         """
         full: frozenset[str] = frozenset()
-        volumes = await self.volumes()
-        lacks, silent = await self._lacking(volumes), dict[str, str]()
-        offering = None
+        silent, offering = dict[str, str](), None
         for _ in range(PLACE_TRIES):
             vm = await self.vm()
             if vm.host is not None:
                 return self._as_asked(vm.host)
             await self._clear(vm.maybe_on)
             offering = offering or await self.store.get(Offering, vm.offering)
-            try:
-                chosen = self._choose(vm, volumes, offering, full, lacks | silent)
-            except Full:
-                if not silent:
-                    raise
-                chosen = self._choose(vm, volumes, offering, full, lacks)
+            chosen = await self._choose(vm, offering, full, silent)
             unsure = chosen not in silent and len(silent) < SILENT_MAX
             if unsure and not await self._answers(chosen):
                 silent[chosen] = "does not answer"
@@ -115,36 +113,54 @@ class MachineSaga(DiskSaga[VmOrderT]):
             return False
         return True
 
-    def _choose(
-        self,
-        vm: Vm,
-        volumes: Sequence[Volume],
-        offering: Offering,
-        full: frozenset[str],
-        lacks: Mapping[str, str],
+    async def _choose(
+        self, vm: Vm, offering: Offering, full: frozenset[str], silent: Mapping[str, str]
     ) -> HostId:
-        placed = [v.pool for v in volumes if v.pool is not None]
-        return self.placed(need_of(vm, offering, self.reach(placed), full, lacks=lacks))
+        """A host that answers, or else one that does not. Waits for one where csnode restarts."""
+        volumes, until = await self.volumes(), now() + RETURN_S
+        reached = self.reach([v.pool for v in volumes if v.pool is not None])
+        need = need_of(vm, offering, reached, full)
+        while True:
+            lacks = await self._lacking(volumes)
+            try:
+                return self.placed(replace(need, lacks=lacks | dict(silent)))
+            except Full:
+                if silent:
+                    return self.placed(replace(need, lacks=lacks))
+                lacks = await self._lacking(volumes, back=True)
+                if now() >= until or not self._returning(replace(need, lacks=lacks)):
+                    raise
+            await asyncio.sleep(LOOK_S)
+            await self.view.fresh()
 
-    async def _lacking(self, volumes: Sequence[Volume]) -> dict[str, str]:
-        """Hosts whose pools cannot take a disk that is in none yet, and why."""
+    async def _lacking(self, volumes: Sequence[Volume], back: bool = False) -> dict[str, str]:
+        """Hosts whose pools cannot take a disk that is in none yet, and why.
+
+        `back`: nor could if all pools were up.
+        """
         lacks = self._passed(Host)
         for volume in volumes:
             if volume.pool is not None:
                 continue
             for host in [host for host in self._allowed() if host.id not in lacks]:
                 try:
-                    await self.pool_for(HostId(host.id), volume)
+                    await self.pool_for(HostId(host.id), volume, back=back)
                 except Full as full:
                     lacks[host.id] = full.message
         return lacks
 
     def placed(self, need: Need) -> HostId:
         """A host for it, of those that the order allows. Raises Full, with a reason for each."""
+        return place(need, *self._candidates(), uuids.source)
+
+    def _returning(self, need: Need) -> bool:
+        return returning(need, *self._candidates(), wall() - RETURN_S)
+
+    def _candidates(self) -> tuple[list[Host], Places, dict[str, dict[str, int]]]:
+        """The hosts that the order allows, what they are in, and what is taken of each."""
         view, hosts = self.view, self._allowed()
         within = places(view.all(Cluster), view.all(Pod))
-        used = {t.id: t.used for t in (view.maybe(Tally, h.id) for h in hosts) if t}
-        return place(need, hosts, within, used, uuids.source)
+        return hosts, within, {t.id: t.used for t in (view.maybe(Tally, h.id) for h in hosts) if t}
 
     def _allowed(self) -> list[Host]:
         """The hosts that the order leaves to choose from."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from csnode.faults import Full
 from csnode.model.fit import Need, Places, limits, why_not
-from csnode.model.host import Host, StoragePool
+from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.room import room_of, why_no_room
 from csnode.types import HostId, PoolId
 
 SAMPLE = 32  # hosts compared before the rest is looked at
+RETURNING = (Seen.ALERT, Seen.CONNECTING, Seen.UP)
 
 
 def place(
@@ -33,6 +36,22 @@ def place(
         f"{h.name}: {why_not(need, h, within, used)}" for h in sorted(hosts, key=_name)
     )
     raise Full(f"No host can run this machine: {reasons or 'there are no hosts'}")
+
+
+def returning(
+    need: Need,
+    hosts: Sequence[Host],
+    within: Places,
+    used: Mapping[str, Mapping[str, int]],
+    since: float,
+) -> bool:
+    """Whether a host that went or came since then would take the machine if it were Up.
+
+    A restart of csnode takes some seconds. A host that is Down, or closed to machines, is not
+    waited for. `need` lacks nothing only because a pool is not up: pools come back with hosts.
+    """
+    lately = [h for h in hosts if h.seen in RETURNING and h.seen_since > since]
+    return any(not why_not(need, replace(h, seen=Seen.UP), within, used) for h in lately)
 
 
 def choose_pool(

@@ -35,7 +35,7 @@ from csnode.types import (
     TemplateId,
     ZoneId,
 )
-from roles.orchestrator.placement import place
+from roles.orchestrator.placement import place, returning
 
 ZONE = ZoneId("z1")
 CLUSTER = Cluster(id="c1", zone=ZONE, pod=PodId("p1"), name="c1")
@@ -213,3 +213,27 @@ def test_a_host_that_lacks_something_of_its_own_is_passed_over_and_says_what() -
     assert place(wanted, [host("a"), host("b")], WITHIN, {}, random.Random(1)) == "b"
     with pytest.raises(Full, match="a: was tried: it said no"):
         place(wanted, [host("a")], WITHIN, {}, random.Random(1))
+
+
+@pytest.mark.parametrize("seen", [Seen.ALERT, Seen.CONNECTING, Seen.UP])
+def test_a_host_where_csnode_restarts_or_has_restarted_is_waited_for(seen: Seen) -> None:
+    away = host("a", seen=seen, seen_since=100.0)
+    assert returning(need(), [away], WITHIN, {}, since=90.0)
+
+
+@pytest.mark.parametrize(
+    "why",
+    [{"seen": Seen.DOWN}, {"seen": Seen.DISCONNECTED}, {"seen_since": 90.0},
+     {"enabled": False}, {"maintenance": "since"}, {"degraded": True}, {"fenced": 1.0},
+     {"cpus": 0}, {"zone": ZoneId("z2")}, {"cpu_mhz": 100}],
+)  # fmt: skip
+def test_a_host_that_would_not_take_the_machine_if_it_were_up_is_not_waited_for(
+    why: dict[str, object],
+) -> None:
+    away = host("a", **({"seen": Seen.ALERT, "seen_since": 100.0} | why))  # type: ignore[arg-type]
+    assert not returning(need(cpu_mhz=500), [away], WITHIN, {}, since=90.0)
+
+
+def test_a_full_host_is_not_waited_for() -> None:
+    away = host("a", seen=Seen.ALERT, seen_since=100.0)
+    assert not returning(need(cpu_mhz=500), [away], WITHIN, {"a": {"mhz": 7600}}, since=90.0)
