@@ -26,12 +26,17 @@ def footprint(size: Vm | Offering, disks: Sequence[int]) -> dict[str, int]:
 
 
 def footprints(vms: Iterable[Vm], volumes: Iterable[Volume]) -> dict[str, Counter[str]]:
-    """Add up what each account's machines count for, by the account's id."""
+    """Add up what each account's machines count for, by the account's id.
+
+    One that has given back what it took counts for nothing.
+    """
     disks: defaultdict[str, list[int]] = defaultdict(list)
     for volume in volumes:
         if volume.vm is not None:
             disks[volume.vm].append(volume.size)
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for vm in vms:
+        if vm.given_back:
+            continue
         sums[vm.account].update(footprint(vm, disks.get(vm.id, ())))
     return sums

@@ -36,7 +36,8 @@ class Nic(Entity):
     """A card of a machine; id: NicId. Its address is taken from its network's range.
 
     `named` and `carded` make the machine's name and the card's MAC unique in the network, by
-    constraint: two that are made at once cannot both have them.
+    constraint: two that are made at once cannot both have them. They are None while the machine
+    has given them back.
     """
 
     kind: ClassVar[str] = "nic"
@@ -46,7 +47,9 @@ class Nic(Entity):
     mac: str
     named: Annotated[str | None, Key(unique=True)] = None  # see `in_network`
     carded: Annotated[str | None, Key(unique=True)] = None
-    address: str = ""
+    address: str = ""  # none while its machine has given back what it took (Vm.given_back)
+    fixed: bool = False  # its owner asked for that address: no other will do
+    last_address: str = ""  # that it gave back, and takes again if it is free
     index: int = 0
     default: bool = True
 

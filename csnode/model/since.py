@@ -29,9 +29,11 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
     3: {},
     4: {
         "job": frozenset({"again", "tried"}),
+        "nic": frozenset({"fixed", "last_address"}),
         "pool": frozenset({"overprovisioning"}),
         "retired": frozenset({"fence_proof", "fenced"}),
         "template": frozenset({"waits"}),
+        "vm": frozenset({"given_back"}),
         "volume": frozenset({"fence"}),
     },
 }  # fmt: skip
@@ -39,10 +41,11 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
 
 COMMENTS = {
     "host": frozenset({"why"}),
+    "nic": frozenset({"fixed"}),
     "template": frozenset({"waits"}),
     "volume": frozenset({"fence"}),
 }
-"""What may go unsaid for a while: nothing is decided by it, or it guards what nothing guarded."""
+"""What may go unsaid for a while: nothing is decided by it, or what is can be done without."""
 
 _ANY = {
     kind: frozenset[str]().union(*(new.get(kind, frozenset()) for new in SINCE.values()))

@@ -60,6 +60,7 @@ class Vm(Entity):
     destroyed: float = 0.0  # when it was destroyed; expunged some time after
     number: int = 0  # in its instance name: i-2-NUMBER-VM
     created: float = 0.0
+    given_back: bool = False  # it never ran, and holds no address, name nor place within limits
 
     host: Annotated[HostId | None, Key(), Ref(to="host"), Fact(by="orchestrator")] = None
     last_host: Annotated[HostId | None, Was(to="host"), Fact(by="orchestrator")] = None

@@ -246,8 +246,7 @@ def _runs(vm: Vm, _: Scene) -> bool:
 
 
 def _rests(vm: Vm, scene: Scene) -> bool:
-    off = vm.want is Want.STOPPED and vm.host is None and not vm.trouble
-    return off and not _busy(vm, scene)
+    return vm.want is Want.STOPPED and vm.host is None and not _busy(vm, scene)
 
 
 def _busy(row: Entity, scene: Scene) -> bool:

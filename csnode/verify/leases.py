@@ -40,7 +40,7 @@ def leases(ev: Evidence) -> Iterator[Finding]:
                 continue
             yield from _strays(ev, row, found, HostId(host))
             known = {nic.nic: nic for nic in found.nics}
-            for nic in ev.nics_in.get(row.id, ()):
+            for nic in filter(_is_to_be_known, ev.nics_in.get(row.id, ())):
                 lease = known.get(NicId(nic.id))
                 if nic.id not in ev.moving and not (lease and _agree(lease, nic)):
                     yield from _lease(ev, row, nic, lease, HostId(host))
@@ -54,12 +54,17 @@ def _moves(ev: Evidence, network: Network) -> bool:
 def _strays(ev: Evidence, network: Network, found: FoundNetwork, host: HostId) -> Iterator[Finding]:
     for nic in found.nics:
         row = ev.get(Nic, nic.nic)
-        if row is not None and row.network == network.id:
+        if row is not None and row.network == network.id and _is_to_be_known(row):
             continue
         if nic.nic not in ev.moving and nic.vm not in ev.moving:
             cure = RemoveNic(host=host, network=found.network, nic=nic.nic)
             what = f"the router of {network.name} leases {nic.address} to {nic.mac}, no card of it"
             yield OF_NOBODY.found(nic.nic, what, host=host, repair=cure)
+
+
+def _is_to_be_known(nic: Nic) -> bool:
+    """Whether a router may know the card: its machine has not given the address back."""
+    return bool(nic.address)
 
 
 def _agree(lease: FoundNic, nic: Nic) -> bool:

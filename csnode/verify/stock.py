@@ -68,6 +68,16 @@ NUMBER_TWICE = Check(
     cause="an instance number was given back while its machine had it",
     remedy="destroy one of the machines: on one host their domains have the same name",
 )  # fmt: skip
+GAVE_BACK_IN_USE = Check(
+    "gave-back-in-use", "P2", "vm",
+    cause="somebody edited a row, or a csnode of before started the machine",
+    remedy="destroy the machine: what it uses is not counted, and may be another's",
+)  # fmt: skip
+NO_ADDRESS = Check(
+    "card-without-address", "P2", "nic",
+    cause="somebody edited a row of the card or of its machine",
+    remedy="destroy the machine, and deploy it anew: no router can be told of the card",
+)  # fmt: skip
 OWNERS: dict[str, tuple[type[Entity], ...]] = {
     "guest": (Nic, Network),  # the gateway is its network's
     "vni": (Network,),
@@ -92,12 +102,34 @@ def addresses(ev: Evidence) -> Iterator[Finding]:
         if nic.address:
             range = f"guest:{nic.network}"
             yield from _taken(ev, ADDRESS_NOT_TAKEN, nic, range, _number(nic.address), nic.address)
-    nics = list(ev.all(Nic))
+    nics = [nic for nic in ev.all(Nic) if not _gave_back(ev, nic)]
     yield from _twice(ADDRESS_TWICE, ((n.network, n.address, n.id) for n in nics))
     yield from _twice(MAC_TWICE, ((n.network, n.mac.lower(), n.id) for n in nics))
     named = {(n.network, n.vm) for n in nics}
     vms = ((network, ev.get(Vm, id)) for network, id in named)
     yield from _twice(NAME_TWICE, ((at, vm.name.lower(), vm.id) for at, vm in vms if vm))
+
+
+def _gave_back(ev: Evidence, nic: Nic) -> bool:
+    """Whether the card's machine never ran and holds nothing: what it had may be another's."""
+    vm = ev.get(Vm, nic.vm)
+    return vm is not None and vm.given_back
+
+
+def given_back(ev: Evidence) -> Iterator[Finding]:
+    """A machine that gave back what it took uses nothing; every other has all it needs."""
+    for vm in ev.all(Vm):
+        nics = ev.nics_of.get(vm.id, ())
+        if not vm.given_back:
+            for nic in (nic for nic in nics if not nic.address):
+                yield NO_ADDRESS.found(nic.id, f"card {nic.mac} of {vm.name} has no address")
+            continue
+        hosts = {host for host in (vm.host, vm.moving_to, *vm.maybe_on) if host}
+        places = [ev.host_name(host) for host in sorted(hosts)]
+        held = [h for nic in nics for h in (nic.address, nic.named, nic.carded) if h]
+        if places or held:
+            what = f"{vm.name} gave back what it took, and has {', '.join((*places, *held))}"
+            yield GAVE_BACK_IN_USE.found(vm.id, what)
 
 
 def numbers(ev: Evidence) -> Iterator[Finding]:
@@ -150,4 +182,4 @@ def _number(address: str) -> int:
         return 0
 
 
-CHECKS = (owners, addresses, numbers)
+CHECKS = (owners, addresses, given_back, numbers)

@@ -80,7 +80,7 @@ SIGHTS: dict[str, Sight] = {
         to=_to("network"),
         by=("vm", "network"),
         blank=("mac",),
-        left_out=("named", "carded", "address"),
+        left_out=("named", "carded", "address", "fixed", "last_address"),
     ),
     "job": Sight(
         to=HOSTING,

@@ -50,7 +50,8 @@ class Records:
         return self._cards.get(network, {})
 
     def add_cards(self, nics: Iterable[Nic]) -> None:
-        for nic in nics:
+        """Add cards that routers may know: not those whose address was given back."""
+        for nic in filter(is_to_be_known, nics):
             self._cards.setdefault(nic.network, {})[nic.id] = nic
 
     def unlike(self, host: HostId, found: Sequence[FoundNetwork]) -> list[Nic]:
@@ -122,6 +123,11 @@ async def find_many(store: Store, kind: type[E], key: str, values: Collection[st
     for start in range(0, len(of), AT_ONCE):
         found += await store.find(kind, **{key: tuple(of[start : start + AT_ONCE])})
     return found
+
+
+def is_to_be_known(nic: Nic) -> bool:
+    """Whether the router may know the card; an address that was given back may be another's."""
+    return bool(nic.address)
 
 
 def runs(vm: Vm) -> bool:

@@ -23,7 +23,14 @@ from csnode.model.vm import Vm
 from csnode.sweep import Strangers, at_work
 from csnode.types import HostId, NetworkId, NicId
 from roles.network.host import HostNetwork
-from roles.network.records import Records, belongs_elsewhere, machine_networks, read, runs
+from roles.network.records import (
+    Records,
+    belongs_elsewhere,
+    is_to_be_known,
+    machine_networks,
+    read,
+    runs,
+)
 
 log = logger("network")
 
@@ -116,7 +123,8 @@ class HostSweep:
     async def _drop_card(self, network: NetworkId, card: FoundNic) -> None:
         async with self.host.alone(network):
             rows = await self._store.find(Nic, id=card.nic)
-            if any(row.network == network for row in rows) or await at_work(self._store, card.vm):
+            known = any(row.network == network and is_to_be_known(row) for row in rows)
+            if known or await at_work(self._store, card.vm):
                 return
             await self._driver.ensure_no_nic(network, card.nic)
             log.warning("removed a card nobody has", nic=card.nic, network=network, host=self.id)

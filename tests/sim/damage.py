@@ -201,6 +201,21 @@ async def two_machines_of_a_network_have_one_name(at: Scene) -> None:
     await at.edit(Vm, at.other.id, name=at.vm.name)
 
 
+@damage("gave-back-in-use")
+async def a_machine_runs_that_gave_back_what_it_took(at: Scene) -> None:
+    await at.edit(Vm, at.vm.id, given_back=True)
+
+
+@damage("gave-back-in-use")
+async def a_machine_that_gave_back_has_an_address(at: Scene) -> None:
+    await at.edit(Vm, at.halted.id, given_back=True)
+
+
+@damage("card-without-address")
+async def a_card_has_no_address(at: Scene) -> None:
+    await at.edit(Nic, at.nic.id, address="")
+
+
 @damage("vni-not-taken", cured=True)
 async def a_vni_in_use_is_given_back(at: Scene) -> None:
     await release(at, at.network.id, f"vni:{at.network.zone}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from csnode.model.footprint import footprint
 from csnode.model.host import Host, StoragePool
 from csnode.model.machine import GuestNetwork, GuestNic, Plug
 from csnode.model.network import Network, Nic
@@ -206,6 +207,21 @@ async def a_lease_is_of_no_card(at: Scene) -> None:
     cards(at)[NicId(LOST)] = replace(
         card, nic=NicId(LOST), vm=VmId(LOST), mac="02:00:00:00:00:01", address="10.1.1.200"
     )
+
+
+@damage("lease-of-nobody", cured=True)
+async def a_router_knows_a_card_that_gave_its_address_back(at: Scene) -> None:
+    nic = (await at.cloud.store.find(Nic, vm=at.halted.id))[0]
+    known = replace(cards(at)[NicId(at.nic.id)], nic=NicId(nic.id), vm=VmId(nic.vm), mac=nic.mac)
+    cards(at)[NicId(nic.id)] = replace(known, address=nic.address)
+    change = at.cloud.store.change()
+    change.give(nic.id)
+    change.update(Nic, nic.id, address="", named=None, carded=None)
+    change.update(Vm, nic.vm, given_back=True)
+    disks = [volume.size for volume in await at.cloud.store.find(Volume, vm=nic.vm)]
+    held = footprint(at.halted, disks)
+    change.count(f"account:{at.halted.account}", {what: -n for what, n in held.items()})
+    await change.commit()
 
 
 @damage("lease-missing", cured=True)

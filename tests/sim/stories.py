@@ -14,6 +14,7 @@ from csnode.model.orders import FenceHost, Order, ReleaseVm, ReturnHost, Shutdow
 from csnode.model.vm import Vm
 from csnode.testing.cloud import SimCloud
 from csnode.types import HostId, NetworkId, VmId
+from roles.compute.drivers import sim as hypervisors
 from tests.sim.world import URL, a_machine, first, prepared
 
 PERSISTENT = "11111111-1111-4111-8111-111111111111"
@@ -58,6 +59,18 @@ async def stopped(cloud: SimCloud) -> str:
     id = await a_machine(cloud)
     await cloud.settle("stopVirtualMachine", id=id)
     return id
+
+
+async def failed(cloud: SimCloud) -> str:
+    """A machine in Error, which has given back what it took: every host refused it once."""
+    params, hosts = await prepared(cloud), await cloud.store.find(Host)
+    for host in hosts:
+        hypervisors.outside(host.id).failing.add("ensure_running")
+    made = await cloud.call("deployVirtualMachine", **params)
+    await cloud.wait(made["jobid"])
+    for host in hosts:
+        hypervisors.outside(host.id).failing.clear()
+    return str(made["id"])
 
 
 async def destroyed(cloud: SimCloud) -> str:
@@ -147,6 +160,7 @@ async def release(cloud: SimCloud, id: str) -> str:
 STORIES = {
     "deploy": Story("deploy_vm", nothing, deploy),
     "start": Story("start_vm", stopped, asks("startVirtualMachine")),
+    "start-error": Story("start_vm", failed, asks("startVirtualMachine")),
     "stop": Story("stop_vm", a_machine, asks("stopVirtualMachine")),
     "reboot": Story("reboot_vm", a_machine, asks("rebootVirtualMachine")),
     "migrate": Story("migrate_vm", a_machine, migrate),

@@ -24,6 +24,7 @@ ALWAYS = {
     "deploy": (Cut.CANCELLED,),
     "evacuate": (Cut.SILENT, Cut.CANCELLED),
     "implement": (Cut.CANCELLED,),
+    "start-error": (Cut.CANCELLED,),
     "shutdown-idle": (Cut.CANCELLED,),
 }
 """The cuts of each story that every run makes; the night's makes all of them."""

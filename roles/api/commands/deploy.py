@@ -190,7 +190,7 @@ class Deployment:
 
     def _nic(self, vm: Vm, network: Network, index: int, address: str, mac: str) -> None:
         call = self.call
-        wish = _wish(call, network, address) if address else None
+        wish = address_of(call, network, address) if address else None
         mac = rules.mac_address(mac) if mac else ""
         if mac and call.view.by(Nic, "carded", in_network(network.id, mac)):
             raise Invalid(f"Mac address {mac} is in use in network {network.name}")
@@ -207,6 +207,8 @@ class Deployment:
                 default=index == 0,
             )
         )
+        if wish is not None:
+            call.change.update(Nic, nic.id, fixed=True)  # apart: an older data service may not know
         call.change.take(f"guest:{network.id}", nic.id, (nic, "address"), wish)
 
     def _count(self, root: int) -> None:
@@ -238,7 +240,8 @@ def checked_name(call: Call, name: str, networks: Iterable[Network], vm: str) ->
     return name
 
 
-def _wish(call: Call, network: Network, text: str) -> int:
+def address_of(call: Call, network: Network, text: str) -> int:
+    """An address that a card may have, as its range counts it. Raises Invalid if it may not."""
     address = rules.ipv4_address(text, "ipaddress")
     if address not in IPv4Network(network.cidr, strict=False):
         raise Invalid(f"ipaddress {text} is not in the network {network.name}: {network.cidr}")

@@ -214,7 +214,7 @@ class UpdateVirtualMachine(ApiCommand):
         columns = {column: value for column, value in wanted.items() if value is not None}
         if columns:
             call.change.update(Vm, row.id, revision=row.revision, **columns)
-        for nic in nics if self.name else ():
+        for nic in nics if self.name and not row.given_back else ():
             call.change.update(Nic, nic.id, named=in_network(nic.network, self.name or ""))
         return row
 

@@ -18,6 +18,7 @@ from csnode.model.orders import DestroyVm, ExpungeVm, RebootVm, StartVm, StopVm
 from csnode.model.vm import Vm, Want
 from csnode.types import ClusterId, HostId, PodId, VmId, VolumeId
 from roles.api.commands.aim import aim_of
+from roles.api.commands.retake import take_again
 from roles.api.views.vm import VmView, state_in
 
 
@@ -43,6 +44,8 @@ class StartVirtualMachine(ApiCommand):
         aim = aim_of(call, self, row.zone)
         if not call.jobs(row.id) and state_in(call.view, row) == "Running":
             raise Invalid(f"The virtual machine {row.id} ({row.name}) is already running")
+        if row.given_back:
+            take_again(call, row)
         call.change.update(Vm, row.id, revision=row.revision, want=Want.RUNNING)
         return call.order(StartVm(vm=self.id, ha=row.want is Want.RUNNING, **aim))
 

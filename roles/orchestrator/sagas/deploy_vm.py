@@ -10,6 +10,7 @@ from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
 from csnode.types import HostId, Power
 from roles.orchestrator.networks import drop_unfinished
+from roles.orchestrator.remains import give_back
 from roles.orchestrator.starting import StartingSaga
 
 
@@ -75,4 +76,5 @@ class Deploy(StartingSaga[DeployVm]):
     async def failed(self, why: str) -> None:
         vm = await self.vm()
         self.change.update(Vm, vm.id, trouble=why)
+        await give_back(self, vm)
         await self.wants_again(vm, Want.RUNNING, Want.STOPPED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from csnode.contracts.compute import Compute
+from csnode.faults import Conflict
 from csnode.model.machine import Disk, Plug
 from csnode.model.orders import StartVm
 from csnode.model.telling import domain_of
@@ -10,6 +11,7 @@ from csnode.model.vm import Vm, Want
 from csnode.saga.saga import step
 from csnode.types import HostId, Power
 from roles.orchestrator.networks import drop_unfinished
+from roles.orchestrator.remains import give_back
 from roles.orchestrator.starting import StartingSaga
 
 
@@ -24,7 +26,13 @@ class Start(StartingSaga[StartVm]):
         Then it is as it should be, and stays so if we fail."""
         if "host" in self.job.started:  # by a csnode that did not ask: what it finds is its own
             return None
-        return (await self.vm()).host
+        vm = await self.vm()
+        if vm.given_back:
+            raise Conflict(
+                f"machine {vm.name} holds no address and no place within its account's limits, and "
+                "an api of an earlier version took none for it. Start it again"
+            )
+        return vm.host
 
     @step
     async def host(self) -> HostId:
@@ -59,6 +67,12 @@ class Start(StartingSaga[StartVm]):
     async def leases(self) -> None:
         await self.ensure_leases()
 
+    @leases.undo
+    async def end_leases(self) -> None:
+        """Of a machine that never ran: its addresses may be another's before its next start."""
+        if not self._was_there and not (await self.vm()).started:
+            await self.drop_leases()
+
     @step
     async def plugs(self) -> tuple[Plug, ...]:
         return await self.ensure_plugs(self.host)
@@ -84,7 +98,8 @@ class Start(StartingSaga[StartVm]):
         vm = await self.vm()
         if vm.host is not None:  # it was found running, and still is, or its host's end is told
             return
-        if self.order.ha or vm.trouble:  # it is tried again, or never ran: it says why
+        if vm.trouble or (self.order.ha and vm.started):  # in Error, or tried again: it says why
             self.change.update(Vm, vm.id, trouble=why)
+            await give_back(self, vm)
         if not self.order.ha:
             await self.wants_again(vm, Want.RUNNING, Want.STOPPED)
