@@ -28,6 +28,7 @@ class Records:
             self._routed.setdefault(str(row.router), []).append(row)
         self._zones = {zone.id: zone for zone in zones}
         self._cards: dict[str, dict[str, Nic]] = {}
+        self._gave_back: dict[str, set[str]] = {}
         self.needed_by_machines: dict[HostId, set[str]] = {}
         self.lacking: dict[HostId, list[Nic]] = {}
         self.misplaced: dict[HostId, list[NetworkId]] = {}
@@ -46,13 +47,20 @@ class Records:
         return guest_network(row, self._zones[row.zone])
 
     def cards(self, network: str) -> dict[str, Nic]:
-        """The network's cards, by id."""
+        """The network's cards that its router may know, by id."""
         return self._cards.get(network, {})
 
+    def gave_back(self, network: str) -> set[str]:
+        """The network's other cards: a router that could not be asked may know them yet."""
+        return self._gave_back.get(network, set())
+
     def add_cards(self, nics: Iterable[Nic]) -> None:
-        """Add cards that routers may know: not those whose address was given back."""
-        for nic in filter(is_to_be_known, nics):
-            self._cards.setdefault(nic.network, {})[nic.id] = nic
+        """Add what was read of the cards of a network."""
+        for nic in nics:
+            if is_to_be_known(nic):
+                self._cards.setdefault(nic.network, {})[nic.id] = nic
+            else:
+                self._gave_back.setdefault(nic.network, set()).add(nic.id)
 
     def unlike(self, host: HostId, found: Sequence[FoundNetwork]) -> list[Nic]:
         """Cards that the routers of the host do not know as their rows say."""

@@ -70,12 +70,14 @@ class HostSweep:
 
     async def _mend_cards(self, here: Mapping[NetworkId, FoundNetwork], records: Records) -> None:
         unknown: dict[str, tuple[NetworkId, FoundNic]] = {}
+        left: set[str] = set()
         for row in records.routed(self.id):
             seen = here.get(NetworkId(row.id))
             for card in seen.nics if seen else ():
                 if card.nic not in records.cards(row.id):
                     unknown[card.nic] = NetworkId(row.id), card
-        for nic in self._cards.ripe(unknown, sum(len(f.nics) for f in here.values())):
+            left |= records.gave_back(row.id)
+        for nic in self._cards.ripe(unknown, sum(len(f.nics) for f in here.values()), left):
             await self._quietly("card not removed", nic, self._drop_card(*unknown[nic]))
         for lacking in records.lacking.get(self.id, ()):
             await self._quietly("card not told", lacking.id, self._tell_card(lacking))

@@ -157,19 +157,22 @@ def test_a_machine_that_a_host_may_still_have_gives_nothing_back(stage: Stage) -
     stage.play(story)
 
 
-def test_a_router_forgets_a_card_that_has_given_its_address_back(stage: Stage) -> None:
+def test_a_router_forgets_cards_that_have_given_their_addresses_back_however_many(
+    stage: Stage,
+) -> None:
     async def story(cloud: SimCloud) -> None:
         await a_machine(cloud)
-        failed = await a_failed_machine(cloud)
-        nic = await card(cloud, failed)
-        network = await cloud.store.get(Network, nic.network)
+        nics = [await card(cloud, await a_failed_machine(cloud)) for _ in range(4)]
+        network = await cloud.store.get(Network, nics[0].network)
         known = routers.outside(str(network.router)).nics[NetworkId(network.id)]
         one = next(iter(known.values()))
-        known[NicId(nic.id)] = replace(
-            one, nic=NicId(nic.id), vm=nic.vm, mac=nic.mac, address=nic.last_address
-        )
+        for number, nic in enumerate(nics):
+            address = f"10.1.1.{100 + number}"
+            known[NicId(nic.id)] = replace(
+                one, nic=NicId(nic.id), vm=nic.vm, mac=nic.mac, address=address
+            )
         async with asyncio.timeout(600):
-            while nic.id in await leases(cloud):
+            while {nic.id for nic in nics} & set(await leases(cloud)):
                 await asyncio.sleep(5)
         assert await whole(cloud)
 
