@@ -49,6 +49,27 @@ class By(msgspec.Struct, frozen=True):
     column: str
 
 
+class Free(msgspec.Struct, frozen=True):
+    """Marks an id that names no row of one kind, or a map without ids; `why` says what it names."""
+
+    why: str
+
+
+class Unscoped(msgspec.Struct, frozen=True):
+    """Marks an id that may be of a row that the caller does not see: it is looked up all the same.
+
+    The command itself then refuses, or shows nothing of the row; `why` says how.
+    """
+
+    why: str
+
+
+class Entries(msgspec.Struct, frozen=True):
+    """Marks a map whose entries hold ids: by key, the types of these ids."""
+
+    ids: tuple[tuple[str, Any], ...]
+
+
 Long = Annotated[int, Word("long")]
 Short = Annotated[int, Word("short")]
 Moment = Annotated[float, Word("date")]  # a date parameter, as seconds since 1970
@@ -69,6 +90,9 @@ class Field(msgspec.Struct, frozen=True):
     about: About
     required: bool
     column: str = ""  # of a By
+    free: str = ""  # why it names no row, of a Free
+    unscoped: str = ""  # why any row may be named, of an Unscoped
+    entries: tuple[tuple[str, Any], ...] = ()  # of an Entries
 
 
 def wire_name(name: str) -> str:
@@ -110,6 +134,9 @@ def _field(name: str, wire: str, required: bool, hint: Any) -> Field:
         about=given.get(About) or About(""),
         required=required,
         column=given[By].column if By in given else "",
+        free=given[Free].why if Free in given else "",
+        unscoped=given[Unscoped].why if Unscoped in given else "",
+        entries=given[Entries].ids if Entries in given else (),
     )
 
 

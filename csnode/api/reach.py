@@ -1,19 +1,20 @@
 """Who may see and name what: the one place where tenancy is decided.
 
-A root admin sees everything; a domain admin what is in his domain and below; a user what his
-account owns. What belongs to nobody (zones, most offerings) is for all.
+Each kind of row declares whose its rows are (csnode.model.owner); what a caller may see follows
+from that, his rank and his domain. A root admin sees everything. Nothing is seen by default.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
-from csnode.api.about import Rank
+from csnode.api.about import Rank, Unscoped
 from csnode.data.view import View
 from csnode.faults import Denied, Invalid
-from csnode.model.entity import Entity
+from csnode.model.entity import Entity, declared_kind
 from csnode.model.identity import Account, Domain
-from csnode.model.template import Template
+from csnode.model.owner import Audience, Owner
 from csnode.types import AccountId, DomainId, Struct
 
 
@@ -36,6 +37,8 @@ class Scope(Struct):
 
 
 ALL = Scope(what="all")
+OF_OWNER = Unscoped("the domain of an account that the caller may not act for is refused (531)")
+"""Marks the domainid of what `owner` is asked."""
 
 
 def within(view: View, domain: str, above: str) -> bool:
@@ -60,20 +63,23 @@ def may_see(caller: Who, row: Entity, view: View) -> bool:
     """Whether the caller may know that the row exists."""
     if caller.rank is Rank.ROOT_ADMIN:
         return True
-    if isinstance(row, Template) and (row.public or row.featured):
-        return True
-    account: str | None = row.id if isinstance(row, Account) else getattr(row, "account", None)
-    domain: str | None = getattr(row, "domain", None)
-    if account is None and domain is None:
-        return True
-    if account is None:  # meant for a domain and those below it
-        return within(view, caller.domain, domain or "") or _rules(caller, domain or "", view)
-    if account == caller.account:
-        return True
-    if domain is None:
-        owner = view.maybe(Account, account)
-        domain = owner.domain if owner else ""
-    return _rules(caller, domain, view)
+    audience, account, domain = owner_of(row, view)
+    match audience:
+        case Audience.EVERYONE:
+            return True
+        case Audience.ACCOUNT:
+            return account == caller.account or _rules(caller, domain, view)
+        case Audience.DOMAIN:
+            return domain == caller.domain or _rules(caller, domain, view)
+        case Audience.SUBTREE:
+            return within(view, caller.domain, domain) or _rules(caller, domain, view)
+        case Audience.OPERATORS:
+            return False
+
+
+def owner_of(row: Entity, view: View) -> Owner:
+    """Whose the row is, as its kind declares it."""
+    return type(row).owned_by.of(row, partial(_found, view))
 
 
 def scope(
@@ -128,3 +134,7 @@ def _rules(caller: Who, domain: Any, view: View) -> bool:
     if caller.rank is Rank.ROOT_ADMIN:
         return True
     return caller.rank is Rank.DOMAIN_ADMIN and within(view, domain, caller.domain)
+
+
+def _found(view: View, kind: str, id: str) -> Entity | None:
+    return view.maybe(declared_kind(kind), id)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from csnode.api.about import Rank, fields_of, wire_name
+from csnode.api.reach import owner_of
 from csnode.clock import stamp
 from csnode.data.view import View
 from csnode.model.entity import Entity
@@ -54,9 +55,9 @@ class Shown(Part):
 
     @classmethod
     def owner(cls, row: Any, view: View) -> tuple[str, str]:
-        """The account and domain that the row belongs to; empty for what belongs to all."""
-        del view
-        return getattr(row, "account", None) or "", getattr(row, "domain", None) or ""
+        """The account and domain that the row belongs to; empty if it has none."""
+        _, account, domain = owner_of(row, view)
+        return account, domain
 
 
 def shows(changed: type[Entity], of: type[Entity], column: str, *what: str) -> Depends:

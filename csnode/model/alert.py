@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Was
+from csnode.model.owner import Operators, Ownership
 from csnode.types import ClusterId, HostId, PodId, ZoneId
 
 
@@ -12,6 +13,7 @@ class Alert(Entity):
     """One thing that went wrong; id: AlertId. The same thing again raises `count`."""
 
     kind: ClassVar[str] = "alert"
+    owned_by: ClassVar[Ownership] = Operators()
     told_by: ClassVar[tuple[str, ...]] = ("monitor",)
 
     type: int  # CloudStack's AlertType, for example 7 ALERT_TYPE_HOST

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Was
+from csnode.model.owner import ByAccount, Ownership
 from csnode.types import AccountId, DomainId, JobId, UserId
 
 
@@ -12,6 +13,7 @@ class UserEvent(Entity):
     """One line of history; type is CloudStack's, for example VM.CREATE."""
 
     kind: ClassVar[str] = "event"
+    owned_by: ClassVar[Ownership] = ByAccount()
 
     type: str
     description: str

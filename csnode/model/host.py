@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Ref, Was
+from csnode.model.owner import Operators, Ownership
 from csnode.types import ClusterId, HostId, PodId, ZoneId
 
 
@@ -23,6 +24,7 @@ class Host(Entity):
     """A hypervisor host; id: HostId. Fabric enrols it, monitor watches it."""
 
     kind: ClassVar[str] = "host"
+    owned_by: ClassVar[Ownership] = Operators()
 
     name: Annotated[str, Key(unique=True)]
     zone: Annotated[ZoneId, Ref(to="zone")]
@@ -56,6 +58,7 @@ class StoragePool(Entity):
     """Room for volumes; id: PoolId. Reached by one host (scope HOST) or by a cluster's."""
 
     kind: ClassVar[str] = "pool"
+    owned_by: ClassVar[Ownership] = Operators()
 
     name: str
     zone: Annotated[ZoneId, Ref(to="zone")]
@@ -86,6 +89,7 @@ class Retired(Entity):
     """
 
     kind: ClassVar[str] = "retired"
+    owned_by: ClassVar[Ownership] = Operators()
 
     name: str
     since: float = 0.0

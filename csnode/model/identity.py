@@ -6,6 +6,7 @@ from enum import IntEnum, StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Ref
+from csnode.model.owner import ByAccount, ByDomain, Ownership, Through
 from csnode.types import AccountId, DomainId, UserId
 
 
@@ -29,6 +30,7 @@ class Domain(Entity):
     """A tenant's place in the tree; id: DomainId. Path "ROOT/acme", level 1."""
 
     kind: ClassVar[str] = "domain"
+    owned_by: ClassVar[Ownership] = ByDomain(domain="id")
 
     name: str
     path: Annotated[str, Key(unique=True)]
@@ -42,6 +44,7 @@ class Account(Entity):
     """Who owns things; id: AccountId. Limits by resource name, -1 is unlimited."""
 
     kind: ClassVar[str] = "account"
+    owned_by: ClassVar[Ownership] = ByAccount(account="id")
 
     name: Annotated[str, Key()]
     domain: Annotated[DomainId, Key(), Ref(to="domain")]
@@ -56,6 +59,7 @@ class User(Entity):
     """Who acts for an account; id: UserId."""
 
     kind: ClassVar[str] = "user"
+    owned_by: ClassVar[Ownership] = ByAccount()
 
     name: Annotated[str, Key()]  # the user name that logs in
     account: Annotated[AccountId, Key(), Ref(to="account")]
@@ -75,6 +79,7 @@ class Session(Entity):
     """A login; id: a digest of the cookie, so that a stolen database logs nobody in."""
 
     kind: ClassVar[str] = "session"
+    owned_by: ClassVar[Ownership] = Through(column="user")
 
     user: Annotated[UserId, Key(), Ref(to="user", pins=False)]
     key: str  # digest of the sessionkey

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from csnode.model.entity import Entity, Key, Was
+from csnode.model.owner import ByAccount, Operators, Ownership
 from csnode.types import AccountId, NodeId, UserId
 
 
@@ -51,6 +52,7 @@ class Job(Entity):
     """
 
     kind: ClassVar[str] = "job"
+    owned_by: ClassVar[Ownership] = ByAccount(domain=None)
 
     verb: str  # the saga's name: "deploy_vm"
     order: dict[str, Any]  # the Order, as plain values: sagas come from plug-ins
@@ -101,6 +103,7 @@ class Cancel(Entity):
     """
 
     kind: ClassVar[str] = "cancel"
+    owned_by: ClassVar[Ownership] = Operators()
 
     by: str = ""  # who, for people: a user's name, or "an operator"
     created: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Was
+from csnode.model.owner import Operators, Ownership
 
 
 class Seat(Entity):
@@ -15,6 +16,7 @@ class Seat(Entity):
     """
 
     kind: ClassVar[str] = "seat"
+    owned_by: ClassVar[Ownership] = Operators()
 
     roles: tuple[str, ...]  # that it may play
     places: Annotated[tuple[str, ...], Was(to="")] = ()  # HostIds and PoolIds that it may speak for
@@ -42,6 +44,7 @@ class Invite(Entity):
     """What a join token allows; id: the public key that its bearer proves to have, Z85."""
 
     kind: ClassVar[str] = "invite"
+    owned_by: ClassVar[Ownership] = Operators()
 
     roles: tuple[str, ...]
     pools: tuple[str, ...] = ()  # names of shared pools that the machine may serve

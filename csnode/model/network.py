@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
+from csnode.model.owner import ByAccount, Ownership, Through
 from csnode.types import AccountId, DomainId, HostId, NetworkId, NetworkOfferingId, VmId, ZoneId
 
 
@@ -12,6 +13,7 @@ class Network(Entity):
     """An isolated guest network; id: NetworkId. Its router stands on one host."""
 
     kind: ClassVar[str] = "network"
+    owned_by: ClassVar[Ownership] = ByAccount()
 
     name: str
     display_text: str = ""
@@ -41,6 +43,7 @@ class Nic(Entity):
     """
 
     kind: ClassVar[str] = "nic"
+    owned_by: ClassVar[Ownership] = Through(column="vm")
 
     vm: Annotated[VmId, Key(), Ref(to="vm", part=True)]
     network: Annotated[NetworkId, Key(), Ref(to="network")]

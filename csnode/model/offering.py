@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Leaves, Ref
+from csnode.model.owner import Everyone, OfferedTo, Ownership
 from csnode.types import DomainId
 
 
@@ -12,6 +13,7 @@ class Offering(Entity):
     """A size that machines come in; id: OfferingId."""
 
     kind: ClassVar[str] = "offering"
+    owned_by: ClassVar[Ownership] = OfferedTo()
 
     name: str
     display_text: str = ""
@@ -34,6 +36,7 @@ class DiskOffering(Entity):
     """A size that data disks come in; id: DiskOfferingId."""
 
     kind: ClassVar[str] = "disk_offering"
+    owned_by: ClassVar[Ownership] = OfferedTo()
 
     name: str
     display_text: str = ""
@@ -49,6 +52,7 @@ class NetworkOffering(Entity):
     """A kind of network, and the services that come with it; id: NetworkOfferingId."""
 
     kind: ClassVar[str] = "network_offering"
+    owned_by: ClassVar[Ownership] = Everyone()
 
     name: str
     display_text: str = ""
@@ -64,6 +68,7 @@ class OsType(Entity):
     """A guest operating system; id: OsTypeId."""
 
     kind: ClassVar[str] = "os_type"
+    owned_by: ClassVar[Ownership] = Everyone()
 
     name: str
     category: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Ref
+from csnode.model.owner import Operators, Ownership
 from csnode.types import ZoneId
 
 
@@ -12,6 +13,7 @@ class PhysicalNetwork(Entity):
     """A network that hosts are cabled to; id: PhysicalNetworkId."""
 
     kind: ClassVar[str] = "physical_network"
+    owned_by: ClassVar[Ownership] = Operators()
 
     zone: Annotated[ZoneId, Key(), Ref(to="zone")]
     name: str
@@ -27,6 +29,7 @@ class TrafficType(Entity):
     """A kind of traffic on a physical network; id: TrafficTypeId."""
 
     kind: ClassVar[str] = "traffic_type"
+    owned_by: ClassVar[Ownership] = Operators()
 
     physical_network: Annotated[str, Key(), Ref(to="physical_network")]
     type: str  # Guest, Public, Management or Storage

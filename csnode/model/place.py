@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Ref
+from csnode.model.owner import Everyone, Operators, Ownership
 from csnode.types import PodId, ZoneId
 
 
@@ -12,6 +13,7 @@ class Zone(Entity):
     """A data centre; id: ZoneId."""
 
     kind: ClassVar[str] = "zone"
+    owned_by: ClassVar[Ownership] = Everyone()
 
     name: Annotated[str, Key(unique=True)]
     dns1: str = ""
@@ -30,6 +32,7 @@ class Pod(Entity):
     """A rack; id: PodId."""
 
     kind: ClassVar[str] = "pod"
+    owned_by: ClassVar[Ownership] = Operators()
 
     zone: Annotated[ZoneId, Key(), Ref(to="zone")]
     name: str
@@ -45,6 +48,7 @@ class Cluster(Entity):
     """Hosts of one kind that share storage; id: ClusterId."""
 
     kind: ClassVar[str] = "cluster"
+    owned_by: ClassVar[Ownership] = Operators()
 
     zone: Annotated[ZoneId, Key(), Ref(to="zone")]
     pod: Annotated[PodId, Ref(to="pod")]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Ref, Was
+from csnode.model.owner import Operators, Ownership
 
 
 class Range(Entity):
@@ -16,6 +17,7 @@ class Range(Entity):
     """
 
     kind: ClassVar[str] = "range"
+    owned_by: ClassVar[Ownership] = Operators()
 
     low: int
     high: int
@@ -26,6 +28,7 @@ class Taken(Entity):
     """One value with its owner; id: "RANGE=VALUE", which makes the value unique."""
 
     kind: ClassVar[str] = "taken"
+    owned_by: ClassVar[Ownership] = Operators()
 
     range: Annotated[str, Key(), Ref(to="range")]
     value: int
@@ -36,6 +39,7 @@ class Tally(Entity):
     """How much an owner (an account, a host, a pool) uses of each resource; id: the owner's."""
 
     kind: ClassVar[str] = "tally"
+    owned_by: ClassVar[Ownership] = Operators()
 
     used: dict[str, int] = {}
 
@@ -51,6 +55,7 @@ class Lock(Entity):
     """An object that a job needs alone; id: "vm:ID". It comes and goes with the job's commits."""
 
     kind: ClassVar[str] = "lock"
+    owned_by: ClassVar[Ownership] = Operators()
 
     job: Annotated[str, Key(), Was(to="job")]
 
@@ -62,6 +67,7 @@ class Lease(Entity):
     """
 
     kind: ClassVar[str] = "lease"
+    owned_by: ClassVar[Ownership] = Operators()
 
     holder: str = ""
     fence: int = 0

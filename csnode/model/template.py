@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
+from csnode.model.owner import ByAccount, Ownership
 from csnode.types import AccountId, DomainId, OsTypeId, ZoneId
 
 
@@ -16,6 +17,7 @@ class Template(Entity):
     """
 
     kind: ClassVar[str] = "template"
+    owned_by: ClassVar[Ownership] = ByAccount(open_if=("public", "featured"))
 
     name: str
     display_text: str = ""

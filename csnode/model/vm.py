@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref, Was
+from csnode.model.owner import ByAccount, Ownership
 from csnode.types import (
     AccountId,
     DomainId,
@@ -37,6 +38,7 @@ class Vm(Entity):
     """
 
     kind: ClassVar[str] = "vm"
+    owned_by: ClassVar[Ownership] = ByAccount()
 
     name: str
     display_name: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
+from csnode.model.owner import ByAccount, Ownership
 from csnode.types import (
     AccountId,
     DiskOfferingId,
@@ -21,6 +22,7 @@ class Volume(Entity):
     """One disk; id: VolumeId."""
 
     kind: ClassVar[str] = "volume"
+    owned_by: ClassVar[Ownership] = ByAccount()
 
     name: str
     account: Annotated[AccountId, Key(), Ref(to="account")]

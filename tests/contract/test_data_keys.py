@@ -14,6 +14,7 @@ from csnode.contracts.data import Commit, Data
 from csnode.directory.alone import AloneDirectory
 from csnode.faults import Fault
 from csnode.model.entity import Entity, Key
+from csnode.model.owner import Operators, Ownership
 from csnode.testing.data_cloud import created
 from roles.data import place
 from roles.data.config import DataConfig
@@ -29,12 +30,14 @@ ROWS = 4000  # to be filled in: long enough to meet batches
 
 class Crate(Entity):
     kind: ClassVar[str] = "crate"
+    owned_by: ClassVar[Ownership] = Operators()
     shelf: Annotated[str, Key()]
     weight: int | None = None
 
 
 class LaterCrate(Entity):
     kind: ClassVar[str] = "crate"
+    owned_by: ClassVar[Ownership] = Operators()
     shelf: Annotated[str, Key()]
     weight: Annotated[int | None, Key()] = None
 

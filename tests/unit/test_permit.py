@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,6 +41,7 @@ from roles.data.config import DataConfig
 from roles.data.draft import Draft
 from roles.data.kind import Pins
 from tests.contract.data_writer import playing
+from tests.specimen import specimen
 
 CONTROLLING = ("api", "orchestrator", "data", "monitor", "fabric", "services")
 HOSTING = ("compute", "network", "storage", "keeper")
@@ -112,20 +113,6 @@ async def by(who: Principal, work: Callable[[], Awaitable[Any]]) -> Any:
 
 async def commit(data: Any, *changes: ChangeItem, by: str = "") -> Any:
     return await data.commit(Commit(changes=changes, by=by))
-
-
-def specimen(kind: type[Entity], id: str) -> Entity:
-    """A row of the kind, with whatever its columns without default need."""
-    hints = get_type_hints(kind)
-    given: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
-        if field.name == "id" or not field.required:
-            continue
-        hint = getattr(hints[field.name], "__supertype__", hints[field.name])
-        given[field.name] = {str: f"{field.name} of {id}", int: 1, float: 1.0, bool: True}.get(
-            hint
-        ) or get_origin(hint)()
-    return kind(id=id, **given)
 
 
 def columns_of(kind: type[Entity]) -> list[str]:

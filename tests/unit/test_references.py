@@ -9,6 +9,7 @@ import pytest
 
 from csnode import types
 from csnode.model.entity import Entity, Ref, Was
+from csnode.model.owner import Operators
 from csnode.plugins import entity_kinds
 from csnode.verify.references import TOLD, TOLD_APART
 from csnode.verify.rows import KINDS
@@ -54,6 +55,7 @@ def test_every_column_that_names_a_row_declares_it(kind: type[Entity]) -> None:
 def test_a_column_that_does_not_declare_it_is_found() -> None:
     class Forgetful(Entity):
         kind = "forgetful"
+        owned_by = Operators()
         host: types.HostId | None = None
         others: tuple[types.VmId, ...] = ()
         template_id: str = ""

@@ -121,11 +121,6 @@ class AccountView(Shown):
     user: Annotated[tuple[UserPart, ...], About("who may act for it")]
 
     @classmethod
-    def owner(cls, row: Account, view: View) -> tuple[str, str]:
-        del view
-        return row.id, row.domain
-
-    @classmethod
     def made(cls, row: Account, view: View) -> AccountView:
         domain = view.maybe(Domain, row.domain)
         tally = view.maybe(Tally, OF_ACCOUNT + row.id)
@@ -203,11 +198,6 @@ class DomainView(Shown):
             memory_limit=UNLIMITED,
             memory_available=UNLIMITED,
         )
-
-    @classmethod
-    def owner(cls, row: Domain, view: View) -> tuple[str, str]:
-        del view
-        return "", row.id
 
 
 class KeysView(Shown):

@@ -92,11 +92,6 @@ class JobView(Shown):
             user_id=row.user,
         )
 
-    @classmethod
-    def owner(cls, row: Job, view: View) -> tuple[str, str]:
-        account = view.maybe(Account, row.account)
-        return row.account or "", account.domain if account else ""
-
 
 class QueuedJobView(Shown):
     """A job that has an object, or waits for it."""

@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from csnode.data.rows import encoded
 from csnode.faults import Invalid, Refused
 from csnode.model.entity import Entity, Key
+from csnode.model.owner import Operators, Ownership
 from csnode.plugins import entity_kinds
 from roles.data import sqlite
 from roles.data.kind import Kind
@@ -31,6 +32,7 @@ class Crate(Entity):
     """A plug-in's kind of row, as its first version had it."""
 
     kind: ClassVar[str] = "crate"
+    owned_by: ClassVar[Ownership] = Operators()
 
     shelf: Annotated[str, Key()]
     colour: str = "grey"
@@ -41,6 +43,7 @@ class LaterCrate(Entity):
     """The same, after its author wanted to find crates by more."""
 
     kind: ClassVar[str] = "crate"
+    owned_by: ClassVar[Ownership] = Operators()
 
     shelf: Annotated[str, Key()]
     colour: Annotated[str, Key()] = "grey"
@@ -116,6 +119,7 @@ def test_a_kind_may_not_be_called_like_our_own_tables() -> None:
         """Its name is taken."""
 
         kind: ClassVar[str] = "feed"
+        owned_by: ClassVar[Ownership] = Operators()
 
     with pytest.raises(Invalid, match="'feed'"):
         metadata({"feed": Feed})
@@ -126,6 +130,7 @@ def test_only_texts_and_numbers_can_be_keys() -> None:
         """Its key is neither."""
 
         kind: ClassVar[str] = "bag"
+        owned_by: ClassVar[Ownership] = Operators()
 
         things: Annotated[tuple[str, ...], Key()] = ()
 

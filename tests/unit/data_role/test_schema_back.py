@@ -11,6 +11,7 @@ import pytest
 from csnode.data.rows import decoded, encoded
 from csnode.faults import Invalid
 from csnode.model.entity import Entity, Key
+from csnode.model.owner import Operators, Ownership
 from csnode.testing.cloud import SimCloud, sim_config
 from csnode.testing.loop import simulate
 from roles.data import place, postgres, sqlite
@@ -154,6 +155,7 @@ class Crate(Entity):
     """A plug-in's kind of row, as its first version had it."""
 
     kind: ClassVar[str] = "crate"
+    owned_by: ClassVar[Ownership] = Operators()
 
     shelf: Annotated[str, Key()]
     weight: int | None = None
@@ -163,6 +165,7 @@ class LaterCrate(Entity):
     """The same, after its author wanted to find crates by more."""
 
     kind: ClassVar[str] = "crate"
+    owned_by: ClassVar[Ownership] = Operators()
 
     shelf: Annotated[str, Key()]
     weight: Annotated[int | None, Key()] = None
