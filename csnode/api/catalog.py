@@ -8,7 +8,7 @@ from typing import Any
 
 from csnode.api.about import Field, Rank, fields_of, shaped
 from csnode.api.command import COMMANDS, Answers, Declaration
-from csnode.api.refers import REFERS
+from csnode.api.refers import named_kind
 
 _JOB_FIELDS = (
     {"name": "jobid", "description": "the job that is under way on it", "type": "string"},
@@ -72,7 +72,7 @@ def _param(field: Field) -> dict[str, Any]:
     }
     if field.about.since:
         param["since"] = field.about.since
-    kind = REFERS.get(field.item if field.item is not None else field.kind)
+    kind = named_kind(field)
     showing = [d.name for d in COMMANDS.values() if d.shows and kind and d.shows.of is kind]
     if showing:
         param["related"] = ",".join(sorted(showing))

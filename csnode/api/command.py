@@ -10,9 +10,11 @@ from csnode import plugins
 from csnode.api.about import Rank, wire_name
 from csnode.api.call import Call
 from csnode.api.parse import Table, table
+from csnode.api.refers import check_declared, references
 from csnode.api.view import Shown
 from csnode.faults import Broken
-from csnode.model.entity import Entity
+from csnode.model.entity import Entity, declared_kind
+from csnode.model.owner import Through
 from csnode.types import Struct
 
 SPEAKS = "4.22.1.0"  # the CloudStack version whose API this is
@@ -98,12 +100,16 @@ def command(
     java: str = "",
     open: bool = False,
 ) -> Callable[[C], C]:
-    """Make a request known by its CloudStack name."""
+    """Make a request known by its CloudStack name.
+
+    Raises Broken for a name that another module has declared, and for ids of unknown kinds.
+    """
 
     def declare(request: C) -> C:
         held = COMMANDS.get(name.lower())
         if held is not None and held.request.__module__ != request.__module__:
             raise Broken(f"{name} is declared by {held.request.__module__} already")
+        check_declared(name, request)
         COMMANDS[name.lower()] = Declaration(
             name=name,
             request=request,
@@ -127,7 +133,20 @@ def load_commands() -> dict[str, Declaration]:
     return dict(sorted(COMMANDS.items()))
 
 
-def kinds_shown() -> set[type[Entity]]:
-    """The kinds of row that the answers of all commands are made from."""
+def kinds_needed() -> set[type[Entity]]:
+    """The kinds of row that all commands name, and that their answers are made from; and the kinds
+    that tell whose these are.
+    """
     shown = {d.shows for d in COMMANDS.values() if d.shows and d.shows.of.kind}
-    return {s.of for s in shown} | {part.kind for s in shown for part in s.depends}
+    kinds = {s.of for s in shown} | {part.kind for s in shown for part in s.depends}
+    kinds |= {r.kind for d in COMMANDS.values() for r in references(d.request)}
+    return kinds.union(*map(_owning, kinds))
+
+
+def _owning(kind: type[Entity]) -> set[type[Entity]]:
+    """The kinds through which rows of the kind have an owner."""
+    owner = kind.owned_by
+    if not isinstance(owner, Through):
+        return set()
+    other = declared_kind(owner.to)
+    return {other} | _owning(other)

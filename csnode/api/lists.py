@@ -11,18 +11,21 @@ from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, ClassVar, NewType
 
-from csnode.api.about import About, Rank, fields_of
+from csnode.api.about import About, Free, Rank, Unscoped, fields_of
 from csnode.api.call import Call
 from csnode.api.command import ApiCommand
 from csnode.api.parse import BY_SERVER, no_such
-from csnode.api.reach import ALL, Scope, scope
+from csnode.api.reach import ALL, Scope, may_see, scope
+from csnode.api.refers import REFERS
 from csnode.api.shelf import Listing, Shelf
 from csnode.api.view import Shown
 from csnode.faults import Invalid
+from csnode.model.owner import Everyone
 from csnode.types import DomainId
 
 Test = Callable[[Any], bool]
 ProjectId = NewType("ProjectId", str)
+REFERS[ProjectId] = Free("there are no projects: no id but -1 is taken")
 _SEARCHED = ("name", "display_name", "display_text")
 
 
@@ -77,6 +80,9 @@ class ListCommand(ApiCommand):
             if (value := getattr(self, attribute)) is not None
         ]
         tests += self.tests(call)
+        caller, view = call.caller, call.view
+        if caller.rank is not Rank.ROOT_ADMIN and self._is_unbounded(call):
+            tests.append(lambda row: may_see(caller, row, view))
         if self.keyword:
             word = self.keyword.lower()
             tests.append(lambda row: self.matches(row, word))
@@ -84,6 +90,10 @@ class ListCommand(ApiCommand):
         if call.caller.rank is Rank.USER and shelf.hides():
             tests.append(lambda row: not shelf.hidden(row.id))
         return tests
+
+    def _is_unbounded(self, call: Call) -> bool:
+        """Whether the list is about all rows, of a kind that not all callers may see."""
+        return not isinstance(self.shown.of.owned_by, Everyone) and self.scope(call) == ALL
 
     def _named(self) -> list[str] | None:
         """The ids asked for by id or ids, checked already; None if neither was given."""
@@ -118,7 +128,11 @@ class ListCommand(ApiCommand):
 class OwnedList(ListCommand):
     """A list of what accounts own: domainid, isrecursive and listall."""
 
-    domain_id: Annotated[DomainId | None, About("list what belongs to this domain")] = None
+    domain_id: Annotated[
+        DomainId | None,
+        About("list what belongs to this domain"),
+        Unscoped("a domain that the caller does not rule is refused (531), or nothing of it shown"),
+    ] = None
     is_recursive: Annotated[bool, About("with domainid: the domains below it too")] = False
     list_all: Annotated[bool, About("everything that the caller may see, not just his own")] = False
 

@@ -14,7 +14,7 @@ from csnode.api.about import Field, Rank, fields_of
 from csnode.api.call import Caller
 from csnode.api.command import Declaration, load_commands
 from csnode.api.reach import may_see
-from csnode.api.refers import REFERS
+from csnode.api.refers import named_kind
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.testing import values
@@ -63,24 +63,6 @@ def acting() -> dict[str, Declaration]:
     return {d.name: d for d in load_commands().values() if d.changes}
 
 
-@cache
-def _kinds() -> dict[str, type[Entity]]:
-    """Kinds of row by the name that the type of their ids has."""
-    kinds: dict[str, type[Entity]] = {}
-    unread = [Entity]
-    while unread:
-        for kind in unread.pop().__subclasses__():
-            unread.append(kind)
-            kinds[f"{kind.__name__}Id"] = kind
-    return kinds
-
-
-def kind_named(field: Field) -> type[Entity] | None:
-    """The kind of row that a parameter names by id, if it names one."""
-    of = field.item if field.item is not None else field.kind
-    return REFERS.get(of) or _kinds().get(getattr(of, "__name__", ""))
-
-
 def naming(kind: str, rank: Rank) -> list[Declaration]:
     """The commands of a caller of that rank that may name a row of that kind."""
     return [
@@ -93,7 +75,7 @@ def naming(kind: str, rank: Rank) -> list[Declaration]:
 
 
 def _names(field: Field, kind: str, rank: Rank) -> bool:
-    named = kind_named(field)
+    named = named_kind(field)
     may = field.required or rank is Rank.ROOT_ADMIN or named not in values.PLACES
     return named is not None and named.kind == kind and may
 
@@ -120,7 +102,7 @@ class _Drawing:
 
     def draw(self) -> Draw | None:
         for field in fields_of(self.declared.request):
-            kind = kind_named(field)
+            kind = named_kind(field)
             asked = kind is not None and kind.kind in self.about and kind.kind not in self.rows
             must = field.required or asked or self._key(field) in values.ALWAYS
             if not must and self.scene.chance.random() >= self._often(field, kind):

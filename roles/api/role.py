@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from csnode.api.call import Caller
-from csnode.api.command import kinds_shown, load_commands
+from csnode.api.command import kinds_needed, load_commands
 from csnode.clock import wall
 from csnode.data.view import View
 from csnode.health import health_routes
@@ -48,7 +48,7 @@ class ApiRole(Role[ApiConfig]):
 
     async def opened(self) -> Opened:
         commands = load_commands()
-        more = sorted(kinds_shown() - set(KINDS), key=lambda kind: kind.kind)
+        more = sorted(kinds_needed() - set(KINDS), key=lambda kind: kind.kind)
         self.view = View(self.store, (*KINDS, *more))
         async with AsyncExitStack() as stack:
             stack.callback(self.view.close)

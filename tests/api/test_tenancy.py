@@ -6,19 +6,15 @@ from typing import Any
 
 import pytest
 
-from csnode.api.about import Rank, fields_of
-from csnode.api.command import load_commands
+from csnode.api.about import Rank
 from csnode.api.reach import ALL, Scope, account_named, chain, may_see, owner, scope, within
-from csnode.api.refers import references
 from csnode.faults import Denied, Invalid
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account, Domain, User
-from csnode.model.network import Network
 from csnode.model.offering import Offering
 from csnode.model.place import Zone
 from csnode.model.template import Template
 from csnode.model.vm import Vm
-from csnode.model.volume import Volume
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, BOB, BOSS, LAB, Desk, caller
 
@@ -171,62 +167,3 @@ async def test_domains_are_a_tree(cloud: Desk) -> None:
     assert not within(view, seeds.ROOT, seeds.ACME)
     assert not within(view, NEAR, seeds.ACME)  # its path begins with the letters of the other's
     assert not within(view, seeds.uuid(99), seeds.ACME)
-
-
-# -- every command, every id -------------------------------------------------------------------
-
-COMMANDS = load_commands()
-NAMING = [d for d in COMMANDS.values() if references(d.request)]
-UNKNOWN = seeds.uuid(987_654)
-FILLED = {"uuid": UNKNOWN, "integer": "1", "short": "1", "long": "1"}
-
-
-def filled(declared: Any, **given: str) -> dict[str, str]:
-    """A request that names what is required, so that it is read; ids are of nothing."""
-    needed = {f.name: FILLED.get(f.word, "x") for f in fields_of(declared.request) if f.required}
-    return needed | given
-
-
-async def test_an_id_of_nothing_is_refused_by_whatever_parameter(cloud: Desk) -> None:
-    for declared in NAMING:
-        for reference in references(declared.request):
-            asked = filled(declared, **{reference.name: UNKNOWN})
-            refusal = await cloud.refused(declared.name, ADMIN, **asked)
-            where = f"{declared.name} {reference.name}"
-            assert (refusal["errorcode"], refusal["cserrorcode"]) == (431, 9999), where
-            assert f"value={UNKNOWN}" in refusal["errortext"], where
-            assert "entity does not exist" in refusal["errortext"], where
-    assert len(NAMING) > 60
-
-
-OF_ALICE: dict[type[Any], str] = {
-    Vm: MACHINE,
-    Network: seeds.uuid(500),
-    Volume: seeds.uuid(3_000_001),
-    Template: seeds.PRIVATE_IMAGE,
-    Account: seeds.ALICE,
-    User: seeds.user_of(seeds.ALICE),
-    Offering: seeds.ACME_OFFERING,
-    UserEvent: EVENT,
-}
-FOR_USERS = [d for d in NAMING if d.allows is not Rank.ROOT_ADMIN]
-
-
-async def test_another_tenants_id_is_as_unknown_as_none(cloud: Desk) -> None:
-    """The words are the same, so that nobody learns which ids there are."""
-    for declared in FOR_USERS:
-        by = BOB if declared.allows is Rank.USER else OTHER_BOSS
-        for reference in references(declared.request):
-            if (id := OF_ALICE.get(reference.kind)) is None:
-                continue
-            told: list[str] = []
-            for named in (id, UNKNOWN):
-                asked = {n: named if v == UNKNOWN else v for n, v in filled(declared).items()}
-                refusal = await cloud.refused(declared.name, by, **asked | {reference.name: named})
-                told.append(refusal["errortext"].replace(named, "ID"))
-            assert told[0] == told[1], f"{declared.name} {reference.name}"
-
-
-def test_each_kind_that_tenants_have_is_tried() -> None:
-    named = {r.kind for d in FOR_USERS for r in references(d.request)}
-    assert {kind for kind in named if "account" in kind.__struct_fields__} <= set(OF_ALICE)

@@ -26,14 +26,15 @@ from msgspec.structs import replace
 
 from csnode.api.about import Rank, fields_of
 from csnode.api.command import Declaration
+from csnode.api.refers import named_kind
 from csnode.data.store import Store
 from csnode.model.host import Host
 from csnode.model.job import Job, JobState
 from csnode.testing.cloud import SimCloud, sim_config
-from csnode.testing.draw import Draw, Scene, acting, drawn, kind_named, naming
+from csnode.testing.draw import Draw, Scene, acting, drawn, naming
 from csnode.testing.loop import simulate
 from csnode.testing.tenants import ADMIN, caller_of
-from csnode.testing.values import SCRIPTED, SHARED
+from csnode.testing.values import MADE, SCRIPTED, SHARED
 from csnode.verify.judge import verify
 from roles.api.config import ApiConfig
 from roles.api.role import ApiRole
@@ -95,8 +96,9 @@ def pairs() -> list[Pair]:
 def _takes_away(declared: Declaration) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
     """The kinds of row that the command takes away or disables, and by which parameters."""
     fields = {field.name.lower(): field for field in fields_of(declared.request)}
-    kinds = {kind.kind for field in fields.values()
-             if field.required and (kind := kind_named(field)) is not None}  # fmt: skip
+    kinds = {kind.kind for name, field in fields.items()
+             if field.required and f"{declared.name}.{name}" not in MADE
+             and (kind := named_kind(field)) is not None}  # fmt: skip
     for kind in sorted(kinds):
         if declared.name.startswith(TAKING):
             yield kind, ()

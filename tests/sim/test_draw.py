@@ -12,9 +12,10 @@ from csnode.api.about import About, Rank, fields_of
 from csnode.api.call import Caller
 from csnode.api.command import Answers, ApiCommand, Declaration
 from csnode.api.parse import table
+from csnode.api.refers import named_kind
 from csnode.model.network import Network
 from csnode.testing import values
-from csnode.testing.draw import Scene, acting, drawn, kind_named
+from csnode.testing.draw import Scene, acting, drawn
 from csnode.testing.ledger import Ledger, reason
 from csnode.types import AccountId, DomainId, NetworkId, NetworkOfferingId, UserId, ZoneId
 
@@ -83,7 +84,7 @@ def test_every_parameter_that_must_be_given_can_be_drawn(name: str) -> None:
     """Else say in csnode/testing/values.py what it may be."""
     for field in fields_of(acting()[name].request):
         keys = {f"{name}.{field.name.lower()}", field.name.lower()}
-        known = kind_named(field) is not None or keys & values.MADE.keys()
+        known = named_kind(field) is not None or keys & values.MADE.keys()
         assert not field.required or known or field.word == "boolean", field.name
 
 

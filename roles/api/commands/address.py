@@ -8,11 +8,14 @@ from csnode.api.about import About, By
 from csnode.api.call import Call
 from csnode.api.command import Answers, command
 from csnode.api.lists import ProjectList, Test
+from csnode.api.refers import REFERS
 from csnode.api.view import Shown
+from csnode.model.network import Network
 from csnode.types import NetworkId, VmId, ZoneId
 from roles.api.views.address import IpForwardingView, PortForwardingView, PublicAddressView
 
 AddressId = NewType("AddressId", str)
+REFERS[AddressId] = Network  # an address has the id of its network
 RuleId = NewType("RuleId", str)
 
 

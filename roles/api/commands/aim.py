@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypedDict
 
-from csnode.api.about import Rank
+from csnode.api.about import Rank, Unscoped
 from csnode.api.call import Call
 from csnode.faults import Conflict, Denied, Invalid
 from csnode.model.fit import closed, places
@@ -13,6 +13,10 @@ from csnode.model.place import Cluster, Pod, Zone
 from csnode.types import ClusterId, HostId, PodId, ZoneId
 
 SINCE = 3  # the wire number (csnode.directory.WIRE) whose orders say it
+
+
+AIMED = Unscoped("whoever is no root admin is told that only root admins may say it (531)")
+"""Marks the ids of places that `aim_of` checks."""
 
 
 class Aim(TypedDict):

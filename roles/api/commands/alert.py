@@ -9,6 +9,7 @@ from csnode.api.about import About, By, Moment, Rank, Short
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ListCommand, Test
+from csnode.api.refers import REFERS
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Invalid
@@ -18,6 +19,7 @@ from csnode.types import PodId, ZoneId
 from roles.api.views.alert import AlertView
 
 AlertId = NewType("AlertId", str)
+REFERS[AlertId] = Alert
 
 
 @command(

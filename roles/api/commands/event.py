@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, NewType
 
-from csnode.api.about import About, By, Moment
+from csnode.api.about import About, By, Free, Moment
 from csnode.api.call import Call
 from csnode.api.command import Answers, command
 from csnode.api.lists import ProjectList, Test
@@ -38,7 +38,9 @@ class ListEvents(ProjectList):
     end_date: Annotated[Moment | None, About("on that day or before")] = None
     duration: Annotated[int | None, About("with entrytime: not older than so many seconds")] = None
     entry_time: Annotated[int | None, About("with duration: at least so many seconds old")] = None
-    resource_id: Annotated[str | None, About("about this object")] = None
+    resource_id: Annotated[
+        str | None, About("about this object"), Free("of any kind: it narrows what is shown")
+    ] = None
     resource_type: Annotated[str | None, About("about objects of this type")] = None
     archived: Annotated[bool, About("those put away: none")] = False
 

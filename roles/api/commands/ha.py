@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from csnode.api.about import About, Map, Rank
+from csnode.api.about import About, Free, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.parse import merged
@@ -91,7 +91,9 @@ class ConfigureHaForHost(ApiCommand):
     host_id: Annotated[HostId, About("the id of the host")]
     provider: Annotated[str, About("the fencer, as listHostHAProviders names them")]
     details: Annotated[
-        Map, About("its options: details[0].address=...; those not given are kept. Never shown")
+        Map,
+        About("its options: details[0].address=...; those not given are kept. Never shown"),
+        Free("options"),
     ] = ()  # fmt: skip
 
     async def run(self, call: Call) -> Job:

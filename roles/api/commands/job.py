@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from csnode.api.about import About, Moment, Rank
+from csnode.api.about import About, Free, Moment, Unscoped
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import AccountList, Test
@@ -50,8 +50,14 @@ OBJECTS: dict[str, type[Entity]] = {kind.kind: kind for kind in (Vm, Template, N
 class QueryAsyncJobResult(ApiCommand):
     """Says how far a job is, and what came of it."""
 
-    job_id: Annotated[JobId | None, About("the id of the job")] = None
-    resource_id: Annotated[str | None, About("or the id of what it is about")] = None
+    job_id: Annotated[
+        JobId | None, About("the id of the job"), Unscoped("another's is refused (531)")
+    ] = None
+    resource_id: Annotated[
+        str | None,
+        About("or the id of what it is about"),
+        Free("of any kind: looked for among the jobs that the caller sees"),
+    ] = None
     resource_type: Annotated[str | None, About("and what that is, for example Network")] = None
 
     async def run(self, call: Call) -> JobView:
@@ -72,6 +78,7 @@ class QueryAsyncJobResult(ApiCommand):
         kind = kinds.get(self.resource_type.lower(), "")
         found = [j for j in call.view.by(Job, "object_id", self.resource_id)
                  if j.object_kind == kind]  # fmt: skip
+        found = [job for job in found if may_see(call.caller, job, call.view)]
         if not found:
             raise no_such(call.asked.command, "resourceid", self.resource_id)
         return max(found, key=lambda job: (job.created, job.id))
@@ -89,7 +96,9 @@ class ListAsyncJobs(AccountList):
     shown: ClassVar[type[Shown]] = JobView
 
     start_date: Annotated[Moment | None, About("accepted on that day or later")] = None
-    resource_id: Annotated[str | None, About("about this object")] = None
+    resource_id: Annotated[
+        str | None, About("about this object"), Free("of any kind: it narrows what is shown")
+    ] = None
     resource_type: Annotated[str | None, About("about objects of this type")] = None
 
     def tests(self, call: Call) -> list[Test]:
@@ -120,7 +129,7 @@ class CancelAsyncJob(ApiCommand):
     job_id: Annotated[JobId, About("the id of the job")]
 
     async def run(self, call: Call) -> None:
-        job = own_job(call, self.job_id)
+        job = call.seen(Job, self.job_id, "jobid")
         if job.state is JobState.STUCK:
             raise Invalid(f"job {job.id} is stuck and cannot be undone: {job.fault}")
         if not job.open:
@@ -137,7 +146,11 @@ class CancelAsyncJob(ApiCommand):
 class ListJobQueue(ApiCommand):
     """Lists the jobs that have an object or wait for it, in their order. (csnode only.)"""
 
-    resource_id: Annotated[str, About("the id of the object")]
+    resource_id: Annotated[
+        str,
+        About("the id of the object"),
+        Free("of any kind: looked for among the objects and jobs that the caller sees"),
+    ]
     resource_type: Annotated[str | None, About("what it is, for example Network")] = None
 
     async def run(self, call: Call) -> Listing:
@@ -145,9 +158,8 @@ class ListJobQueue(ApiCommand):
         jobs = [job for state in OPEN for job in view.by(Job, "state", state)]
         need = self._need(call, jobs)
         places = Lines(jobs).at(need, await _stuck_holder(call, need))
-        rows = [
-            for_rank(QueuedJobView.placed(p, view, may_see_job(call, p.job)), rank) for p in places
-        ]
+        seen = [(p, may_see(call.caller, p.job, view)) for p in places]
+        rows = [for_rank(QueuedJobView.placed(p, view, own), rank) for p, own in seen]
         return Listing(count=len(rows), rows=rows)
 
     def _need(self, call: Call, jobs: list[Job]) -> str:
@@ -164,7 +176,7 @@ class ListJobQueue(ApiCommand):
                 kind, _, id = need.partition(":")
                 known = call.view.maybe(OBJECTS[kind], id) if kind in OBJECTS else None
                 fits = id == self.resource_id and (not wish or kind in kinds)
-                if fits and known is None and may_see_job(call, job):
+                if fits and known is None and may_see(call.caller, job, call.view):
                     return need
         raise no_such(call.asked.command, "resourceid", self.resource_id)
 
@@ -176,7 +188,7 @@ class ListJobSteps(ApiCommand):
     job_id: Annotated[JobId, About("the id of the job")]
 
     async def run(self, call: Call) -> Listing:
-        steps = steps_of(own_job(call, self.job_id))
+        steps = steps_of(call.seen(Job, self.job_id, "jobid"))
         return Listing(count=len(steps), rows=[encoded(JobStepView.of_step(s)) for s in steps])
 
 
@@ -189,20 +201,6 @@ async def _stuck_holder(call: Call, need: str) -> Job | None:
         return None
     job = call.view.maybe(Job, lock.job)
     return job if job is not None and job.state is JobState.STUCK else None
-
-
-def may_see_job(call: Call, job: Job) -> bool:
-    """The cloud's own jobs, which nobody asked for, are the root admins' business."""
-    own = job.account is not None or call.caller.rank is Rank.ROOT_ADMIN
-    return own and may_see(call.caller, job, call.view)
-
-
-def own_job(call: Call, id: JobId) -> Job:
-    """The job; "does not exist" (431) if it is none of the caller's business."""
-    job = call.view.maybe(Job, id)
-    if job is None or not may_see_job(call, job):
-        raise no_such(call.asked.command, "jobid", id)
-    return job
 
 
 def shown(job: Job, call: Call) -> JobView:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, NewType
 
-from csnode.api.about import About, Long, Rank, Word
+from csnode.api.about import About, Free, Long, Rank, Word
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
+from csnode.api.refers import REFERS
 from csnode.api.shelf import Listing
 from csnode.api.view import Shown, encoded
 from csnode.directory.directory import Health, Member
 from csnode.uuids import id_of
 
 ManagementServerId = NewType("ManagementServerId", str)
+REFERS[ManagementServerId] = Free("a node is no row: its id follows from its name")
 STATES = {Health.OK: "Up", Health.DRAINING: "PreparingForShutDown", Health.SUSPECT: "Suspect"}
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from csnode.api.about import About, Map, Rank
+from csnode.api.about import About, Free, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ListCommand, Test
@@ -92,7 +92,9 @@ class MigrateVirtualMachineWithVolume(ApiCommand):
     virtual_machine_id: Annotated[VmId, About("the id of the machine")]
     host_id: Annotated[HostId | None, About("the host it is to move to")] = None
     migrate_to: Annotated[
-        Map, About("where disks are to go: migrateto[0].volume=..&migrateto[0].pool=..")
+        Map,
+        About("where disks are to go: migrateto[0].volume=..&migrateto[0].pool=.."),
+        Free("the disks of the machine, which the command looks through"),
     ] = ()
     auto_select: Annotated[bool, About("choose a host if none is given", since="4.19.0.0")] = False
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, ClassVar, NewType
 
-from csnode.api.about import About, By, Rank
+from csnode.api.about import About, By, Free, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ProjectId, ProjectList, Test
 from csnode.api.parse import no_such
-from csnode.api.reach import owner
+from csnode.api.reach import OF_OWNER, owner
+from csnode.api.refers import REFERS
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Denied, Full, Invalid
@@ -28,6 +29,7 @@ from csnode.uuids import id_of, new_id
 from roles.api.views.network import NetworkView, state_in
 
 VpcId = NewType("VpcId", str)
+REFERS[VpcId] = Free("there are no VPCs: no id but -1 is taken")
 
 
 class Plan(Struct):
@@ -106,7 +108,7 @@ class CreateNetwork(ApiCommand):
     end_ip: Annotated[str | None, About("the last address for machines")] = None
     network_domain: Annotated[str | None, About("the DNS suffix of its machines")] = None
     account: Annotated[str | None, About("whose it is to be; goes with domainid")] = None
-    domain_id: Annotated[DomainId | None, About("the domain of that account")] = None
+    domain_id: Annotated[DomainId | None, About("the domain of that account"), OF_OWNER] = None
     project_id: Annotated[ProjectId | None, About("the project it is for: there are none")] = None
     vpc_id: Annotated[VpcId | None, About("the VPC it is a tier of: there are none")] = None
 

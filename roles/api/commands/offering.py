@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, NewType, TypeVar
 
-from csnode.api.about import About, By, Long, Rank
+from csnode.api.about import About, By, Free, Long, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ListCommand, ProjectList, Test
 from csnode.api.reach import ALL, Scope, within
+from csnode.api.refers import REFERS
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Invalid
@@ -36,6 +37,7 @@ from roles.api.views.offering import (
 
 AnOffering = TypeVar("AnOffering", Offering, DiskOffering)
 OsCategoryId = NewType("OsCategoryId", str)
+REFERS[OsCategoryId] = Free("a category is no row: its id follows from its name")
 
 
 class OfferingList(ProjectList):

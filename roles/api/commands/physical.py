@@ -11,6 +11,7 @@ from csnode.api.about import About, By, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ListCommand
+from csnode.api.refers import REFERS
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Conflict, Invalid
@@ -23,7 +24,9 @@ from roles.api.checks import check_free, enabled_of, tags_of
 from roles.api.views.physical import CarriedView, PhysicalNetworkView, TrafficTypeView
 
 PhysicalNetworkId = NewType("PhysicalNetworkId", str)
+REFERS[PhysicalNetworkId] = PhysicalNetwork
 TrafficTypeId = NewType("TrafficTypeId", str)
+REFERS[TrafficTypeId] = TrafficType
 TRAFFIC = ("Guest", "Public", "Management", "Storage")
 VNI_MAX = (1 << 24) - 1  # RFC 7348
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec.structs import replace
 
-from csnode.api.about import About, Map, Rank
+from csnode.api.about import About, Free, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.clock import wall
@@ -109,7 +109,7 @@ class UpdateZone(ApiCommand):
     allocation_state: Annotated[str | None, About("Enabled or Disabled")] = None
     dhcp_provider: Annotated[str | None, About("VirtualRouter: there are no others")] = None
     local_storage_enabled: Annotated[bool | None, About("true: always so")] = None
-    details: Annotated[Map, About("none are kept")] = ()
+    details: Annotated[Map, About("none are kept"), Free("options")] = ()
 
     async def run(self, call: Call) -> Zone:
         zone = call.view.get(Zone, self.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from csnode.api.about import About, Long, Map, Rank
+from csnode.api.about import About, Free, Long, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.parse import merged
@@ -51,7 +51,9 @@ class CreateStoragePool(ApiCommand):
     hypervisor: Annotated[str | None, About("of the hosts that reach it: a note")] = None
     provider: Annotated[str | None, About("DefaultPrimary: there are no others")] = None
     details: Annotated[
-        Map, About("details[0].storage.overprovisioning.factor=...; others are not kept")
+        Map,
+        About("details[0].storage.overprovisioning.factor=...; others are not kept"),
+        Free("options"),
     ] = ()  # fmt: skip
 
     async def run(self, call: Call) -> StoragePool:
@@ -132,7 +134,9 @@ class UpdateStoragePool(ApiCommand):
     enabled: Annotated[bool | None, About("whether new volumes come here")] = None
     capacity_bytes: Annotated[Long | None, About("no: it is measured")] = None
     details: Annotated[
-        Map, About("details[0].storage.overprovisioning.factor=...; others are not kept")
+        Map,
+        About("details[0].storage.overprovisioning.factor=...; others are not kept"),
+        Free("options"),
     ] = ()  # fmt: skip
 
     async def run(self, call: Call) -> StoragePool:

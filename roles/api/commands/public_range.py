@@ -11,6 +11,7 @@ from typing import Annotated, NewType
 from csnode.api.about import About, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
+from csnode.api.refers import REFERS
 from csnode.api.shelf import Listing
 from csnode.api.view import encoded
 from csnode.data.view import View
@@ -26,6 +27,7 @@ from roles.api.commands.physical import PhysicalNetworkId
 from roles.api.views.physical import MadeRangeView, PublicRangeView
 
 PublicRangeId = NewType("PublicRangeId", str)
+REFERS[PublicRangeId] = Zone  # a zone has one range
 
 
 @command(

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from csnode.api import passwords
-from csnode.api.about import About, Long, Rank, Word
+from csnode.api.about import About, Free, Long, Rank, Word
 from csnode.api.call import Call
 from csnode.api.catalog import entries
 from csnode.api.command import COMMANDS, SPEAKS, Answers, ApiCommand, command
@@ -64,9 +64,9 @@ class Login(ApiCommand):
     username: Annotated[str, About("user name")]
     password: Annotated[str, About("password, in the clear")]
     domain: Annotated[str, About("path of the domain; empty: ROOT")] = ""
-    domain_id: Annotated[str | None, About("id of the domain")] = msgspec.field(
-        default=None, name="domainId"
-    )
+    domain_id: Annotated[
+        str | None, About("id of the domain"), Free("where the user is looked for: no caller yet")
+    ] = msgspec.field(default=None, name="domainId")
 
     async def run(self, call: Call) -> LoginView:
         if not call.asked.post:

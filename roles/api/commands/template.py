@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.api.about import About, By, Map, Rank
+from csnode.api.about import About, By, Free, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ProjectId, ProjectList, Test
 from csnode.api.parse import bad_value, merged
-from csnode.api.reach import ALL, Scope, owner, within
+from csnode.api.reach import ALL, OF_OWNER, Scope, owner, within
 from csnode.api.shelf import Listing
 from csnode.api.view import Shown
 from csnode.clock import wall
@@ -115,7 +115,7 @@ class RegisterTemplate(ApiCommand):
     os_type_id: Annotated[OsTypeId | None, About("its operating system")] = None
     checksum: Annotated[str | None, About("{SHA-256}hex, or hex alone")] = None
     account: Annotated[str | None, About("whose it is to be; goes with domainid")] = None
-    domain_id: Annotated[DomainId | None, About("the domain of that account")] = None
+    domain_id: Annotated[DomainId | None, About("the domain of that account"), OF_OWNER] = None
     project_id: Annotated[ProjectId | None, About("the project it is for: there are none")] = None
     is_public: Annotated[bool, About("all may use it")] = False
     is_featured: Annotated[bool, About("recommended to all; root admins only")] = False
@@ -125,7 +125,7 @@ class RegisterTemplate(ApiCommand):
     sshkey_enabled: Annotated[bool, About("it takes ssh keys")] = False
     requires_hvm: Annotated[bool, About("it needs full virtualisation")] = True
     template_tag: Annotated[str | None, About("its tag")] = None
-    details: Annotated[Map, About("free details")] = ()
+    details: Annotated[Map, About("free details"), Free("texts")] = ()
 
     async def run(self, call: Call) -> Listing | Template:
         account = owner(call.caller, call.view, self.account or "", self.domain_id)

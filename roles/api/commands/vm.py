@@ -6,11 +6,13 @@ from typing import Annotated, ClassVar, NewType
 
 import msgspec
 
-from csnode.api.about import About, By, Long, Map, Rank
+from csnode.api.about import About, By, Entries, Free, Long, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ProjectId, ProjectList, Test
 from csnode.api.parse import bad_value
+from csnode.api.reach import OF_OWNER
+from csnode.api.refers import REFERS
 from csnode.api.shelf import Shelf
 from csnode.api.view import Shown, for_rank
 from csnode.model import rules
@@ -36,7 +38,7 @@ from csnode.types import (
     VmId,
     ZoneId,
 )
-from roles.api.commands.aim import aim_of
+from roles.api.commands.aim import AIMED, aim_of
 from roles.api.commands.deploy import Deployment, checked_name
 from roles.api.views.vm import VmView, state_in
 
@@ -44,7 +46,8 @@ DETAILS = {
     "all", "group", "nics", "stats", "secgrp", "tmpl", "servoff", "diskoff", "backoff", "iso",
     "volume", "min", "affgrp",
 }  # fmt: skip
-GroupId = NewType("GroupId", str)  # groups are only names here: none has an id
+GroupId = NewType("GroupId", str)
+REFERS[GroupId] = Free("groups are only names here: none has an id")
 PRESENT = "present"  # neither Destroyed nor Expunging
 
 
@@ -67,7 +70,9 @@ class DeployVirtualMachine(ApiCommand):
         tuple[NetworkId, ...], About("what to connect it to; the account's only network, or a new")
     ] = ()
     ip_to_network_list: Annotated[
-        Map, About("networks with addresses: iptonetworklist[0].networkid=..&..ip=..&..mac=..")
+        Map,
+        About("networks with addresses: iptonetworklist[0].networkid=..&..ip=..&..mac=.."),
+        Entries((("networkid", NetworkId),)),
     ] = ()
     ip_address: Annotated[str | None, About("its address in the first network")] = None
     mac_address: Annotated[str | None, About("its MAC address in the first network")] = None
@@ -75,7 +80,7 @@ class DeployVirtualMachine(ApiCommand):
     size: Annotated[Long | None, About("GiB of a data disk whose size may be chosen")] = None
     root_disk_size: Annotated[Long | None, About("GiB of the root disk")] = None
     account: Annotated[str | None, About("whose it is to be; goes with domainid")] = None
-    domain_id: Annotated[DomainId | None, About("the domain of that account")] = None
+    domain_id: Annotated[DomainId | None, About("the domain of that account"), OF_OWNER] = None
     project_id: Annotated[ProjectId | None, About("the project it is for: there are none")] = None
     user_data: Annotated[
         str | None, About("what it finds when it boots, in Base64", length=1024 * 1024)
@@ -85,14 +90,18 @@ class DeployVirtualMachine(ApiCommand):
     group: Annotated[str | None, About("its group")] = None
     hypervisor: Annotated[str | None, About("KVM")] = None
     start_vm: Annotated[bool, About("start it")] = True
-    host_id: Annotated[HostId | None, About("the host to start it on; root admins only")] = None
+    host_id: Annotated[HostId | None, About("the host to start it on; root admins only"), AIMED] = (
+        None
+    )
     cluster_id: Annotated[
-        ClusterId | None, About("the cluster to start it in; root admins only", since="4.13")
+        ClusterId | None, About("the cluster to start it in; root admins only", since="4.13"), AIMED
     ] = None
     pod_id: Annotated[
-        PodId | None, About("the pod to start it in; root admins only", since="4.13")
+        PodId | None, About("the pod to start it in; root admins only", since="4.13"), AIMED
     ] = None
-    custom_id: Annotated[str | None, About("its id, chosen", allows=Rank.ROOT_ADMIN)] = None
+    custom_id: Annotated[
+        str | None, About("its id, chosen", allows=Rank.ROOT_ADMIN), Free("of what is to be made")
+    ] = None
 
     async def run(self, call: Call) -> Job:
         deployment = Deployment(call, self)

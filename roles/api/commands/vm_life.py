@@ -17,7 +17,7 @@ from csnode.model.job import Job
 from csnode.model.orders import DestroyVm, ExpungeVm, RebootVm, StartVm, StopVm
 from csnode.model.vm import Vm, Want
 from csnode.types import ClusterId, HostId, PodId, VmId, VolumeId
-from roles.api.commands.aim import aim_of
+from roles.api.commands.aim import AIMED, aim_of
 from roles.api.commands.retake import take_again
 from roles.api.views.vm import VmView, state_in
 
@@ -33,11 +33,15 @@ class StartVirtualMachine(ApiCommand):
     """Starts a machine."""
 
     id: Annotated[VmId, About("the id of the machine")]
-    host_id: Annotated[HostId | None, About("the host it is to run on; root admins only")] = None
-    cluster_id: Annotated[
-        ClusterId | None, About("the cluster it is to run in; root admins only")
+    host_id: Annotated[
+        HostId | None, About("the host it is to run on; root admins only"), AIMED
     ] = None
-    pod_id: Annotated[PodId | None, About("the pod it is to run in; root admins only")] = None
+    cluster_id: Annotated[
+        ClusterId | None, About("the cluster it is to run in; root admins only"), AIMED
+    ] = None
+    pod_id: Annotated[PodId | None, About("the pod it is to run in; root admins only"), AIMED] = (
+        None
+    )
 
     async def run(self, call: Call) -> Job:
         row = _alive(call, self.id)

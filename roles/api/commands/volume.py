@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from csnode.api.about import About, By, Rank
+from csnode.api.about import About, By, Rank, Word
 from csnode.api.call import Call
 from csnode.api.command import Answers, command
 from csnode.api.lists import ProjectList, Test
@@ -17,6 +17,7 @@ from csnode.types import (
     HostId,
     OfferingId,
     PodId,
+    PoolId,
     VmId,
     VolumeId,
     ZoneId,
@@ -50,7 +51,9 @@ class ListVolumes(ProjectList):
     disk_offering_id: Annotated[
         DiskOfferingId | None, About("data disks of this offering"), By("disk_offering")
     ] = None
-    storage_id: Annotated[str | None, About("on this pool", allows=ADMIN), By("pool")] = None
+    storage_id: Annotated[
+        PoolId | None, About("on this pool", allows=ADMIN), Word("string"), By("pool")
+    ] = None
     host_id: Annotated[HostId | None, About("of machines on this host")] = None
     pod_id: Annotated[PodId | None, About("on pools of this pod")] = None
     cluster_id: Annotated[ClusterId | None, About("on pools of this cluster", allows=ADMIN)] = None
