@@ -63,16 +63,17 @@ def may_see(caller: Who, row: Entity, view: View) -> bool:
     """Whether the caller may know that the row exists."""
     if caller.rank is Rank.ROOT_ADMIN:
         return True
-    audience, account, domain = owner_of(row, view)
-    match audience:
+    owner = owner_of(row, view)
+    match owner.audience:
+        case Audience.ACCOUNT:
+            return owner.account == caller.account or _rules(caller, owner.domain, view)
+        case Audience.DOMAIN:
+            return owner.domain == caller.domain or _rules(caller, owner.domain, view)
+        case Audience.SUBTREE:
+            below = within(view, caller.domain, owner.domain)
+            return below or _rules(caller, owner.domain, view)
         case Audience.EVERYONE:
             return True
-        case Audience.ACCOUNT:
-            return account == caller.account or _rules(caller, domain, view)
-        case Audience.DOMAIN:
-            return domain == caller.domain or _rules(caller, domain, view)
-        case Audience.SUBTREE:
-            return within(view, caller.domain, domain) or _rules(caller, domain, view)
         case Audience.OPERATORS:
             return False
 

@@ -56,8 +56,8 @@ class Shown(Part):
     @classmethod
     def owner(cls, row: Any, view: View) -> tuple[str, str]:
         """The account and domain that the row belongs to; empty if it has none."""
-        _, account, domain = owner_of(row, view)
-        return account, domain
+        found = owner_of(row, view)
+        return found.account, found.domain
 
 
 def shows(changed: type[Entity], of: type[Entity], column: str, *what: str) -> Depends:

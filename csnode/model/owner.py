@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from csnode.types import Struct
 
@@ -25,7 +27,7 @@ class Audience(Enum):
     EVERYONE = auto()
 
 
-class Owner(NamedTuple):
+class Owner(msgspec.Struct, frozen=True):
     """Whose one row is. Account and domain are ids; empty if the row has none."""
 
     audience: Audience
@@ -93,8 +95,10 @@ class ByAccount(Ownership):
         else:
             held = find("account", account)
             domain = held.domain if held is not None else ""
-        is_open = any(getattr(row, column) for column in self.open_if)
-        return Owner(Audience.EVERYONE if is_open else Audience.ACCOUNT, account, domain)
+        for column in self.open_if:
+            if getattr(row, column):
+                return Owner(Audience.EVERYONE, account, domain)
+        return Owner(Audience.ACCOUNT, account, domain)
 
     def names(self) -> dict[str, str]:
         held = {self.account: "account"}

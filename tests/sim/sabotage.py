@@ -35,6 +35,7 @@ from roles.data.draft import Draft
 from roles.data.reader import Reader
 from roles.orchestrator.sagas.deploy_vm import Deploy
 from roles.storage.sweep import PoolSweep
+from tests.sim.sabotage_api import ALL_OF_API, CATCHERS_OF_API
 
 Sabotage = Callable[[], AbstractContextManager[None]]
 
@@ -244,7 +245,7 @@ ALL: dict[str, Sabotage] = {
         clients_without_an_offering, a_resting_kind_is_gone_for_ever, what_jobs_left_is_a_strangers,
         a_reference_not_held,
     )
-}  # fmt: skip
+} | ALL_OF_API  # fmt: skip
 
 
 STORMS = [Mishap(at=at, ill=Ill.CRASH, lasts_s=0.3, whom=("data",)) for at in range(3, 40, 3)]
@@ -285,6 +286,7 @@ CATCHERS: dict[str, tuple[str, ...] | Worlds | Unasked] = {
     "a_resting_kind_is_gone_for_ever": ("tests/contract/test_data.py", "-k", "that_rest_opens"),
     "what_jobs_left_is_a_strangers": ("tests/sim/test_sweeps.py", "-k", "however_much"),
     "a_reference_not_held": ("tests/sim/test_races.py", "-k", "taking_a_thing_away and network"),
+    **CATCHERS_OF_API,
 }
 """Who catches it fastest: some tests (pytest arguments), or worlds and what they say."""
 
