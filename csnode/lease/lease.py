@@ -114,7 +114,8 @@ async def _renew(held: Held, grip: Grip, seconds: float) -> None:
             left = max(held.until - now(), LEAST_S)
             ready = await _first_of(asked, min(pause, left))
             asked = [task for task in asked if task not in ready]
-            if any(isinstance(task.exception(), Conflict) for task in ready):
+            faults = [task.exception() for task in ready]  # all are heard, before any is judged
+            if any(isinstance(fault, Conflict) for fault in faults):
                 break
             if good := [task.result() for task in ready if task.exception() is None]:
                 held.until = max(held.until, max(good) + seconds * BELIEVED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -149,6 +150,30 @@ def test_of_two_renewals_that_are_answered_at_once_the_later_one_counts() -> Non
             assert held.until == began + 6 + SECONDS * BELIEVED
             await asyncio.sleep(4)
             assert grip.renewed[2:] == [began + 6 + SECONDS / 3]
+
+    played(story)
+
+
+def test_of_two_renewals_that_are_refused_at_once_both_are_heard() -> None:
+    """A refusal that nobody looks at is told of as an exception that was never retrieved."""
+
+    async def story(grip: Grip) -> None:
+        refused = asyncio.Event()
+
+        async def refuse() -> None:
+            await refused.wait()
+            raise Conflict("another has it")
+
+        grip.answer = refuse
+        unheard: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: unheard.append(what))
+        async with holding("l", grip, SECONDS) as held:
+            while len(grip.renewed) < 2:
+                await asyncio.sleep(0.1)
+            refused.set()
+            await held.lost.wait()
+        gc.collect()
+        assert unheard == []
 
     played(story)
 
