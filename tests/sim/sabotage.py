@@ -106,8 +106,8 @@ def a_commit_acknowledged_before_fsync() -> Generator[None]:
     def lose(self: disk.SimDisk) -> None:
         cut(self)
         lost = getattr(self, "unsynced", None)
-        if lost is not None:
-            self.connection.deserialize(lost)
+        if lost is not None:  # for whoever opens it next: nothing is put beneath a connection
+            self.connection, self.image = None, lost
 
     with patch.object(disk.Opened, "write", write), patch.object(disk.SimDisk, "cut", lose):
         yield
