@@ -54,7 +54,8 @@ class HostSweep:
         """`found` was there when the records were read."""
         needed = records.needed(self.id)
         strangers = {f.network for f in found if not f.plugged and f.network[:8] not in needed}
-        ripe = self._networks.ripe(strangers, len(found))
+        bridges = {f.network for f in found if not (f.told or f.trouble)}  # machines left them
+        ripe = self._networks.ripe(strangers, len(found), strangers & bridges)
         if self._networks.many:
             return  # the records are another world's: nothing of them is to be believed
         for network in ripe:

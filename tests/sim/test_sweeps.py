@@ -12,6 +12,7 @@ from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
 from csnode.model.machine import GuestNetwork
 from csnode.model.network import Network, Nic
+from csnode.model.place import Zone
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.testing.cloud import SimCloud
@@ -306,6 +307,26 @@ def test_a_network_nobody_has_is_removed_but_not_while_machines_are_plugged_in(
         there.plugged.clear()
         await asyncio.sleep(SOON_S)
         assert there.bridges == set(there.routers) == set()
+
+    world(story)
+
+
+def test_bridges_that_machines_left_go_however_many_and_routers_are_told_meanwhile(
+    world: World,
+) -> None:
+    """A bridge alone is no sign of a wrong database: any machine that comes has it made anew."""
+
+    async def story(cloud: SimCloud) -> None:
+        network, _, there = await network_of(cloud, await running(cloud))
+        there.bridges |= {NetworkId(new_id()) for _ in range(6)}
+        change = cloud.store.acting_as("api").change()
+        change.update(Zone, network.zone, dns1="192.0.2.7")
+        await change.commit()
+        await asyncio.sleep(2 * OFTEN["sweep_seconds"])
+        assert there.routers[NetworkId(network.id)].dns == ("192.0.2.7",)
+        await asyncio.sleep(SOON_S)
+        assert there.bridges == {network.id}
+        assert troubles(cloud, "network") == ""
 
     world(story)
 
