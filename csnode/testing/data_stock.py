@@ -182,6 +182,15 @@ class StockRules(Served):
         await cloud.commit(Count(owner="a", by={"vm": -3}, limits={"vm": 0}))
         assert (await cloud.store.get(Tally, "a")).used == {"vm": 0}
 
+    async def test_a_tally_that_begins_and_falls_in_one_commit_is_what_is_left(
+        self, cloud: Cloud
+    ) -> None:
+        up, down = Count(owner="a", by={"vm": 1}), Count(owner="a", by={"vm": -2})
+        await cloud.commit(up, down)
+        assert (await cloud.store.get(Tally, "a")).used == {"vm": 0}
+        await cloud.commit(down, up)
+        assert (await cloud.store.get(Tally, "a")).used == {"vm": 1}
+
     # -- leases ----------------------------------------------------------------------------
 
     async def test_a_lease_has_one_holder_and_a_fence_that_grows(

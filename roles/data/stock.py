@@ -114,7 +114,7 @@ def count(draft: Draft, item: Count) -> None:
             )
         used[resource] = max(0, has + by)
     was_there = draft.under.find(kind, item.owner).text
-    if used != before and (was_there or any(used.values())):
+    if used != before and (before or was_there or any(used.values())):
         draft.put(kind, Tally(id=item.owner, used=used))
 
 
