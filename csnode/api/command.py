@@ -134,11 +134,11 @@ def load_commands() -> dict[str, Declaration]:
 
 
 def kinds_needed() -> set[type[Entity]]:
-    """The kinds of row that all commands name, and that their answers are made from; and the kinds
-    that tell whose these are.
+    """The kinds of row that all commands name, that their answers show, or say that they read; and
+    the kinds that tell whose these are.
     """
     shown = {d.shows for d in COMMANDS.values() if d.shows and d.shows.of.kind}
-    kinds = {s.of for s in shown} | {part.kind for s in shown for part in s.depends}
+    kinds = {s.of for s in shown} | {kind for s in shown for kind in s.reads}
     kinds |= {r.kind for d in COMMANDS.values() for r in references(d.request)}
     return kinds.union(*map(_owning, kinds))
 

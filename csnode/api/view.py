@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from functools import cache
-from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -22,29 +20,21 @@ class Part(Struct, rename=wire_name, omit_defaults=True):
     """Something within an answer: a card of a machine. None is left out, () is shown as []."""
 
 
-class Depends(Struct):
-    """Rows of another kind that show in an answer.
-
-    `finds` gives the ids of the rows whose answers show this one; `matters` is what of it shows
-    (None: all of it): a change of the rest leaves the kept answers alone.
-    """
-
-    kind: type[Entity]
-    finds: Callable[[Any, View], Iterable[str]]
-    matters: Callable[[Any], Any] | None = None
-
-
 class Shown(Part):
     """Base of every answer. `key` is its name on the wire, `of` the kind of row it shows."""
 
     key: ClassVar[str] = ""
     of: ClassVar[type[Entity]] = Entity
-    depends: ClassVar[tuple[Depends, ...]] = ()
+    reads: ClassVar[tuple[type[Entity], ...]] = ()  # kinds the api would not hold without it
     newest_first: ClassVar[bool] = False
 
     @classmethod
     def made(cls, row: Any, view: View) -> Shown:
-        """The answer that shows the row."""
+        """The answer that shows the row, from it and what it reads of the view: nothing else.
+
+        A shelf keeps the answer until a row changes that it read. What follows from time, the
+        configuration or the caller is added by commands, to an answer that no shelf keeps.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -58,20 +48,6 @@ class Shown(Part):
         """The account and domain that the row belongs to; empty if it has none."""
         found = owner_of(row, view)
         return found.account, found.domain
-
-
-def shows(changed: type[Entity], of: type[Entity], column: str, *what: str) -> Depends:
-    """Answers about rows of `of` whose `column` names the changed row; `what` of it they show."""
-
-    def finds(row: Entity, view: View) -> Iterable[str]:
-        return [found.id for found in view.by(of, column, row.id)]
-
-    return Depends(kind=changed, finds=finds, matters=attrgetter(*what) if what else None)
-
-
-def owners(of: type[Entity]) -> tuple[Depends, ...]:
-    """What `names` shows of an owned row's account and domain."""
-    return (shows(Account, of, "account", "name"), shows(Domain, of, "domain", "name", "path"))
 
 
 def date(seconds: float) -> str | None:

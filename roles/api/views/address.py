@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.api.about import About, Date
-from csnode.api.view import Shown, date, names, owners, shows
+from csnode.api.view import Shown, date, names
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.network import Network
@@ -82,6 +82,3 @@ class IpForwardingView(ForwardingView):
     """Addresses that are forwarded whole."""
 
     key: ClassVar[str] = "ipforwardingrule"
-
-
-PublicAddressView.depends = (*owners(Network), shows(Zone, Network, "zone", "name"))

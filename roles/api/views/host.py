@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from csnode.api.about import About, Date, Long, Word
-from csnode.api.view import Depends, Shown, date, shows
+from csnode.api.view import Shown, date
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.fit import capacity
@@ -239,26 +237,3 @@ class FencerView(Shown):
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole if whole else 0:.2f}%"
-
-
-def _host_of(row: Any, _: View) -> Iterable[str]:
-    return (row.host,) if row.host else ()
-
-
-def _pool_of(row: Volume, _: View) -> Iterable[str]:
-    return (row.pool,) if row.pool else ()
-
-
-HostView.depends = (
-    Depends(kind=Vm, finds=_host_of, matters=attrgetter("host", "cpus", "cpu_mhz", "memory_mib")),
-    Depends(kind=StoragePool, finds=_host_of, matters=attrgetter("host")),
-    shows(Zone, Host, "zone", "name"),
-    shows(Pod, Host, "pod", "name"),
-    shows(Cluster, Host, "cluster"),
-)
-StoragePoolView.depends = (
-    Depends(kind=Volume, finds=_pool_of, matters=attrgetter("pool", "size")),
-    shows(Zone, StoragePool, "zone", "name"),
-    shows(Pod, StoragePool, "pod", "name"),
-    shows(Cluster, StoragePool, "cluster", "name", "hypervisor"),
-)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
 from typing import Annotated, Any, ClassVar
 
 from csnode.api.about import About, Date, Long
-from csnode.api.view import Depends, Part, Shown, date, shows
+from csnode.api.view import Part, Shown, date
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.footprint import OF_ACCOUNT
@@ -268,31 +266,3 @@ def _use(limits: dict[str, int], used: dict[str, int]) -> dict[str, Any]:
         found[f"{name}_total"] = total
         found[f"{name}_available"] = UNLIMITED if limit < 0 else str(max(0, limit - total))
     return found
-
-
-def _account_of(row: Any, _: View) -> Iterable[str]:
-    return (row.account,)
-
-
-def _account_of_tally(tally: Tally, _: View) -> Iterable[str]:
-    return (tally.id.removeprefix(OF_ACCOUNT),) if tally.id.startswith(OF_ACCOUNT) else ()
-
-
-def _parent(domain: Domain, view: View) -> Iterable[str]:
-    below = [child.id for child in view.by(Domain, "parent", domain.id)]
-    return [*below, domain.parent] if domain.parent else below
-
-
-UserView.depends = (
-    shows(Account, User, "account", "name", "type"),
-    shows(Domain, User, "domain", "name", "parent"),
-)
-AccountView.depends = (
-    shows(Domain, Account, "domain", "name", "path"),
-    Depends(kind=User, finds=_account_of),
-    Depends(kind=Tally, finds=_account_of_tally),
-    Depends(kind=Vm, finds=_account_of, matters=attrgetter("power")),
-    Depends(kind=Network, finds=_account_of, matters=attrgetter("public_address")),
-    Depends(kind=Template, finds=_account_of, matters=attrgetter("gone")),
-)
-DomainView.depends = (Depends(kind=Domain, finds=_parent, matters=attrgetter("name", "parent")),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -11,7 +11,7 @@ from csnode.api.about import About, Date, Long, Rank, Word
 from csnode.api.command import COMMANDS, Declaration
 from csnode.api.progress import Place, StepShown, waits_for
 from csnode.api.shelf import Shelves
-from csnode.api.view import Depends, Part, Shown, date, names, owners
+from csnode.api.view import Part, Shown, date, names
 from csnode.data.view import View
 from csnode.faults import NotFound
 from csnode.model.entity import Entity
@@ -243,11 +243,3 @@ def _object(job: Job, declared: Declaration, shelves: Shelves, rank: Rank) -> by
 
 def _raw(value: Any) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
-
-
-def _by_account(account: Account, view: View) -> Iterable[str]:
-    return [job.id for job in view.by(Job, "account", account.id)]
-
-
-JobView.depends = (Depends(kind=Account, finds=_by_account, matters=lambda a: (a.name, a.domain)),)
-EventView.depends = owners(UserEvent)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
 from typing import Annotated, ClassVar
 
 from csnode.api.about import About, Date
 from csnode.api.call import job_at_work, open_jobs
-from csnode.api.view import Depends, Shown, date, names, owners, shows
+from csnode.api.view import Shown, date, names
 from csnode.data.view import View
 from csnode.model.entity import Entity
-from csnode.model.job import Job
 from csnode.model.network import Network
 from csnode.model.offering import NetworkOffering
 from csnode.model.place import Zone
@@ -134,15 +131,3 @@ def state_in(view: View, row: Network) -> str:
     if row.up:
         return "Implemented"
     return "Implementing" if row.router or "implement" in at_work else "Allocated"
-
-
-def _of_job(job: Job, _: View) -> Iterable[str]:
-    return (job.object_id,) if job.object_kind == Network.kind else ()
-
-
-NetworkView.depends = (
-    Depends(kind=Job, finds=_of_job, matters=attrgetter("open")),
-    *owners(Network),
-    shows(Zone, Network, "zone", "name", "dns1", "dns2"),
-    shows(NetworkOffering, Network, "offering"),
-)

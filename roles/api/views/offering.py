@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.api.about import About, Date, Long
-from csnode.api.view import Part, Shown, date, shows
+from csnode.api.view import Part, Shown, date
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.identity import Domain
@@ -223,7 +223,3 @@ def services(offering: NetworkOffering | None) -> tuple[ServiceView, ...]:
         ServiceView(name=name, provider=provider, capability=())
         for name in (offering.services if offering else ())
     )
-
-
-ServiceOfferingView.depends = (shows(Domain, Offering, "domain", "name"),)
-DiskOfferingView.depends = (shows(Domain, DiskOffering, "domain", "name"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.api.about import About, Word
-from csnode.api.view import Shown, shows
+from csnode.api.view import Shown
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.physical import PhysicalNetwork, TrafficType
@@ -108,6 +108,3 @@ class MadeRangeView(PublicRangeView):
     """The same, under the key that createVlanIpRange answers."""
 
     key: ClassVar[str] = "vlan"
-
-
-PhysicalNetworkView.depends = (shows(Zone, PhysicalNetwork, "zone", "name"),)

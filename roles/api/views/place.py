@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from csnode.api.about import About, Word
-from csnode.api.view import Part, Shown, shows
+from csnode.api.view import Part, Shown
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.place import Cluster, Pod, Zone
@@ -155,7 +155,3 @@ class ClusterView(Shown):
 def allocation(enabled: bool) -> str:
     """The word for whether new work is put there."""
     return "Enabled" if enabled else "Disabled"
-
-
-PodView.depends = (shows(Zone, Pod, "zone", "name"),)
-ClusterView.depends = (shows(Zone, Cluster, "zone", "name"), shows(Pod, Cluster, "pod", "name"))

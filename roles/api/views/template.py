@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
 from typing import Annotated, ClassVar
 
 import msgspec
 
 from csnode.api.about import About, Date, Long, Word
 from csnode.api.call import job_at_work
-from csnode.api.view import Depends, Shown, date, names, owners, shows
+from csnode.api.view import Shown, date, names
 from csnode.data.view import View
 from csnode.model.entity import Entity
-from csnode.model.job import Job
 from csnode.model.offering import OsType
 from csnode.model.place import Zone
 from csnode.model.template import Template
@@ -126,19 +123,3 @@ def _zone(row: Template, view: View) -> Zone | None:
         return view.maybe(Zone, row.zone)
     zones = view.all(Zone)
     return zones[0] if len(zones) == 1 else None
-
-
-def _of_job(job: Job, _: View) -> Iterable[str]:
-    return (job.object_id,) if job.object_kind == Template.kind else ()
-
-
-def _of_zone(zone: Zone, view: View) -> Iterable[str]:
-    return [t.id for t in view.all(Template) if t.zone in (None, zone.id)]
-
-
-TemplateView.depends = (
-    Depends(kind=Job, finds=_of_job, matters=attrgetter("open")),
-    Depends(kind=Zone, finds=_of_zone, matters=attrgetter("name")),
-    *owners(Template),
-    shows(OsType, Template, "os_type", "name"),
-)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from ipaddress import IPv4Network
-from operator import attrgetter
 from typing import Annotated, Any, ClassVar
 
 from csnode.api.about import About, Date, Long, Rank, Word
 from csnode.api.call import job_at_work
-from csnode.api.view import Depends, Part, Shown, date, names, owners, shows
+from csnode.api.view import Part, Shown, date, names
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.host import Host
@@ -240,44 +238,3 @@ def netmask(cidr: str) -> str:
 def _data_disk(view: View, vm: str) -> Volume | None:
     found = [v for v in view.by(Volume, "vm", vm) if v.type == "DATADISK" and not v.gone]
     return min(found, key=lambda v: v.device, default=None)
-
-
-def _of_vm(row: Any, _: View) -> Iterable[str]:
-    return (row.vm,) if row.vm else ()
-
-
-def _of_network(network: Network, view: View) -> Iterable[str]:
-    return {nic.vm for nic in view.by(Nic, "network", network.id)}
-
-
-def _of_job(job: Job, _: View) -> Iterable[str]:
-    return (job.object_id,) if job.object_kind == Vm.kind else ()
-
-
-VmView.depends = (
-    Depends(kind=Nic, finds=_of_vm),
-    Depends(kind=Volume, finds=_of_vm, matters=attrgetter("vm", "disk_offering", "gone")),
-    Depends(kind=Job, finds=_of_job, matters=attrgetter("open")),
-    Depends(
-        kind=Network,
-        finds=_of_network,
-        matters=attrgetter("name", "cidr", "gateway", "public_address"),
-    ),
-    *owners(Vm),
-    shows(Host, Vm, "host", "name", "enabled", "hypervisor"),
-    shows(Zone, Vm, "zone", "name"),
-    shows(User, Vm, "user", "name"),
-    shows(OsType, Vm, "os_type", "name"),
-    shows(Offering, Vm, "offering", "name", "offer_ha"),
-    shows(
-        Template,
-        Vm,
-        "template",
-        "name",
-        "display_text",
-        "format",
-        "password_enabled",
-        "dynamically_scalable",
-        "hypervisor",
-    ),
-)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import attrgetter
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from csnode.api.about import About, Date, Long, Rank, Word
 from csnode.api.call import job_at_work
-from csnode.api.view import Depends, Shown, date, names, owners, shows
+from csnode.api.view import Shown, date, names
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.host import StoragePool
-from csnode.model.job import Job
 from csnode.model.offering import DiskOffering, Offering
 from csnode.model.place import Zone
 from csnode.model.template import Template
@@ -128,29 +125,3 @@ def state_in(view: View, row: Volume) -> str:
         return "Ready"
     making = verb_of(job_at_work(view, row.vm)) in ("deploy", "start") if row.vm else False
     return "Creating" if making else "Allocated"
-
-
-def _of_vm(vm: Vm, view: View) -> Iterable[str]:
-    return [volume.id for volume in view.by(Volume, "vm", vm.id)]
-
-
-def _of_job(job: Job, view: View) -> Iterable[str]:
-    if job.object_kind == Vm.kind:
-        return [volume.id for volume in view.by(Volume, "vm", job.object_id)]
-    return (job.object_id,) if job.object_kind == Volume.kind else ()
-
-
-def _shown_of_vm(vm: Any) -> Any:
-    return (vm.name, vm.display_name, vm.want, vm.power, vm.trouble, vm.started)
-
-
-VolumeView.depends = (
-    Depends(kind=Vm, finds=_of_vm, matters=_shown_of_vm),
-    Depends(kind=Job, finds=_of_job, matters=attrgetter("open")),
-    *owners(Volume),
-    shows(Zone, Volume, "zone", "name"),
-    shows(StoragePool, Volume, "pool", "name", "host"),
-    shows(Template, Volume, "template", "name", "display_text", "hypervisor"),
-    shows(Offering, Volume, "offering", "name", "display_text"),
-    shows(DiskOffering, Volume, "disk_offering", "name", "display_text"),
-)

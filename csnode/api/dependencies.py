@@ -1,0 +1,111 @@
+"""What each of some things was made from, and which of them a change of a row makes stale.
+
+Nobody declares it: while a thing is made, its reads are recorded. It is stale as soon as a row
+that it read changes in a column that is read, appears or goes, or as soon as a row comes among
+those that it found by a value, or leaves them. Making is one synchronous call, and so are the
+view's calls of its listeners: no row can change between a read and its note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from csnode.api.recorder import EVERY, KindReads, Recorder
+from csnode.data.view import View
+from csnode.faults import Broken
+from csnode.model.entity import Entity
+
+T = TypeVar("T")
+
+
+class Dependencies:
+    """Of things with names: the answers of a shelf, by id. It follows the view by itself.
+
+    Most answers find rows by their own id (the nics whose `vm` they are). Such a read is kept once
+    for all, as a column in `own`; any other takes some 60 bytes of each answer.
+    """
+
+    def __init__(self, view: View, stale: Callable[[str], None]) -> None:
+        """`stale` is told the name of a thing whose reads changed; perhaps of one never made."""
+        self._view, self._stale = view, stale
+        self._kinds: dict[type[Entity], KindReads] = {}
+        self._joined: dict[str, tuple[Any, ...]] = {}  # by name: readers, value, readers, value ...
+
+    def made(self, name: str, make: Callable[[View], T]) -> T:
+        """Make the thing of that name, and note what it reads instead of what it read before."""
+        recorder = Recorder(self._view, self._of)
+        thing = make(recorder.as_view())
+        self.forget(name)
+        joined: list[Any] = []
+        for reads, column, value in recorder.notes:
+            if value == name:
+                reads.own.add(column)
+            else:
+                readers = reads.readers.setdefault(column, {})
+                _join(readers, value, name)
+                joined += (readers, value)
+        if joined:
+            self._joined[name] = tuple(joined)
+        return thing
+
+    def forget(self, name: str) -> None:
+        """Forget what the thing read: it is kept no more."""
+        joined = self._joined.pop(name, ())
+        for at in range(0, len(joined), 2):
+            _leave(joined[at], joined[at + 1], name)
+
+    def _of(self, kind: type[Entity]) -> KindReads:
+        reads = self._kinds.get(kind)
+        if reads is None:
+            if kind.kind not in self._view:
+                raise Broken(
+                    f"an answer reads rows of the kind {kind.kind!r}, which the api's view does not"
+                    " hold: name it in `reads` of the answer's class"
+                )
+            reads = self._kinds[kind] = KindReads(kind)
+            self._view.listen(kind, partial(self._moved, reads))
+        return reads
+
+    def _moved(self, reads: KindReads, old: Entity | None, new: Entity | None) -> None:
+        touched = old is None or new is None or reads.matters(old, new)
+        stale: set[str] = set()
+        for column in (*reads.readers, *(reads.own - reads.readers.keys())):
+            values = [_value(row, column) for row in (old, new) if row is not None]
+            if touched or values[0] != values[1]:
+                for value in values:
+                    stale |= _found(reads, column, value)
+        for name in stale:
+            self.forget(name)
+            self._stale(name)
+
+
+def _value(row: Entity, column: str) -> Any:
+    return EVERY if column == EVERY else getattr(row, column)
+
+
+def _found(reads: KindReads, column: str, value: Any) -> set[str]:
+    """Return the names of what found rows by that value of the column."""
+    held = reads.readers.get(column, {}).get(value, ())
+    names = {held} if isinstance(held, str) else set(held)
+    return names | {value} if column in reads.own and isinstance(value, str) else names
+
+
+def _join(readers: dict[Any, str | set[str]], value: Any, name: str) -> None:
+    """Add a reader. Alone it is kept as it is: a set of one takes four times the memory."""
+    held = readers.get(value)
+    if held is None:
+        readers[value] = name
+    elif isinstance(held, set):
+        held.add(name)
+    elif held != name:
+        readers[value] = {held, name}
+
+
+def _leave(readers: dict[Any, str | set[str]], value: Any, name: str) -> None:
+    held = readers[value]
+    if isinstance(held, set) and len(held) > 1:
+        held.discard(name)
+    else:
+        del readers[value]
