@@ -56,6 +56,10 @@ class Dependencies:
         for at in range(0, len(joined), 2):
             _leave(joined[at], joined[at + 1], name)
 
+    def __len__(self) -> int:
+        """Count the reads that are kept."""
+        return sum(len(joined) // 2 for joined in self._joined.values())
+
     def _of(self, kind: type[Entity]) -> KindReads:
         reads = self._kinds.get(kind)
         if reads is None:
