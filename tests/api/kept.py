@@ -37,7 +37,7 @@ def world() -> list[Any]:
         id=DATA_DISK, name="data", account=seeds.ALICE, domain=seeds.ACME, zone=seeds.ZONE,
         vm=FIRST, device=1, type="DATADISK", size=1, disk_offering=seeds.DISK, pool=seeds.POOL,
     )  # fmt: skip
-    wire, at = seeds.uuid(910), {"created": 20.0}
+    wire = seeds.uuid(910)
     zone, pod, cluster = seeds.uuid(921), seeds.uuid(922), seeds.uuid(923)
     return [
         Zone(id=zone, name="zone2"), Pod(id=pod, zone=zone, name="pod2"),
@@ -50,9 +50,10 @@ def world() -> list[Any]:
         Template(id=seeds.uuid(928), name="spare", account=seeds.ALICE, domain=seeds.ACME),
         *seeds.network(NET), *seeds.machine(1, NET), *seeds.machine(2, NET), disk,
         Job(id=seeds.uuid(911), verb="start_vm", order={}, command="startVirtualMachine",
-            object_kind="vm", object_id=FIRST, account=seeds.ALICE, **at),
+            object_kind="vm", object_id=FIRST, account=seeds.ALICE, created=20.0),
         UserEvent(id=seeds.uuid(912), type="VM.START", description="started", account=seeds.ALICE,
-                  domain=seeds.ACME, user=seeds.user_of(seeds.ALICE), **at),
+                  domain=seeds.ACME, user=seeds.user_of(seeds.ALICE),
+                  created=20.0),
         Alert(id=seeds.uuid(913), type=7, name="ALERT.HOST", text="down", sent=20.0),
         PhysicalNetwork(id=wire, name="wire", zone=seeds.ZONE),
         TrafficType(id=seeds.uuid(914), type="Guest", physical_network=wire),
@@ -65,9 +66,9 @@ def answers() -> list[type[Shown]]:
     return sorted((each for each in shown if _is_made(each)), key=lambda each: each.__name__)
 
 
-def _is_made(shown: type[Shown]) -> bool:
+def _is_made(shown: Any) -> bool:
     """Whether its `made` is its own, or that of a class with the same fields."""
-    maker = next(each for each in shown.__mro__ if "made" in vars(each))
+    maker: Any = next(each for each in shown.__mro__ if "made" in vars(each))
     return maker is not Shown and maker.__struct_fields__ == shown.__struct_fields__
 
 
@@ -128,7 +129,7 @@ def others(row: Entity, column: str, hint: Any, desk: Desk) -> list[Any]:
     if get_origin(hint) is Annotated:
         hint, marks = args[0], args[1:]
     optional = get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
-    kinds = [arg for arg in get_args(hint) if arg is not type(None)] if optional else [hint]
+    kind: Any = next(a for a in get_args(hint) if a is not type(None)) if optional else hint
     named = next((mark.to for mark in marks if isinstance(mark, Ref | Was)), "")
     found: list[Any] = [None] if optional and now is not None else []
     if named and named in set(desk.api.view) and not isinstance(now, tuple):
@@ -136,11 +137,11 @@ def others(row: Entity, column: str, hint: Any, desk: Desk) -> list[Any]:
         return found + [each.id for each in rows if each.id != now][:2] + ["nobody"]
     if column in WORDS and isinstance(now, str):
         return [*found, WORDS[column]]
-    sample = kinds[0] if now is None else type(now)
-    return found + _beside(now, getattr(sample, "__supertype__", sample))
+    return found + _beside(now, getattr(kind, "__supertype__", kind))
 
 
-def _beside(now: Any, kind: Any) -> list[Any]:
+def _beside(now: Any, declared: Any) -> list[Any]:
+    kind: Any = declared if now is None else now.__class__
     if isinstance(kind, type) and issubclass(kind, Enum):
         return [each for each in kind if each is not now]
     if kind is bool:

@@ -32,11 +32,10 @@ async def swept(desk: Desk, shelves: Shelves) -> tuple[list[str], set[str], set[
     done: set[str] = set()
     refused: set[str] = set()
     view = desk.api.view
-    kinds = {type(row) for row in (*seeds.base(), *world())} & {
-        type(row) for name in view for row in view.all(declared_kind(name))
-    }
-    for kind in sorted(kinds, key=lambda each: each.kind):
-        rows = sorted(view.all(kind), key=lambda row: (row.id != DATA_DISK, row.id))
+    planted: list[Any] = [*seeds.base(), *world()]
+    for each in sorted({row.kind for row in planted} & set(view)):
+        kind: Any = declared_kind(each)
+        rows: list[Any] = sorted(view.all(kind), key=lambda row: (row.id != DATA_DISK, row.id))
         hints = get_type_hints(kind, include_extras=True)
         for column in sorted(set(kind.__struct_fields__) - {"id", "revision"}):
             name = f"{kind.kind}.{column}"
