@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from csnode.api.recorder import EVERY, KindReads, Recorder
+from csnode.api.recorder import KindReads, Recorder
 from csnode.data.view import View
 from csnode.faults import Broken
 from csnode.model.entity import Entity
@@ -24,7 +24,7 @@ class Dependencies:
     """Of things with names: the answers of a shelf, by id. It follows the view by itself.
 
     Most answers find rows by their own id (the nics whose `vm` they are). Such a read is kept once
-    for all, as a column in `own`; any other takes some 60 bytes of each answer.
+    for all of them (`Readers.own`); any other takes some 60 bytes of each answer.
     """
 
     def __init__(self, view: View, stale: Callable[[str], None]) -> None:
@@ -39,12 +39,8 @@ class Dependencies:
         thing = make(recorder.as_view())
         self.forget(name)
         joined: list[Any] = []
-        for reads, column, value in recorder.notes:
-            if value == name:
-                reads.own.add(column)
-            else:
-                readers = reads.readers.setdefault(column, {})
-                _join(readers, value, name)
+        for readers, value in recorder.notes:
+            if readers.join(value, name):
                 joined += (readers, value)
         if joined:
             self._joined[name] = tuple(joined)
@@ -54,7 +50,7 @@ class Dependencies:
         """Forget what the thing read: it is kept no more."""
         joined = self._joined.pop(name, ())
         for at in range(0, len(joined), 2):
-            _leave(joined[at], joined[at + 1], name)
+            joined[at].leave(joined[at + 1], name)
 
     def __len__(self) -> int:
         """Count the reads that are kept."""
@@ -75,41 +71,11 @@ class Dependencies:
     def _moved(self, reads: KindReads, old: Entity | None, new: Entity | None) -> None:
         touched = old is None or new is None or reads.matters(old, new)
         stale: set[str] = set()
-        for column in (*reads.readers, *(reads.own - reads.readers.keys())):
-            values = [_value(row, column) for row in (old, new) if row is not None]
+        for readers in reads.found_by.values():
+            values = [readers.value(row) for row in (old, new) if row is not None]
             if touched or values[0] != values[1]:
                 for value in values:
-                    stale |= _found(reads, column, value)
+                    stale |= readers.having(value)
         for name in stale:
             self.forget(name)
             self._stale(name)
-
-
-def _value(row: Entity, column: str) -> Any:
-    return EVERY if column == EVERY else getattr(row, column)
-
-
-def _found(reads: KindReads, column: str, value: Any) -> set[str]:
-    """Return the names of what found rows by that value of the column."""
-    held = reads.readers.get(column, {}).get(value, ())
-    names = {held} if isinstance(held, str) else set(held)
-    return names | {value} if column in reads.own and isinstance(value, str) else names
-
-
-def _join(readers: dict[Any, str | set[str]], value: Any, name: str) -> None:
-    """Add a reader. Alone it is kept as it is: a set of one takes four times the memory."""
-    held = readers.get(value)
-    if held is None:
-        readers[value] = name
-    elif isinstance(held, set):
-        held.add(name)
-    elif held != name:
-        readers[value] = {held, name}
-
-
-def _leave(readers: dict[Any, str | set[str]], value: Any, name: str) -> None:
-    held = readers[value]
-    if isinstance(held, set) and len(held) > 1:
-        held.discard(name)
-    else:
-        del readers[value]

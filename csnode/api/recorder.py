@@ -19,6 +19,56 @@ from csnode.model.entity import Entity
 ID, EVERY = "id", ""  # the columns that `maybe` and `all` find rows by; EVERY has the value EVERY
 
 
+class Readers:
+    """Who found rows of one kind by one column: the names of what was made, by the value."""
+
+    __slots__ = ("_names", "column", "own")
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+        self.own = False  # whether some found rows by their own names: these are not in `_names`
+        self._names: dict[Any, str | set[str]] = {}
+
+    def value(self, row: Entity) -> Any:
+        """Return what the row is found by."""
+        return EVERY if self.column == EVERY else getattr(row, self.column)
+
+    def join(self, value: Any, name: str) -> bool:
+        """Add a reader; False if `leave` need not take it away again, for it is there already.
+
+        Alone it is kept as it is: a set of one takes four times the memory.
+        """
+        if value == name:
+            self.own = True
+            return False
+        held = self._names.get(value)
+        if held is None:
+            self._names[value] = name
+        elif isinstance(held, str):
+            if held == name:
+                return False
+            self._names[value] = {held, name}
+        elif name in held:
+            return False
+        else:
+            held.add(name)
+        return True
+
+    def leave(self, value: Any, name: str) -> None:
+        """Take a reader away."""
+        held = self._names[value]
+        if isinstance(held, set) and len(held) > 1:
+            held.discard(name)
+        else:
+            del self._names[value]
+
+    def having(self, value: Any) -> set[str]:
+        """Return the names of all that found rows by the value, and perhaps of others."""
+        held = self._names.get(value, ())
+        names = {held} if isinstance(held, str) else set(held)
+        return names | {value} if self.own and isinstance(value, str) else names
+
+
 class KindReads:
     """What is read of one kind of row: its columns, and the values that rows were found by.
 
@@ -28,16 +78,20 @@ class KindReads:
 
     def __init__(self, kind: type[Entity]) -> None:
         self.columns: set[str] = set()
-        self.readers: dict[str, dict[Any, str | set[str]]] = {}  # by column, then by value
-        self.own: set[str] = set()  # columns by which readers found rows that name the reader
+        self.by_id = Readers(ID)
+        self.found_by = {ID: self.by_id}
         self.stand_in = _stand_in(kind, self.columns.add)
+
+    def by(self, column: str) -> Readers:
+        """Return who found rows by that column."""
+        readers = self.found_by.get(column)
+        if readers is None:
+            readers = self.found_by[column] = Readers(column)
+        return readers
 
     def matters(self, old: Entity, new: Entity) -> bool:
         """Whether the two differ in a column that is read."""
         return any(getattr(old, column) != getattr(new, column) for column in self.columns)
-
-
-Note = tuple[KindReads, str, Any]
 
 
 class Recorder:
@@ -46,7 +100,7 @@ class Recorder:
     def __init__(self, view: View, of: Callable[[type[Entity]], KindReads]) -> None:
         """`of` gives what is read of a kind."""
         self._view, self._of = view, of
-        self.notes: set[Note] = set()
+        self.notes: list[tuple[Readers, Any]] = []
 
     def as_view(self) -> View:
         """Return this, as the type that `made` declares."""
@@ -64,20 +118,20 @@ class Recorder:
         if not id:
             return None
         reads = self._of(kind)
-        self.notes.add((reads, ID, id))
+        self.notes.append((reads.by_id, id))
         row = self._view.maybe(kind, id)
         return None if row is None else reads.stand_in(row)
 
     def by(self, kind: type[Entity], column: str, value: Any) -> list[Any]:
         """Rows whose column has the value; which these are is noted, also where there is none."""
         reads = self._of(kind)
-        self.notes.add((reads, column, value))
+        self.notes.append((reads.by(column), value))
         return [reads.stand_in(row) for row in self._view.by(kind, column, value)]
 
     def all(self, kind: type[Entity]) -> list[Any]:
         """Every row of the kind."""
         reads = self._of(kind)
-        self.notes.add((reads, EVERY, EVERY))
+        self.notes.append((reads.by(EVERY), EVERY))
         return [reads.stand_in(row) for row in self._view.all(kind)]
 
     def __getattr__(self, name: str) -> NoReturn:

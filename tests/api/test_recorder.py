@@ -110,7 +110,7 @@ def _note_nothing_of(method: str) -> Callable[[pytest.MonkeyPatch], None]:
         whole = getattr(Recorder, method)
 
         def forgetful(self: Recorder, *args: Any) -> Any:
-            noted = set(self.notes)
+            noted = list(self.notes)
             found = whole(self, *args)
             self.notes = noted
             return found
@@ -124,7 +124,7 @@ def _note_no_absent(patch: pytest.MonkeyPatch) -> None:
     whole = Recorder.maybe
 
     def forgetful(self: Recorder, kind: Any, id: str | None) -> Any:
-        noted = set(self.notes)
+        noted = list(self.notes)
         found = whole(self, kind, id)
         self.notes = self.notes if found is not None else noted
         return found
