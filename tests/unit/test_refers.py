@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NewType
+from typing import Annotated, Any, ClassVar, NewType
 
 import pytest
 
@@ -11,8 +11,11 @@ from csnode.api.about import About, Entries, Free, Map, Unscoped
 from csnode.api.call import Call
 from csnode.api.command import COMMANDS, Answers, ApiCommand, command, kinds_needed
 from csnode.api.refers import REFERS, Reference, check_declared, kind_of, references
+from csnode.api.view import Shown
 from csnode.faults import Broken
+from csnode.model.entity import Entity
 from csnode.model.network import Network, Nic
+from csnode.model.stock import Lock
 from csnode.model.vm import Vm
 
 LampId = NewType("LampId", str)
@@ -99,5 +102,21 @@ def test_a_cards_owner_is_at_hand_wherever_a_card_is_named() -> None:
     command("lightLamp", answers=Answers.SUCCESS)(Said)
     try:
         assert {Nic, Vm, Network} <= kinds_needed()
+    finally:
+        del COMMANDS["lightlamp"]
+
+
+class Locked(Shown):
+    """An answer that reads rows which no command names."""
+
+    of: ClassVar[type[Entity]] = Vm
+    reads: ClassVar[tuple[type[Entity], ...]] = (Lock,)
+
+
+def test_the_apis_view_holds_the_kinds_that_an_answer_says_it_reads() -> None:
+    assert Lock not in kinds_needed()
+    command("lightLamp", answers=Answers.SUCCESS, shows=Locked)(Said)
+    try:
+        assert {Lock, Vm} <= kinds_needed()
     finally:
         del COMMANDS["lightlamp"]
