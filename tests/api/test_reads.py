@@ -25,9 +25,11 @@ from tests.api import seeds
 from tests.api.conftest import ADMIN, BOSS, Desk
 from tests.api.kept import DATA_DISK, FIRST, Shelves, answers, changed, others, world
 
+NAMED_MOST = {DATA_DISK, seeds.ACME, seeds.ALICE, seeds.user_of(seeds.ALICE)}  # of their kinds
+
 
 async def swept(desk: Desk, shelves: Shelves) -> tuple[list[str], set[str], set[str]]:
-    """Change each column of a row of each kind, and back: what was old, changed and refused."""
+    """Change each column of some rows of each kind, and back: what was old, changed, refused."""
     old: list[str] = []
     done: set[str] = set()
     refused: set[str] = set()
@@ -35,11 +37,12 @@ async def swept(desk: Desk, shelves: Shelves) -> tuple[list[str], set[str], set[
     planted: list[Any] = [*seeds.base(), *world()]
     for each in sorted({row.kind for row in planted} & set(view)):
         kind: Any = declared_kind(each)
-        rows: list[Any] = sorted(view.all(kind), key=lambda row: (row.id != DATA_DISK, row.id))
+        rows: list[Any] = sorted(view.all(kind), key=lambda row: row.id)
+        picked = [row for row in rows if row.id in NAMED_MOST or row in (rows[0], rows[-1])]
         hints = get_type_hints(kind, include_extras=True)
         for column in sorted(set(kind.__struct_fields__) - {"id", "revision"}):
             name = f"{kind.kind}.{column}"
-            for row in {rows[0].id: rows[0], rows[-1].id: rows[-1]}.values():
+            for row in picked:
                 for value in others(row, column, hints[column], desk):
                     if await changed(desk, row, column, value):
                         done.add(name)
