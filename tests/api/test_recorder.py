@@ -174,6 +174,18 @@ async def test_nothing_is_kept_of_what_was_forgotten(desk: Desk) -> None:
     assert len(reads) == 0
 
 
+async def test_what_was_read_before_counts_no_more(desk: Desk) -> None:
+    view, stale = desk.api.view, list[str]()
+    await view.fresh()
+    reads = Dependencies(view, stale.append)
+    for offering in (seeds.DISK, seeds.CUSTOM_DISK):
+        reads.made("x", lambda given, it=offering: given.get(DiskOffering, it).name)
+    assert await changed(desk, view.get(DiskOffering, seeds.DISK), "name", "renamed")
+    assert stale == []
+    assert await changed(desk, view.get(DiskOffering, seeds.CUSTOM_DISK), "name", "renamed too")
+    assert stale == ["x"]
+
+
 async def test_an_answer_that_reads_in_another_way_is_refused(desk: Desk) -> None:
     view = desk.api.view
     await view.fresh()
