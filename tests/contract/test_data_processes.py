@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -32,6 +31,9 @@ from tests.contract.data_writer import insist, playing
 
 KINDS = ("range", "zone", "taken", "lock", "tally", "lease")
 PATIENCE_S = 60.0
+OTHERS_AT_WORK = """SELECT count(*) FROM pg_stat_activity
+                    WHERE xact_start IS NOT NULL AND datname = current_database()
+                    AND pid <> pg_backend_pid()"""
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +169,23 @@ async def test_a_process_that_freezes_in_its_turn_loses_it(url: str) -> None:
         assert (await data.get("zone", "z")).id == "z"
 
 
-def stalling(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+def wait_for_no_turn(url: str) -> None:
+    """Until no session of the server has a transaction open. It holds up whoever calls it."""
+
+    async def wait() -> None:
+        line = await postgres.asyncpg.connect(url)
+        try:
+            while await line.fetchval(OTHERS_AT_WORK):
+                pass
+        finally:
+            await line.close()
+
+    waiting = threading.Thread(target=lambda: asyncio.run(wait()))
+    waiting.start()
+    waiting.join()
+
+
+def stalling(url: str, monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     """So often a batch stands still in its turn, until the server has ended its session."""
     monkeypatch.setitem(postgres.SESSION, "idle_in_transaction_session_timeout", "500ms")
     stalls: list[int] = []
@@ -176,7 +194,7 @@ def stalling(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
         def add(self, commit: Commit, context: Context, stored_answer: bytes) -> Committed:
             if len(stalls) < times:
                 stalls.append(self.number)
-                time.sleep(1.0)
+                wait_for_no_turn(url)
             return super().add(commit, context, stored_answer)
 
     monkeypatch.setattr(writer, "Batch", Stalling)
@@ -186,7 +204,7 @@ def stalling(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
 async def test_a_batch_that_loses_its_turn_before_it_is_written_takes_another(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stalls = stalling(monkeypatch, 1)
+    stalls = stalling(url, monkeypatch, 1)
     async with processes(url, 1) as (data,):
         count = Count(owner="a", by={"vm": 1})
         done = await commit(data, created(Zone(id="z", name="z")), count, token="t")
@@ -200,7 +218,7 @@ async def test_a_batch_that_loses_its_turn_before_it_is_written_takes_another(
 async def test_a_batch_that_loses_every_turn_fails_whole(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stalls = stalling(monkeypatch, writer.TURNS)
+    stalls = stalling(url, monkeypatch, writer.TURNS)
     async with processes(url, 1) as (data,):
         with pytest.raises(Unavailable):
             await commit(data, created(Zone(id="z", name="z")))
