@@ -13,8 +13,6 @@
 #
 # What it means: several hosts in asyncpg's address help against a server that has stopped, and not against one that hangs or
 # whose network drops packets.
-#
-# csnode asks all its PostgreSQL hosts, each with a connect() of its own: roles/data/postgres_hosts.py.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: PostgreSQL runs as a user of its own" >&2; exit 2; }

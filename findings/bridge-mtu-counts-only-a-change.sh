@@ -14,8 +14,6 @@
 # What it means: a bridge for tunnels that was made with 1450 has 1500 once a card with 1500 is plugged in, and a bridge
 # for large frames made with 9000 loses them with the first ordinary card. A tool that sets an MTU only where it
 # differs from what it reads never fixes it.
-#
-# csnode makes a bridge with one byte less and then sets the MTU: roles/network/drivers/render.py, bridge_lines.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: it makes a network namespace" >&2; exit 2; }

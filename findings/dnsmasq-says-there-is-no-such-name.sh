@@ -13,9 +13,6 @@
 # With host-record= in place of address=, the answer for AAAA has no data and no error, and both find the name.
 #
 # What it means: a name tried on Debian works, and fails in guests of Alpine and other musl systems.
-#
-# csnode gives its guests `data-server` as a host-record, and a local= line of its own:
-# roles/network/drivers/render.py, _special_names.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: it makes a network namespace" >&2; exit 2; }

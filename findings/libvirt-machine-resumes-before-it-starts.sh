@@ -12,8 +12,6 @@
 #
 # What it means: who tracks machines by events must not take "resumed" for a machine that runs already, and cannot
 # tell by "shutdown" that a guest shut down cleanly.
-#
-# csnode heeds only "started", "stopped" and "undefined": roles/compute/drivers/libvirt.py, _POWER_AFTER.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: it starts a libvirtd of its own" >&2; exit 2; }

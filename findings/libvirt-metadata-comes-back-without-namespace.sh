@@ -14,9 +14,6 @@
 #
 # What it means: one function cannot read both answers, and a program that reads, changes and writes its metadata by
 # virDomainGetMetadata and virDomainSetMetadata moves names into its namespace, while no call fails.
-#
-# csnode writes its mark with the whole domain, and of the answer asks only whether there is one:
-# roles/compute/drivers/domain_xml.py and libvirt.py.
 set -euo pipefail
 
 [ -x /usr/bin/virsh ] && [ -x /usr/bin/python3 ] || {

@@ -15,9 +15,6 @@
 #
 # What it means: enrolling a client after its first attempt takes a restart of the client, or a monitor and
 # a new connect().
-#
-# csnode's gate waits two seconds for an unknown key's credential and then answers 300 instead, after which libzmq does
-# try again once the handshake's time is over: csnode/bus/gate.py.
 set -euo pipefail
 
 python3 -c 'import ensurepip, venv' 2>/dev/null || {

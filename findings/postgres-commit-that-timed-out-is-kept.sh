@@ -13,8 +13,6 @@
 # the cancel is through, the rows cannot be seen: who looks right after the TimeoutError is led to believe in a rollback.
 #
 # What it means: a program that does again what timed out does it twice, and what it saw may be lost with the primary.
-#
-# csnode never lets asyncpg time out a COMMIT. It hangs up, which leaves the wait as it is: roles/data/postgres_commit.py.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: PostgreSQL runs as a user of its own" >&2; exit 2; }

@@ -14,8 +14,6 @@
 # statement_timeout does not free the locks either: it strikes when the client speaks again.
 #
 # What it means: the timeout does not free what a frozen client holds if it froze within this gap.
-#
-# csnode ends sessions of its own that wait so for more than 4 seconds: roles/data/postgres_sql.py, END_STALLED.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: PostgreSQL runs as a user of its own" >&2; exit 2; }
