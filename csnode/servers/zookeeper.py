@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
@@ -64,6 +65,7 @@ class ZooKeeper:
         self._up = asyncio.Event()
         self._listeners: list[Callable[[Line], None]] = []
         self._open = True
+        self._turning = threading.Lock()  # a session begins, or ends, in a thread of kazoo's
         self._patience: asyncio.TimerHandle | None = None
 
     @property
@@ -193,9 +195,10 @@ class ZooKeeper:
 
         def restart() -> None:
             try:
-                self._client.stop()
-                if self._open:
-                    self._client.start_async()
+                with self._turning:
+                    self._client.stop()
+                    if self._open:
+                        self._client.start_async()
             except Exception as error:  # noqa: BLE001
                 self._later(log.error, f"no new session can be had: {error}")
 
@@ -209,8 +212,9 @@ class ZooKeeper:
 
         def stop() -> None:
             try:
-                self._client.stop()
-                self._client.close()
+                with self._turning:
+                    self._client.stop()
+                    self._client.close()
             except Exception as error:  # noqa: BLE001 - the server lets the session expire
                 self._later(log.debug, f"the session was not ended: {error}")
             self._later(left.set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Generator
 
 import pytest
@@ -106,6 +107,33 @@ async def test_a_watch_calls_once_and_when_the_line_is_cut(zoo: servers.ZooKeepe
         await client.exists("not yet", lambda: called.append(2))
         await asyncio.to_thread(zoo.restart)
         await until(lambda: called == [1, 2])
+
+
+async def test_a_session_that_is_begun_while_we_leave_ends_too(
+    zoo: servers.ZooKeeperServer,
+) -> None:
+    """kazoo frees its sockets in `close`, which it refuses to a client that began anew."""
+    beginning, closed, begun = threading.Event(), threading.Event(), threading.Event()
+    async with zookeeper.connected(_config(zoo), "one") as client:
+        await until(lambda: client.up)
+        kazoo = client._client
+        begin, close = kazoo.start_async, kazoo.close
+
+        def late() -> None:
+            beginning.set()
+            closed.wait(1.0)  # whoever leaves is not to come between
+            begin()
+            begun.set()
+
+        def tell() -> None:
+            close()
+            closed.set()
+
+        kazoo.start_async, kazoo.close = late, tell
+        client._renew()
+        await until(beginning.is_set)
+    await until(begun.is_set)
+    assert kazoo._connection._read_sock is None
 
 
 async def test_faults_of_zookeeper_are_ours(zoo: servers.ZooKeeperServer) -> None:
