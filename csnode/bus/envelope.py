@@ -89,7 +89,8 @@ class Codec:
 
     def __init__(self, method: Method) -> None:
         self._name = method.name
-        self._arguments = msgspec.msgpack.Decoder[Any](tuple[method.arguments or ((),)])
+        arguments: Any = tuple[method.arguments or ((),)]
+        self._arguments = msgspec.msgpack.Decoder[Any](arguments)
         self._answer = msgspec.msgpack.Decoder[Any](
             NoneType if method.answer is None else method.answer
         )

@@ -164,7 +164,8 @@ class ZmqBus:
         if self.streams is not None and carried(kind):
             self.streams.follow(self.local.publish)
             return
-        self._kinds[kind.__name__] = msgspec.msgpack.Decoder(list[kind])
+        many: Any = list[kind]
+        self._kinds[kind.__name__] = msgspec.msgpack.Decoder(many)
         hearing = self._hearing
         if hearing is None:
             hearing = self._hearing = self._sockets.hearing(self._heard)

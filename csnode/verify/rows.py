@@ -128,4 +128,5 @@ async def settled(store: Store, rows: Rows) -> None:
 
 @cache
 def _many(kind: type[Entity]) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(list[kind])
+    many: Any = list[kind]
+    return msgspec.json.Decoder(many)
