@@ -1,6 +1,7 @@
 #!/bin/bash
 # Makes this machine ready: Debian packages, virtual environment and, asked for `guest`, the guest image.
 # Usage: setup.sh [guest] [test]      `test` brings the servers that tests run against; quick when there is nothing to do; says what it does otherwise
+#        setup.sh newest              the newest libraries in place of those that config/versions.txt names, and names them there
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 export PATH=$PATH:/usr/sbin:/sbin
@@ -49,7 +50,7 @@ python() { # the first one that csnode runs on and that can make a virtual envir
 
 environment() {
     local stamp chosen
-    stamp=$(sha256sum pyproject.toml)
+    stamp=$(cat pyproject.toml config/versions.txt | sha256sum)
     [ "$(cat .venv/setup-stamp 2>/dev/null)" != "$stamp" ] || [ ! -x .venv/bin/csnode ] || return 0
     if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
         chosen=$(python)
@@ -57,8 +58,19 @@ environment() {
         "$chosen" -m venv --clear .venv
     fi
     say "installing csnode and its libraries into .venv"
-    PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q -e '.[libvirt,postgresql,zookeeper,redis,fence,test]' >&2
+    install -c config/versions.txt
     echo "$stamp" >.venv/setup-stamp
+}
+
+install() {
+    PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q "$@" -e '.[libvirt,postgresql,zookeeper,redis,fence,test]' >&2
+}
+
+newest() {
+    say "installing the newest libraries into .venv"
+    install --upgrade --upgrade-strategy eager
+    sed -i '/^[^#]/d' config/versions.txt
+    .venv/bin/python -m pip freeze --exclude-editable >>config/versions.txt
 }
 
 guest() {
@@ -71,16 +83,18 @@ guest() {
     echo "$stamp" >.cache/guest/stamp
 }
 
-lists=(config/packages.txt) image=
+lists=(config/packages.txt) image='' upgrade=''
 for what in "$@"; do
     case $what in
     guest) image=wanted ;;
     test) lists+=(config/packages-test.txt) ;;
-    *) fail "usage: setup.sh [guest] [test]" 64 ;;
+    newest) upgrade=wanted ;;
+    *) fail "usage: setup.sh [guest] [test] | newest" 64 ;;
     esac
 done
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 install_packages
 environment
+[ -z "$upgrade" ] || newest
 [ -z "$image" ] || guest

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds dist/csnode_VERSION_amd64.deb: csnode and its libraries in /opt/csnode, run by Debian 12's Python.
-# Usage: build.sh [FOLDER]      the same sources make the same bytes; libraries as in .venv
+# Usage: build.sh [FOLDER]      the same sources make the same bytes; libraries as in config/versions.txt
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/../.."
 out=${1:-dist}
@@ -23,9 +23,8 @@ cp -r pyproject.toml csnode roles "$work/sources"
 find "$work/sources" -name __pycache__ -prune -exec rm -rf {} +
 
 /usr/bin/python3 -m venv --without-pip "$venv"
-.venv/bin/python -m pip freeze --exclude-editable >"$work/constraints"
 CFLAGS="-g0 -ffile-prefix-map=$work=." TMPDIR=$work .venv/bin/python -m pip --python "$venv/bin/python" install -qq --no-compile \
-    --no-cache-dir -c "$work/constraints" "$work/sources[libvirt,postgresql,zookeeper,redis,fence]"
+    --no-cache-dir -c config/versions.txt "$work/sources[libvirt,postgresql,zookeeper,redis,fence]"
 
 # Nothing of this machine stays
 libraries=$venv/lib/python3.11/site-packages
