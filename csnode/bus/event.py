@@ -37,8 +37,8 @@ class Changed(Event):
     kind: str
     before: int
     entries: tuple[Entry, ...]
-    batch: int = 0  # unknown: of a data service of the version before
-    along: tuple[str, ...] = ()
+    batch: int = 0
+    along: tuple[str, ...] = ()  # empty: a data service of the first version does not say
 
     @property
     def topic(self) -> str:

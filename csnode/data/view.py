@@ -307,6 +307,9 @@ class View:
             return
         if event.entries[-1].number <= self._done[event.kind]:
             return
+        if not event.along:  # of the version before: only the feed tells what was written with it
+            self._start_replay()
+            return
         parts = self._parts.setdefault(event.batch, {})
         parts[event.kind] = event
         if all(kind in parts for kind in event.along if kind in self._kinds):

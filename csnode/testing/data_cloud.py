@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from csnode.bus.bus import Bus
-from csnode.bus.event import Entry, Event
+from csnode.bus.event import Changed, Entry, Event
 from csnode.bus.local import LocalBus
 from csnode.contracts.data import (
     ChangeItem,
@@ -51,12 +52,17 @@ KEEP = 200_000
 
 
 class LossyBus(LocalBus):
-    """A bus that loses every event while it is deaf, and those of lost topics always."""
+    """A bus that loses every event while it is deaf, and those of lost topics always.
 
-    deaf = False
+    While it is old, events do not say what was written along with them, as in the first version.
+    """
+
+    deaf = old = False
     lost: Set[str] = frozenset()
 
     def publish(self, event: Event) -> None:
+        if self.old and isinstance(event, Changed):
+            event = replace(event, batch=0, along=())
         if not self.deaf and event.topic not in self.lost:
             super().publish(event)
 

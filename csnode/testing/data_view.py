@@ -83,8 +83,12 @@ class ViewRules(Served):
             await view.reach(done.number)
             assert (view.get(Vm, "v1").name, view.size(Lock)) == ("x", 2)
 
-    async def test_what_was_written_at_once_is_seen_at_once(self, cloud: Cloud) -> None:
-        """Also when an event was lost before, so that the feed is read meanwhile."""
+    @pytest.mark.parametrize("old", [False, True])
+    async def test_what_was_written_at_once_is_seen_at_once(self, cloud: Cloud, old: bool) -> None:
+        """Also when an event was lost before, so that the feed is read meanwhile; also from a data
+        service whose events do not say what was written at once.
+        """
+        cloud.bus.old = old
         async with following(cloud) as view:
             for lost in ("vm", "lock"):
                 cloud.bus.lost = {lost}
