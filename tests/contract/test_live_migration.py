@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 import pytest
@@ -37,6 +34,7 @@ NAMES = f"mig{os.getpid() % 0x1000:03x}"
 SWITCH, BRIDGE, MAC = f"{NAMES}s", "br0", "02:00:00:77:00:10"
 ROUTER, GUEST = "10.77.0.1", "10.77.0.10"
 WITHIN_S = 60.0
+SLOW_MIB_S = 8  # a move takes several seconds
 
 ASKER = """\
 import asyncio, sys, msgspec
@@ -157,30 +155,8 @@ def hosts() -> Iterator[tuple[HostLab, HostLab]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Pings:
-    """One every tenth of a second, as long as the block lasts; how many were lost."""
-
-    def __enter__(self) -> Pings:
-        words = f"ip netns exec {SWITCH} ping -q -i 0.1 -W 1 {GUEST}".split()
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.send_signal(signal.SIGINT)
-        said, _ = self._process.communicate(timeout=10)
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-        assert found, said
-        self.sent, answered = int(found[1]), int(found[2])
-        self.lost = self.sent - answered
-
-
 def answers() -> bool:
-    words = f"ip netns exec {SWITCH} ping -q -c 1 -W 1 {GUEST}".split()
+    words = f"ip netns exec {SWITCH} ping -q -c 1 -W {patient(1):.0f} {GUEST}".split()
     return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
 
@@ -206,6 +182,17 @@ async def moved(source: LibvirtHypervisor, move: Move) -> Power:
     return await source.ensure_moved(move)
 
 
+async def answered_meanwhile(source: LibvirtHypervisor, move: Move) -> int:
+    """How many pings, one after the other, the guest answers before its move has ended."""
+    moving = asyncio.create_task(moved(source, move))
+    answered = 0
+    while not moving.done():
+        answered += await asyncio.to_thread(answers) and not moving.done()
+    assert await moving is Power.ABSENT
+    await until(answers)
+    return answered
+
+
 async def where(hosts: tuple[HostLab, HostLab], vm: VmId) -> dict[str, Power]:
     """What each host says of it, if it has it at all."""
     found: dict[str, Power] = {}
@@ -217,7 +204,7 @@ async def where(hosts: tuple[HostLab, HostLab], vm: VmId) -> dict[str, Power]:
 
 
 async def test_a_guest_answers_while_it_moves_there_and_back(
-    hosts: tuple[HostLab, HostLab], capsys: pytest.CaptureFixture[str]
+    hosts: tuple[HostLab, HostLab],
 ) -> None:
     a, b = hosts
     shared = replace(a.overlay(a.pool.parent, "shared"), shared=True)
@@ -229,18 +216,14 @@ async def test_a_guest_answers_while_it_moves_there_and_back(
     async with a.driver() as source:
         await source.ensure_running(guest)
         await until(answers)
-        with Pings() as near:
-            assert await moved(source, await way(b, guest)) is Power.ABSENT
-            await until(answers)
+    async with a.driver(mib_s=SLOW_MIB_S) as source:
+        near = await answered_meanwhile(source, await way(b, guest))
     assert await where(hosts, guest.vm) == {"b": Power.ON}
 
     # the disk's own layer goes along: what it stands on is at both
     local = replace(guest, disks=(a.overlay(a.pool, "shared"),))
-    async with b.driver() as source:
-        with Pings() as far:
-            move = await way(a, local, (VolumeId("shared"),))
-            assert await moved(source, move) is Power.ABSENT
-            await until(answers)
+    async with b.driver(mib_s=SLOW_MIB_S) as source:
+        far = await answered_meanwhile(source, await way(a, local, (VolumeId("shared"),)))
     assert await where(hosts, guest.vm) == {"a": Power.ON}
 
     await cancelled(a, replace(guest, disks=(b.overlay(b.pool, "shared"),)), b)
@@ -248,11 +231,8 @@ async def test_a_guest_answers_while_it_moves_there_and_back(
     await killed(a, b, replace(guest, disks=(b.overlay(b.pool, "again"),)))
     assert await where(hosts, guest.vm) == {"b": Power.ON}
     await until(answers)
-    with capsys.disabled():
-        told = [f"{pings.lost} of {pings.sent}" for pings in (near, far)]
-        print(f"\npings lost: shared disk {told[0]}, copied disk {told[1]} (one each 0.1 s)")
-    assert near.lost < near.sent / 2
-    assert far.lost < far.sent / 2
+    assert near > 0
+    assert far > 0
 
 
 async def cancelled(a: HostLab, guest: Domain, b: HostLab) -> None:
