@@ -434,7 +434,7 @@ async def insisting(desk: Desk, command: str, key: str, params: dict[str, str]) 
         assert "data service" in body["errortext"]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**32),
     clients=st.integers(2, 8),
@@ -478,7 +478,7 @@ async def _books_are_right(store: Store, command: str) -> None:
     assert len(await store.find(Job)) == jobs
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32), lost=st.sampled_from([0.0, 0.5]))
 def test_of_two_different_requests_with_one_key_one_wins(seed: int, lost: float) -> None:
     async def story() -> None:

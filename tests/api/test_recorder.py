@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csnode.api.about import About
@@ -93,7 +93,7 @@ rows = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(story=st.lists(rows, max_size=12))
 def test_an_answer_is_never_old_whatever_happens(story: list[Row]) -> None:
     async def run() -> list[str]:

@@ -38,7 +38,7 @@ from tests.api.conftest import ADMIN, Desk
 from tests.api.test_catalogue_rows import IMAGE
 from tests.api.test_deploy import SMALL
 
-SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 GATEWAY = "172.16.0.1"
 PUBLIC = {"public_cidr": "172.16.0.0/20", "public_gateway": GATEWAY}
 SPECIAL = ("0.0.0.0", "8.8.8.8", "10.1.1.0", "10.255.255.255", "100.64.0.1", "127.0.0.1",

@@ -141,7 +141,7 @@ class Model:
         return found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(BURST, max_size=6), st.sampled_from((1, 3, 512)))
 def test_a_simple_model_agrees(bursts: list[list[list[Act]]], batch_max: int) -> None:
     asyncio.run(agree(bursts, batch_max))

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from csnode.drivers.driver import Seat
 from csnode.faults import Conflict, Unavailable
 from csnode.model.machine import Disk, Domain, Move, Plug
-from csnode.testing.patience import patient
+from csnode.testing.patience import Patience, patient
 from csnode.types import HostId, NicId, Power, VmId, VolumeId
 from csnode.uuids import new_id
 from roles.compute.drivers.libvirt import LibvirtHypervisor
@@ -176,7 +176,8 @@ async def way(to: HostLab, domain: Domain, copied: tuple[VolumeId, ...] = ()) ->
 
 async def moved(source: LibvirtHypervisor, move: Move) -> Power:
     """Asked as a saga asks: again, while libvirtds that are busy hang up on each other."""
-    for _ in range(3):
+    patience = Patience(WITHIN_S)
+    while not patience.over:
         with suppress(Unavailable):
             return await source.ensure_moved(move)
     return await source.ensure_moved(move)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -111,7 +111,6 @@ def test_an_uplink_table_replaces_only_itself() -> None:
 
 
 FIELDS = ("cidr", "gateway", "domain", "public_address", "public_cidr", "public_gateway")
-SLOW = [HealthCheck.too_slow]  # of the machine, under load
 SPECIAL = st.sampled_from(["\n", ";", "\0", " ", "/", "}", "#", "=", ",", "é", "\u2028", "-", "."])
 
 
@@ -136,7 +135,7 @@ def hosts_of(network: str) -> st.SearchStrategy[str]:
 def test_no_text_gets_into_a_router_but_as_what_it_is() -> None:
     taken: dict[str, int] = dict.fromkeys(FIELDS, 0)
 
-    @settings(max_examples=600, suppress_health_check=SLOW, deadline=None)
+    @settings(max_examples=600)
     @given(st.sampled_from(FIELDS), st.data())
     def tried(field: str, data: st.DataObject) -> None:
         good = (str(getattr(NETWORK, field)), "203.0.113.0/24", "10.1.1.77", "a.example.org")
@@ -160,7 +159,7 @@ def test_no_text_gets_into_a_router_but_as_what_it_is() -> None:
 def test_no_text_gets_into_a_hosts_file_but_as_one_name() -> None:
     taken: set[str] = set()
 
-    @settings(max_examples=300, suppress_health_check=SLOW, deadline=None)
+    @settings(max_examples=300)
     @given(st.one_of(near("web-1", "A", "x" * 63), st.from_regex(r"[a-z0-9-]{1,64}")))
     def tried(text: str) -> None:
         try:
@@ -180,7 +179,7 @@ def test_no_text_is_an_address_but_one_in_the_network() -> None:
     taken: dict[str, set[str]] = {"address": set(), "mac": set()}
     mac = st.from_regex(r"\A0[26ae](:[0-9a-f]{2}){5}\Z")
 
-    @settings(max_examples=300, suppress_health_check=SLOW, deadline=None)
+    @settings(max_examples=300)
     @given(st.one_of(near(NIC.address), hosts_of(NETWORK.cidr)), st.one_of(near(NIC.mac), mac))
     def tried(address: str, mac: str) -> None:
         for field, text in (("address", address), ("mac", mac)):
@@ -330,7 +329,7 @@ def test_any_bytes_are_a_request_or_a_value_error() -> None:
     ])  # fmt: skip
     more = st.one_of(st.just(b""), st.binary(max_size=300))
 
-    @settings(max_examples=300, suppress_health_check=SLOW, deadline=None)
+    @settings(max_examples=300)
     @given(first, more)
     def tried(line: bytes, more: bytes) -> None:
         head = line + b"\r\n" + more + b"\r\n\r\n" if line else more
