@@ -16,9 +16,7 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parent
 
 # How fast a machine draws and runs an example is nothing that a test may fail for.
-settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
