@@ -22,7 +22,7 @@ class Acts:
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._under_way: dict[asyncio.Task[Any], None] = {}  # in the order in which they began
 
     async def carry_out(self, object_id: str, seconds: float, act: Callable[[], T]) -> T:
         """Take that long, and act: all of it alone with the object, also if nobody waits any more.
@@ -34,7 +34,7 @@ class Acts:
         lock = self._locks.setdefault(object_id, asyncio.Lock())
         # the hardware's own task: nothing that ends its asker, or is said of it, says it of this
         task = asyncio.create_task(self._alone(lock, seconds, act), context=Context())
-        self._under_way.add(task)
+        self._under_way[task] = None
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
@@ -49,6 +49,6 @@ class Acts:
             return act()
 
     def _done(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
+        self._under_way.pop(task, None)
         if not task.cancelled():
             task.exception()  # whoever asked may be gone, and the hardware does not mind

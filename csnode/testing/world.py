@@ -141,7 +141,7 @@ class World:
         self.disk.image = self._image
         if self._image is not None:
             self.loop.epoch += 86400.0  # what the image holds of leases ran out long ago
-        for machine in {p.machine for p in self.processes.values()}:
+        for machine in dict.fromkeys(p.machine for p in self.processes.values()):
             here = [p for p in self.processes.values() if p.machine == machine]
             self.wire.principals[machine] = principal(Config(self.config(p)) for p in here)
         for name in self.processes:

@@ -51,7 +51,7 @@ class HostCompute(Compute):
         self._fences = Fences()
         self._locks: WeakValueDictionary[VmId, asyncio.Lock] = WeakValueDictionary()
         self._told: dict[VmId, Power] = {}  # what was written last; not here: nothing, or ABSENT
-        self._work: set[asyncio.Task[Any]] = set()
+        self._work: dict[asyncio.Task[Any], None] = {}  # in the order in which it began
         self._moves: dict[VmId, Moving] = {}
 
     # -- Compute ---------------------------------------------------------------------------
@@ -290,12 +290,12 @@ class HostCompute(Compute):
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
-        self._work.add(task)
+        self._work[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._work.discard(task)
+        self._work.pop(task, None)
         if not task.cancelled():
             task.exception()  # nobody may be left to hear of it
 

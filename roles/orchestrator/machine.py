@@ -59,14 +59,15 @@ class MachineSaga(DiskSaga[VmOrderT]):
     async def turned(self) -> None:
         """Each host, router and pool that may have been asked for something of the machine."""
         vm = await self.vm()
-        hosts = {vm.host, vm.last_host, vm.moving_to, *vm.maybe_on}
+        hosts = [h for h in (vm.host, vm.last_host, vm.moving_to, *vm.maybe_on) if h]
         asked: list[Awaitable[None]] = [
-            self.ask(Compute, at=host).outdate(VmId(vm.id)) for host in hosts if host
+            self.ask(Compute, at=host).outdate(VmId(vm.id)) for host in dict.fromkeys(hosts)
         ]
         for nic in await self.nics():
             network = self.view.maybe(Network, nic.network)
-            places = {*hosts, network.router if network else None}
-            asked += [self.ask(Networking, at=h).outdate(NicId(nic.id)) for h in places if h]
+            router = [network.router] if network and network.router else []
+            places = dict.fromkeys([*hosts, *router])
+            asked += [self.ask(Networking, at=h).outdate(NicId(nic.id)) for h in places]
         for volume in await self.volumes():
             if volume.pool is not None:
                 asked.append(self.ask(Storage, at=volume.pool).outdate(VolumeId(volume.id)))

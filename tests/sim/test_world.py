@@ -89,7 +89,7 @@ def test_one_seed_tells_one_story_byte_for_byte_in_any_process(seed: int) -> Non
             [sys.executable, "-c", TELL.format(seed=seed)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, check=True,
         ).stdout
-        for hash_seed in ("1", "4242")
+        for hash_seed in ("1", "99")
     ]  # fmt: skip
     assert stories[0] == stories[1]
     assert stories[0].decode().rstrip("\n") == tried(seed).story

@@ -104,7 +104,7 @@ class AddHost(ApiCommand):
     def _take_pools(self, call: Call, member: Member) -> None:
         """Its pools come back with it; fabric enrols them."""
         pools = {at for s in member.serves if s.contract == "Storage" for at in s.at}
-        for id in pools:
+        for id in sorted(pools):
             retired = call.view.maybe(Retired, id)
             if retired is not None:
                 call.change.delete(Retired, id, revision=retired.revision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from csnode.drivers.hypervisor import Sighting
 from csnode.types import Power, VmId
@@ -17,7 +17,7 @@ class Sightings:
     """
 
     def __init__(self) -> None:
-        self._queues: WeakSet[asyncio.Queue[Sighting | None]] = WeakSet()
+        self._queues: WeakKeyDictionary[asyncio.Queue[Sighting | None], None] = WeakKeyDictionary()
 
     def tell(self, sighting: Sighting) -> None:
         """Hand it to all who watch now."""
@@ -32,7 +32,7 @@ class Sightings:
     def watch(self) -> AsyncIterator[Sighting]:
         """Sightings from this moment on, even if the first is asked for later."""
         queue: asyncio.Queue[Sighting | None] = asyncio.Queue()
-        self._queues.add(queue)
+        self._queues[queue] = None
         return _follow(queue)
 
 

@@ -61,7 +61,7 @@ class SimMachines:
 
     def __init__(self) -> None:
         self.machines: dict[VmId, SimMachine] = {}
-        self.listeners: set[Callable[[Sighting], None]] = set()
+        self.listeners: dict[Callable[[Sighting], None], None] = {}  # in their order
         self.acts = Acts()
         self.leaving: Counter[VmId] = Counter()  # moves away that are under way, or wait for those
         self.cancelled: Counter[VmId] = Counter()  # how many of them are to end here
@@ -165,7 +165,7 @@ class SimHypervisor(Hypervisor, Simulated):
         self._sightings = Sightings()
         self._host = outside(self.seat.id)
         self._host.boot()  # or nobody could drive it
-        self._host.listeners.add(self._sightings.tell)
+        self._host.listeners[self._sightings.tell] = None
         return self
 
     async def __aexit__(
@@ -174,7 +174,7 @@ class SimHypervisor(Hypervisor, Simulated):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._host.listeners.discard(self._sightings.tell)
+        self._host.listeners.pop(self._sightings.tell, None)
         self._sightings.end()
 
     @classmethod
