@@ -135,12 +135,12 @@ class Eye:
 
     def __enter__(self) -> Eye:
         for outside in self._outsides.values():
-            outside.listeners.add(self._seen)
+            outside.listeners[self._seen] = None
         return self
 
     def __exit__(self, *_: object) -> None:
         for outside in self._outsides.values():
-            outside.listeners.discard(self._seen)
+            outside.listeners.pop(self._seen, None)
 
     def _seen(self, sighting: Any) -> None:
         """Live moves do not happen in these worlds: what is on at two is on twice."""

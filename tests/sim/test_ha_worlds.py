@@ -139,7 +139,7 @@ def test_nothing_starts_on_a_fenced_host_before_it_is_taken_back() -> None:
             if seen.power is Power.ON:
                 came.append(seen.vm)
 
-        outside.listeners.add(note)
+        outside.listeners[note] = None
         await cloud.power.restore(home)
         while await fenced():
             assert came == []
