@@ -11,6 +11,7 @@ import click
 from csnode import clock, log
 from csnode.cli import joined, show
 from csnode.cli.chosen import Chosen
+from csnode.cli.given import Given, given_of
 from csnode.config import Config
 from csnode.directory.directory import Member
 from csnode.faults import Fault
@@ -51,8 +52,12 @@ async def _look(config: Config) -> dict[str, Any]:
         clouds = len({node["cloud"] for node in nodes} - {""})
         store = joined.store(bus)
         try:
-            hosts, pools, vms, seats = await asyncio.gather(
-                store.find(Host), store.find(StoragePool), store.find(Vm), store.find(Seat)
+            hosts, pools, vms, seats, given = await asyncio.gather(
+                store.find(Host),
+                store.find(StoragePool),
+                store.find(Vm),
+                store.find(Seat),
+                given_of(store),
             )
         except Fault as fault:
             nothing: dict[str, Any] = {"machines": [], "hosts": [], "pools": []}
@@ -61,7 +66,7 @@ async def _look(config: Config) -> dict[str, Any]:
             "nodes": nodes,
             "clouds": clouds,
             "machines": [_seat(seat) for seat in sorted(seats, key=lambda seat: seat.id)],
-            "hosts": [_host(host, vms) for host in sorted(hosts, key=_name)],
+            "hosts": [_host(host, vms, given) for host in sorted(hosts, key=_name)],
             "pools": [_pool(pool) for pool in sorted(pools, key=_name)],
             "trouble": "",
         }
@@ -100,17 +105,15 @@ def _name(row: Host | StoragePool) -> str:
     return row.name
 
 
-def _host(host: Host, vms: Sequence[Vm]) -> dict[str, Any]:
-    here = [vm for vm in vms if vm.host == host.id]
-    running = sum(vm.power is Power.ON for vm in here)
+def _host(host: Host, vms: Sequence[Vm], given: Given) -> dict[str, Any]:
+    running = sum(vm.host == host.id and vm.power is Power.ON for vm in vms)
     return {
         "host": host.name,
         "state": host.seen.value,
         "hypervisor": host.hypervisor,
         "address": host.address,
         "machines": running,
-        "cpus": f"{sum(vm.cpus for vm in here)}/{host.cpus}",
-        "memory MiB": f"{sum(vm.memory_mib for vm in here)}/{host.memory_mib}",
+        **given.columns(host),
         "id": host.id,
     }
 

@@ -18,6 +18,7 @@ from csnode import clock, log
 from csnode.api.progress import Lines, steps_of
 from csnode.cli import joined, show
 from csnode.cli.chosen import Chosen
+from csnode.cli.given import Given, given_of
 from csnode.config import Config
 from csnode.data.store import Store
 from csnode.directory.directory import Member
@@ -84,10 +85,11 @@ class _Looking:
         components = [_component(member) for member in members]
         found: Frame = {"at": clock.stamp(clock.wall()), "components": components, "trouble": ""}
         try:
-            jobs, hosts, vms, writes = await asyncio.gather(
+            jobs, hosts, vms, given, writes = await asyncio.gather(
                 self._store.find(Job, state=UNSETTLED),
                 self._store.find(Host),
                 self._store.find(Vm),
+                given_of(self._store),
                 self._writes_a_second(),
             )
         except Fault as fault:
@@ -97,7 +99,7 @@ class _Looking:
         return found | {
             "writes/s": writes,
             "queues": _queues(jobs, members),
-            "hosts": [_host(host, vms) for host in sorted(hosts, key=lambda h: h.name)],
+            "hosts": [_host(host, vms, given) for host in sorted(hosts, key=lambda h: h.name)],
             "sagas": _sagas(jobs),
         }
 
@@ -131,15 +133,13 @@ def _queues(jobs: Sequence[Job], members: Sequence[Member]) -> list[Frame]:
     ]
 
 
-def _host(host: Host, vms: Sequence[Vm]) -> Frame:
-    here = [vm for vm in vms if vm.host == host.id]
+def _host(host: Host, vms: Sequence[Vm], given: Given) -> Frame:
     return {
         "host": host.name,
         "state": host.seen.value,
         "maintenance": host.maintenance,
-        "machines": sum(vm.power is Power.ON for vm in here),
-        "cpus": f"{sum(vm.cpus for vm in here)}/{host.cpus}",
-        "memory MiB": f"{sum(vm.memory_mib for vm in here)}/{host.memory_mib}",
+        "machines": sum(vm.host == host.id and vm.power is Power.ON for vm in vms),
+        **given.columns(host),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.offering import Offering
 from csnode.model.place import Cluster, Pod
+from csnode.model.stock import Tally, usage
 from csnode.model.vm import Vm
 from csnode.types import Struct, ZoneId
 
@@ -65,8 +66,13 @@ def need_of(
     )
 
 
+def mhz_of(sized: Host | Vm | Need) -> int:
+    """Add up the MHz of all the CPUs that it has, or needs."""
+    return sized.cpus * sized.cpu_mhz
+
+
 class Capacity(Struct):
-    """How much of a host may be given away; more than it has, if its cluster overcommits."""
+    """An amount of a host: what may be given away of it, or what is."""
 
     cpus: int  # shown; what limits is their MHz
     mhz: int  # of all of them together
@@ -74,12 +80,15 @@ class Capacity(Struct):
 
 
 def capacity(host: Host, cluster: Cluster | None) -> Capacity:
-    """The one place where a host's capacity is reckoned: placement, verify and lists ask here."""
+    """Reckon how much of a host may be given away: more than it has, if its cluster overcommits.
+
+    Placement, verify, lists and the command line all ask here.
+    """
     cpu = cluster.cpu_overcommit if cluster else 1.0
     memory = cluster.memory_overcommit if cluster else 1.0
     return Capacity(
         cpus=int(host.cpus * cpu),
-        mhz=int(host.cpus * host.cpu_mhz * cpu),
+        mhz=int(mhz_of(host) * cpu),
         memory_mib=int(host.memory_mib * memory),
     )
 
@@ -89,11 +98,22 @@ def reservation(vm: Vm) -> dict[str, int]:
 
     Of "cpu" nothing is limited: it is shown, and csnodes of wire 3 limit it and know no "mhz".
     """
-    return {"cpu": vm.cpus, "mhz": vm.cpus * vm.cpu_mhz, "memory": vm.memory_mib, "vm": 1}
+    return {"cpu": vm.cpus, "mhz": mhz_of(vm), "memory": vm.memory_mib, "vm": 1}
+
+
+def given_out(tally: Tally | None) -> Capacity:
+    """Say how much of a host is given out, by its tally: what placement and its limits go by."""
+    used = usage(tally)
+    return Capacity(
+        cpus=used.get("cpu", 0), mhz=used.get("mhz", 0), memory_mib=used.get("memory", 0)
+    )
 
 
 def reserved(vms: Iterable[Vm]) -> dict[str, Counter[str]]:
-    """Add up what machines take of each host, by id. One that moves takes of both its hosts."""
+    """Add up what machines take of each host, by id. One that moves takes of both its hosts.
+
+    This is what a host's tally must say: verify and the orchestrators' sweeps hold it against it.
+    """
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for vm in vms:
         for host in filter(None, (vm.host, vm.moving_to)):
@@ -117,8 +137,8 @@ def why_not(
     if reason := _unfit(need, host, within):
         return reason
     have, taken = limits(host, within.clusters.get(host.cluster)), used.get(host.id, {})
-    mhz = need.cpus * need.cpu_mhz
-    for what, wanted, unit in (("mhz", mhz, "MHz"), ("memory", need.memory_mib, "MiB")):
+    wants = (("mhz", mhz_of(need), "MHz"), ("memory", need.memory_mib, "MiB"))
+    for what, wanted, unit in wants:
         free = have[what] - taken.get(what, 0)
         if wanted > free:
             return f"needs {wanted} {unit}, {max(free, 0)} of {have[what]} are free"

@@ -12,6 +12,7 @@ from typing import Any
 from csnode.model.host import StoragePool
 from csnode.model.job import Job
 from csnode.model.orders import MigrateVm
+from csnode.model.stock import Tally, usage
 from csnode.model.volume import Volume
 
 BYTES = "bytes"
@@ -21,6 +22,16 @@ GIB = 1 << 30
 def room_of(pool: StoragePool) -> int:
     """How many bytes of a pool may be promised; -1 while nobody has measured it."""
     return int(pool.total_bytes * pool.overprovisioning) if pool.total_bytes else -1
+
+
+def bytes_promised(tally: Tally | None) -> int:
+    """How many bytes of a pool are promised, by its tally: what limits a further promise."""
+    return usage(tally).get(BYTES, 0)
+
+
+def unwritten(pool: StoragePool) -> int:
+    """How many bytes of a pool are free on its disk, whatever it has promised."""
+    return pool.total_bytes - pool.used_bytes
 
 
 def why_no_room(pool: StoragePool, size: int, tags: Sequence[str], used: Mapping[str, int]) -> str:
@@ -41,7 +52,10 @@ def why_no_room(pool: StoragePool, size: int, tags: Sequence[str], used: Mapping
 
 
 def promised(volumes: Iterable[Volume], jobs: Iterable[Job]) -> Counter[str]:
-    """Bytes promised in each pool: to the volumes there, and to those on their way there."""
+    """Bytes promised in each pool: to the volumes there, and to those on their way there.
+
+    This is what a pool's tally must say: verify and the orchestrators' sweeps hold it against it.
+    """
     rows = {volume.id: volume for volume in volumes}
     bytes: Counter[str] = Counter()
     for volume in rows.values():

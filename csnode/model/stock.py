@@ -44,6 +44,11 @@ class Tally(Entity):
     used: dict[str, int] = {}
 
 
+def usage(tally: Tally | None) -> Mapping[str, int]:
+    """Return what an owner uses of each resource; nothing if there is no tally of it."""
+    return tally.used if tally is not None else {}
+
+
 def miscounted(
     used: Mapping[str, int], right: Mapping[str, int], of: Iterable[str]
 ) -> tuple[str, ...]:

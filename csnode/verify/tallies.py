@@ -14,7 +14,7 @@ from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.place import Cluster
 from csnode.model.room import BYTES, promised
-from csnode.model.stock import Tally, miscounted
+from csnode.model.stock import Tally, miscounted, usage
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.verify.evidence import Evidence
@@ -109,9 +109,8 @@ def _room(ev: Evidence, host: Host) -> dict[str, int]:
     return fit.limits(host, ev.get(Cluster, host.cluster))
 
 
-def _used(ev: Evidence, owner: str) -> dict[str, int]:
-    tally = ev.get(Tally, owner)
-    return tally.used if tally else {}
+def _used(ev: Evidence, owner: str) -> Mapping[str, int]:
+    return usage(ev.get(Tally, owner))
 
 
 def _said(used: Mapping[str, int], right: Mapping[str, int], wrong: Iterable[str]) -> str:
@@ -121,7 +120,7 @@ def _said(used: Mapping[str, int], right: Mapping[str, int], wrong: Iterable[str
 def _recount(ev: Evidence, owner: str, right: Mapping[str, int], of: tuple[str, ...]) -> Recount:
     """What else is counted there stays as it is."""
     tally = ev.get(Tally, owner)
-    used = {**(tally.used if tally else {}), **{what: right[what] for what in of}}
+    used = {**usage(tally), **{what: right[what] for what in of}}
     return Recount(owner=owner, used=used, revision=tally.revision if tally else 0)
 
 

@@ -13,7 +13,7 @@ from csnode.model import rules
 from csnode.model.entity import Entity
 from csnode.model.host import Retired, StoragePool
 from csnode.model.place import Cluster, Pod, Zone
-from csnode.model.room import BYTES
+from csnode.model.room import BYTES, bytes_promised
 from csnode.model.stock import Tally
 
 HYPERVISORS = ("KVM", "Simulator")
@@ -130,8 +130,7 @@ def retire_pool(call: Call, pool: StoragePool) -> None:
     Disks that are on their way there are named by no row but their job's: the tally has them. The
     count has the commit refused if one is promised meanwhile: it adds 1 byte, up to a limit of 1.
     """
-    tally = call.view.maybe(Tally, pool.id)
-    if tally is not None and (bytes := tally.used.get(BYTES, 0)) > 0:
+    if (bytes := bytes_promised(call.view.maybe(Tally, pool.id))) > 0:
         raise Conflict(
             f"{pool.name} has promised {bytes} bytes to disks: a migration copies one there, or "
             "an earlier one is stuck (`csnode job list` tells). Try again once it has ended",

@@ -16,7 +16,7 @@ from csnode.model.host import Host, StoragePool
 from csnode.model.machine import Clone, Disk
 from csnode.model.offering import DiskOffering, Offering
 from csnode.model.orders import VmOrder
-from csnode.model.room import BYTES, room_of
+from csnode.model.room import BYTES, bytes_promised, room_of
 from csnode.model.stock import Tally
 from csnode.model.telling import image_of
 from csnode.model.template import Template
@@ -64,7 +64,7 @@ class DiskSaga(Saga[VmOrderT]):
         pools = [pool for pool in self.view.all(StoragePool) if reaches(pool, host)]
         if back:
             pools = [replace(pool, up=True) for pool in pools]
-        used = {p.id: t.used.get(BYTES, 0) for p in pools if (t := self.view.maybe(Tally, p.id))}
+        used = {p.id: bytes_promised(self.view.maybe(Tally, p.id)) for p in pools}
         passed = {**self._passed(StoragePool), **(passed or {})}
         return choose_pool(pools, volume.size, await self._tags_of(volume), used, passed)
 

@@ -22,7 +22,7 @@ from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
 from csnode.model.orders import PlacedOrder
 from csnode.model.place import Cluster, Pod, Zone
-from csnode.model.stock import Tally
+from csnode.model.stock import Tally, usage
 from csnode.model.telling import guest_network, guest_nic
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
@@ -157,11 +157,11 @@ class MachineSaga(DiskSaga[VmOrderT]):
     def _returning(self, need: Need) -> bool:
         return returning(need, *self._candidates(), wall() - RETURN_S)
 
-    def _candidates(self) -> tuple[list[Host], Places, dict[str, dict[str, int]]]:
+    def _candidates(self) -> tuple[list[Host], Places, dict[str, Mapping[str, int]]]:
         """The hosts that the order allows, what they are in, and what is taken of each."""
         view, hosts = self.view, self._allowed()
         within = places(view.all(Cluster), view.all(Pod))
-        return hosts, within, {t.id: t.used for t in (view.maybe(Tally, h.id) for h in hosts) if t}
+        return hosts, within, {h.id: usage(view.maybe(Tally, h.id)) for h in hosts}
 
     def _allowed(self) -> list[Host]:
         """The hosts that the order leaves to choose from."""

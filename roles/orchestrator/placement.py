@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from csnode.faults import Full
 from csnode.model.fit import Need, Places, limits, why_not
 from csnode.model.host import Host, Seen, StoragePool
-from csnode.model.room import room_of, why_no_room
+from csnode.model.room import room_of, unwritten, why_no_room
 from csnode.types import HostId, PoolId
 
 SAMPLE = 32  # hosts compared before the rest is looked at
@@ -72,7 +72,7 @@ def choose_pool(
         raise Full(f"No storage pool can take the disk: {said or 'none is reached'}")
 
     def left(pool: StoragePool) -> tuple[int, int, str]:
-        return room_of(pool) - used.get(pool.id, 0), pool.total_bytes - pool.used_bytes, pool.id
+        return room_of(pool) - used.get(pool.id, 0), unwritten(pool), pool.id
 
     return PoolId(max(fitting, key=left).id)
 

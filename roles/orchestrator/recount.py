@@ -135,7 +135,6 @@ async def _promised(volumes: Sequence[Volume], jobs: Sequence[Job]) -> Sums:
     bytes, rows = Counter[str](), dict[str, Volume]()
     async for volume in gently(volumes):
         rows[volume.id] = volume
-        if volume.pool is not None:
-            bytes[volume.pool] += volume.size
+        bytes.update(promised((volume,), ()))
     bytes.update(coming(rows, [job async for job in gently(jobs) if moves_of(job)]))
     return {pool: Counter({BYTES: amount}) for pool, amount in bytes.items()}

@@ -14,7 +14,7 @@ from csnode.api.call import Caller
 from csnode.api.command import COMMANDS
 from csnode.bus.local import LocalBus
 from csnode.config import NodeConfig
-from csnode.contracts.data import Delete
+from csnode.contracts.data import ChangeItem, Delete
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
 from csnode.model.entity import Entity
@@ -76,10 +76,14 @@ class Desk:
     async def plant(self, rows: list[Any]) -> None:
         await seeds.plant(self.store, rows)
 
-    async def with_parts(self, vm: str) -> list[Delete]:
+    async def with_parts(self, vm: str) -> list[ChangeItem]:
         """What takes a machine away, with its cards and disks, as the expunge saga does."""
         parts = [*await self.store.find(Nic, vm=vm), *await self.store.find(Volume, vm=vm)]
-        return [Delete(kind=row.kind, id=row.id) for row in (*parts, await self.store.get(Vm, vm))]
+        rows = [*parts, await self.store.get(Vm, vm)]
+        change = self.store.change()
+        for owner, taken in seeds.taken_by(rows).items():
+            change.uncount(owner, taken)
+        return [*change.items, *(Delete(kind=row.kind, id=row.id) for row in rows)]
 
     async def observe(self, kind: type[Entity], id: str, by: str, **facts: Any) -> None:
         """As the role that may write these facts."""

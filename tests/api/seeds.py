@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,11 +10,14 @@ import msgspec
 from csnode.api.passwords import hashed
 from csnode.data.store import Store
 from csnode.model.entity import Entity
+from csnode.model.fit import reserved
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.identity import Account, AccountType, Domain, User
+from csnode.model.job import Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
 from csnode.model.place import Cluster, Pod, Zone
+from csnode.model.room import BYTES, promised
 from csnode.model.stock import Range
 from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
@@ -129,9 +133,22 @@ def machine(
 
 
 async def plant(store: Store, rows: list[Any], at_once: int = 400) -> None:
-    """Commit the rows."""
+    """Commit the rows, and count in the last commit what they take of hosts and pools."""
     for start in range(0, len(rows), at_once):
         change = store.change()
         for row in rows[start : start + at_once]:
             change.create(row)
+        if start + at_once >= len(rows):
+            for owner, taken in taken_by(rows).items():
+                change.count(owner, taken)
         await change.commit()
+
+
+def taken_by(rows: Iterable[Entity]) -> dict[str, dict[str, int]]:
+    """Add up what rows take of each host and pool, by its id."""
+    every = list(rows)
+    hosts = reserved(row for row in every if isinstance(row, Vm))
+    volumes = [row for row in every if isinstance(row, Volume)]
+    pools = promised(volumes, (row for row in every if isinstance(row, Job)))
+    return {**{id: dict(held) for id, held in hosts.items()},
+            **{id: {BYTES: held} for id, held in pools.items()}}  # fmt: skip

@@ -13,7 +13,7 @@ from csnode.bus.event import Event
 from csnode.bus.local import LocalBus
 from csnode.bus.service import Method
 from csnode.clock import now, wall
-from csnode.contracts.data import Commit, Delete
+from csnode.contracts.data import ChangeItem, Commit
 from csnode.directory.alone import AloneDirectory
 from csnode.faults import Unavailable
 from csnode.model.event import UserEvent
@@ -165,7 +165,7 @@ async def test_an_answer_that_was_lost_is_told_and_a_key_finds_it() -> None:
 class HastyBus(LocalBus):
     """Somebody expunges a machine in the very moment in which it was changed."""
 
-    expunges: tuple[Delete, ...] = ()
+    expunges: tuple[ChangeItem, ...] = ()
 
     async def send(self, method: Method, at: str | None, args: tuple[Any, ...]) -> Any:
         answer = await super().send(method, at, args)

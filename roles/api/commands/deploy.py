@@ -18,7 +18,7 @@ from csnode.model.identity import Account
 from csnode.model.network import Network, Nic, in_network
 from csnode.model.offering import DiskOffering, Offering
 from csnode.model.place import Zone
-from csnode.model.stock import Range, Tally
+from csnode.model.stock import Range, Tally, usage
 from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
@@ -220,8 +220,7 @@ class Deployment:
 def count_within(call: Call, account: Account, by: dict[str, int]) -> None:
     """Add to what the account uses; Full (535), in CloudStack's words, beyond a limit."""
     owner = OF_ACCOUNT + account.id
-    tally = call.view.maybe(Tally, owner)
-    used = tally.used if tally else {}
+    used = usage(call.view.maybe(Tally, owner))
     limits = {name: account.limits[name] for name in by if account.limits.get(name, -1) >= 0}
     for name, limit in limits.items():
         if used.get(name, 0) + by[name] > limit:

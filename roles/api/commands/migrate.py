@@ -27,7 +27,7 @@ from csnode.model.job import Job
 from csnode.model.offering import Offering
 from csnode.model.orders import MigrateVm
 from csnode.model.place import Cluster, Pod
-from csnode.model.stock import Tally
+from csnode.model.stock import Tally, usage
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.types import HostId, PoolId, VmId
@@ -160,7 +160,7 @@ def _judge(view: View, vm: Vm) -> Callable[[str], str]:
         vm, view.get(Offering, vm.offering), anywhere, leaves=vm.host or "", hypervisor=kind
     )
     within = places(view.all(Cluster), view.all(Pod))
-    used = {t.id: t.used for t in (view.maybe(Tally, host.id) for host in hosts) if t}
+    used = {host.id: usage(view.maybe(Tally, host.id)) for host in hosts}
     return lambda host: why_not(need, view.get(Host, host), within, used)
 
 

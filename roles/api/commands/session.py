@@ -22,7 +22,7 @@ from csnode.context import current
 from csnode.faults import Denied
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account, Domain, Session, Standing, User
-from csnode.model.stock import Tally
+from csnode.model.stock import Tally, usage
 from csnode.types import UserId
 from csnode.uuids import new_id
 from roles.api import session
@@ -309,7 +309,7 @@ def _encoded(rank: Rank) -> dict[str, bytes]:
 
 def _failed(call: Call, user: User | None) -> int:
     tally = call.view.maybe(Tally, OF_LOGIN + user.id) if user else None
-    return tally.used.get("failed", 0) if tally else 0
+    return usage(tally).get("failed", 0)
 
 
 def _locked(username: str, domain: Domain) -> Denied:

@@ -1,7 +1,6 @@
-"""How much there is of everything, and how much is spoken for: reckoned from the rows, each time.
+"""How much there is of everything, and how much is spoken for.
 
-Nothing is recounted in the background: a machine names its host in the commit that reserves its
-room there, so the sums are exact at every moment.
+What is spoken for of hosts and pools is what their tallies say, by which placement decides too.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from typing import Annotated, ClassVar
 from csnode.api.about import About, Long, Word
 from csnode.api.view import Part, Shown
 from csnode.data.view import View
-from csnode.model.fit import capacity
+from csnode.model.fit import capacity, given_out
 from csnode.model.host import Host, StoragePool
 from csnode.model.network import Network
 from csnode.model.place import Cluster, Pod, Zone
-from csnode.model.room import room_of
-from csnode.model.stock import Range
-from csnode.model.vm import Vm
-from csnode.model.volume import Volume
+from csnode.model.room import bytes_promised, room_of
+from csnode.model.stock import Range, Tally
 
 MIB = 1024 * 1024
 MEMORY, CPU, STORAGE_USED, STORAGE, PUBLIC_IP, VLAN, LOCAL, CORES = 0, 1, 2, 3, 4, 7, 9, 90
@@ -73,27 +70,30 @@ def _sums(row: Place, view: View) -> list[Sum]:
     hosts = [h for h in view.by(Host, column, row.id) if not h.fenced]
     pools = view.by(StoragePool, column, row.id)
     local = [p for p in pools if p.host is not None]
-    machines = [vm for host in hosts for vm in view.by(Vm, "host", host.id)]
     have = [capacity(host, view.maybe(Cluster, host.cluster)) for host in hosts]
-    used_mhz = sum(vm.cpus * vm.cpu_mhz for vm in machines)
-    used_mib = sum(vm.memory_mib for vm in machines)
-    memory = sum(each.memory_mib for each in have)
+    given = [given_out(view.maybe(Tally, host.id)) for host in hosts]
+    memory, used = sum(h.memory_mib for h in have), sum(g.memory_mib for g in given)
     return [
-        Sum(type=MEMORY, name="MEMORY", total=memory * MIB, used=used_mib * MIB),
-        Sum(type=CPU, name="CPU", total=sum(each.mhz for each in have), used=used_mhz),
-        _disk(STORAGE_USED, "STORAGE", pools, sum(p.used_bytes for p in pools)),
+        Sum(type=MEMORY, name="MEMORY", total=memory * MIB, used=used * MIB),
+        Sum(type=CPU, name="CPU", total=sum(h.mhz for h in have), used=sum(g.mhz for g in given)),
+        Sum(
+            type=STORAGE_USED,
+            name="STORAGE",
+            total=sum(p.total_bytes for p in pools),
+            used=sum(p.used_bytes for p in pools),
+        ),
         Sum(
             type=STORAGE,
             name="STORAGE_ALLOCATED",
-            total=sum(max(room_of(p), 0) for p in pools),
-            used=_allotted(pools, view),
+            total=_room(pools),
+            used=_promised(pools, view),
         ),
-        _disk(LOCAL, "LOCAL_STORAGE", local, _allotted(local, view)),
+        Sum(type=LOCAL, name="LOCAL_STORAGE", total=_room(local), used=_promised(local, view)),
         Sum(
             type=CORES,
             name="CPU_CORE",
-            total=sum(each.cpus for each in have),
-            used=sum(vm.cpus for vm in machines),
+            total=sum(h.cpus for h in have),
+            used=sum(g.cpus for g in given),
         ),
     ]
 
@@ -116,13 +116,18 @@ def _numbers(zone: Zone, view: View) -> list[Sum]:
     ]
 
 
-def _disk(type: int, name: str, pools: Sequence[StoragePool], used: int) -> Sum:
-    return Sum(type=type, name=name, total=sum(p.total_bytes for p in pools), used=used)
+def _room(pools: Sequence[StoragePool]) -> int:
+    """Add up the bytes that the pools may promise; one that nobody has measured has none."""
+    return sum(max(room_of(pool), 0) for pool in pools)
 
 
-def _allotted(pools: Sequence[StoragePool], view: View) -> int:
-    """What the volumes there may grow to."""
-    return sum(v.size for pool in pools for v in view.by(Volume, "pool", pool.id))
+def _promised(pools: Sequence[StoragePool], view: View) -> int:
+    return sum(bytes_promised(view.maybe(Tally, pool.id)) for pool in pools)
+
+
+def percent(part: int, whole: int) -> str:
+    """Write a share of the whole, with two decimals; 0.00 if there is nothing at all."""
+    return f"{100 * part / whole if whole else 0:.2f}"
 
 
 def _width(range: Range | None) -> int:
@@ -141,7 +146,7 @@ def _shown(row: Place, sum: Sum, view: View) -> CapacityView:
         capacity_total=sum.total,
         capacity_used=sum.used,
         capacity_allocated=sum.used,
-        percent_used=f"{100 * sum.used / sum.total if sum.total else 0:.2f}",
+        percent_used=percent(sum.used, sum.total),
         zone_id=zone.id if zone else "",
         zone_name=zone.name if zone else None,
         pod_id=pod.id if pod else None,

@@ -8,11 +8,12 @@ from csnode.api.about import About, Date, Long, Word
 from csnode.api.view import Shown, date
 from csnode.data.view import View
 from csnode.model.entity import Entity
-from csnode.model.fit import capacity
+from csnode.model.fit import capacity, given_out
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.place import Cluster, Pod, Zone
-from csnode.model.vm import Vm
-from csnode.model.volume import Volume
+from csnode.model.room import bytes_promised
+from csnode.model.stock import Tally
+from roles.api.views.capacity import percent
 from roles.api.views.place import allocation
 
 MIB = 1024 * 1024
@@ -72,11 +73,9 @@ class HostView(Shown):
     def made(cls, row: Host, view: View) -> HostView:
         zone, pod = view.maybe(Zone, row.zone), view.maybe(Pod, row.pod)
         cluster = view.maybe(Cluster, row.cluster)
-        machines = view.by(Vm, "host", row.id)
-        has = capacity(row, cluster)
-        mhz, memory = has.mhz, has.memory_mib * MIB
-        mhz_used = sum(vm.cpus * vm.cpu_mhz for vm in machines)
-        memory_used = sum(vm.memory_mib for vm in machines) * MIB
+        has, given = capacity(row, cluster), given_out(view.maybe(Tally, row.id))
+        memory, memory_given = has.memory_mib * MIB, given.memory_mib * MIB
+        mhz_given = f"{percent(given.mhz, has.mhz)}%"
         return cls(
             id=row.id,
             name=row.name,
@@ -95,23 +94,23 @@ class HostView(Shown):
             hypervisor_version=row.version,
             cpu_number=row.cpus,
             cpu_speed=row.cpu_mhz,
-            cpu_with_overprovisioning=str(mhz),
-            cpu_allocated=_percent(mhz_used, mhz),
-            cpu_allocated_value=mhz_used,
-            cpu_allocated_percentage=_percent(mhz_used, mhz),
-            cpu_allocated_with_overprovisioning=_percent(mhz_used, mhz),
+            cpu_with_overprovisioning=str(has.mhz),
+            cpu_allocated=mhz_given,
+            cpu_allocated_value=given.mhz,
+            cpu_allocated_percentage=mhz_given,
+            cpu_allocated_with_overprovisioning=mhz_given,
             memory_total=row.memory_mib * MIB,
             memory_with_overprovisioning=str(memory),
-            memory_allocated=memory_used,
-            memory_allocated_bytes=memory_used,
-            memory_allocated_percentage=_percent(memory_used, memory),
+            memory_allocated=memory_given,
+            memory_allocated_bytes=memory_given,
+            memory_allocated_percentage=f"{percent(memory_given, memory)}%",
             host_tags=",".join(row.tags) or None,
             created=date(row.created),
             disconnected=None if row.seen is Seen.UP else date(row.seen_since),
             capabilities="hvm",
             events="",
             ha_host=False,
-            has_enough_capacity=mhz_used < mhz and memory_used < memory,
+            has_enough_capacity=given.mhz < has.mhz and memory_given < memory,
             is_local_storage_active=bool(view.by(StoragePool, "host", row.id)),
             suitable_for_migration=False,
         )
@@ -171,7 +170,7 @@ class StoragePoolView(Shown):
             provider="DefaultPrimary",
             disk_size_total=row.total_bytes,
             disk_size_used=row.used_bytes,
-            disk_size_allocated=sum(v.size for v in view.by(Volume, "pool", row.id)),
+            disk_size_allocated=bytes_promised(view.maybe(Tally, row.id)),
             overprovision_factor=str(row.overprovisioning),
             tags=",".join(row.tags) or None,
             created=date(row.created),
@@ -233,7 +232,3 @@ class FencerView(Shown):
     key: ClassVar[str] = "haprovider"
 
     ha_provider: Annotated[str, About("its name")]
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole if whole else 0:.2f}%"

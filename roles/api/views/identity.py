@@ -11,7 +11,7 @@ from csnode.model.entity import Entity
 from csnode.model.footprint import OF_ACCOUNT
 from csnode.model.identity import Account, AccountType, Domain, User
 from csnode.model.network import Network
-from csnode.model.stock import Tally
+from csnode.model.stock import Tally, usage
 from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.types import Power
@@ -123,7 +123,7 @@ class AccountView(Shown):
         domain = view.maybe(Domain, row.domain)
         tally = view.maybe(Tally, OF_ACCOUNT + row.id)
         networks = view.by(Network, "account", row.id)
-        used = dict(tally.used if tally else {}) | {
+        used = dict(usage(tally)) | {
             "network": len(networks),
             "public_ip": sum(1 for n in networks if n.public_address),
             "template": sum(1 for t in view.by(Template, "account", row.id) if not t.gone),

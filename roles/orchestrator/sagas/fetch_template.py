@@ -7,6 +7,7 @@ from csnode.faults import Unavailable
 from csnode.model.host import StoragePool
 from csnode.model.machine import ImageFacts
 from csnode.model.orders import FetchTemplate
+from csnode.model.room import unwritten
 from csnode.model.telling import image_of
 from csnode.model.template import Template
 from csnode.saga.saga import Saga, step
@@ -30,7 +31,7 @@ class Fetch(Saga[FetchTemplate]):
         ]
         if not pools:
             raise Unavailable("No storage pool of the zone is up")
-        return PoolId(max(pools, key=lambda p: (p.total_bytes - p.used_bytes, p.id)).id)
+        return PoolId(max(pools, key=lambda p: (unwritten(p), p.id)).id)
 
     @step
     async def image(self) -> ImageFacts:
