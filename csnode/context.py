@@ -21,6 +21,17 @@ class Context(Message):
     fence: int = 0  # of the lease or job it is made under; 0: none
 
 
+def caller_of(role: str, node: str) -> str:
+    """Name who calls or commits: "role@node", or the one of the two that there is."""
+    return f"{role}@{node}" if role and node else role or node
+
+
+def role_and_node(caller: str) -> tuple[str, str | None]:
+    """Tell the role and the node of a caller; None if it is called by one half alone."""
+    role, at, node = caller.partition("@")
+    return role, node if at else None
+
+
 CONTROLLING = frozenset({"api", "orchestrator", "data", "monitor", "fabric", "services"})
 """Roles whose machines read every row; the others see what is about their own places."""
 

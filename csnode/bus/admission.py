@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from csnode.bus.service import Method
-from csnode.context import CONTROLLING, HOSTING, NEWCOMER, Context, Principal
+from csnode.context import CONTROLLING, HOSTING, NEWCOMER, Context, Principal, role_and_node
 from csnode.directory.allowed import is_node_of
 from csnode.faults import Denied
 
@@ -22,8 +22,8 @@ def check(who: Principal, method: Method, context: Context) -> None:
 
 def may_speak_as(who: Principal, caller: str) -> bool:
     """Whether "role@node", or one half of it, is of that machine."""
-    role, at, node = caller.partition("@")
-    if at:
+    role, node = role_and_node(caller)
+    if node is not None:
         known = role in CONTROLLING or role in HOSTING
         return is_node_of(node, who.name) and (not known or role in who.roles)
     return role in who.roles or is_node_of(role, who.name)

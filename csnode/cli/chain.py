@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from csnode.context import role_and_node
 from csnode.contracts.data import Data, Past
 from csnode.data.store import Store
 from csnode.faults import Fault, NotFound
@@ -257,7 +258,7 @@ def _write(past: Past, before: Past | None) -> Write:
 def _is_fact(past: Past, changed: dict[str, Any] | None) -> bool:
     kind = entity_kinds().get(past.kind)
     writers = kind.writers() if kind else {}
-    role = past.by.partition("@")[0]
+    role, _ = role_and_node(past.by)
     return bool(changed) and all(writers.get(column) == role for column in changed)
 
 

@@ -16,6 +16,7 @@ from csnode.config import Config
 from csnode.data.store import Store
 from csnode.faults import Conflict, Invalid, NotFound
 from csnode.model.identity import Account
+from csnode.model.ids import object_name, object_parts
 from csnode.model.job import CLOSED, Cancel, Job, JobState
 from csnode.model.stock import Lock
 from csnode.verify import stuck
@@ -260,7 +261,7 @@ async def queued(store: Store, object: str) -> list[Found]:
     accounts = {account.id: account.name for account in await store.find(Account)}
     lines = Lines(jobs)
     needs = {*lines.needs(), *held}
-    here = sorted(n for n in needs if object in (n, n.partition(":")[2]))
+    here = sorted(n for n in needs if object in (n, object_parts(n)[1]))
     return [
         {
             "object": need,
@@ -297,7 +298,7 @@ def _state(job: Job, is_cancelled: bool) -> str:
 
 
 def _object(job: Job) -> str:
-    return f"{job.object_kind}:{job.object_id}" if job.object_id else ""
+    return object_name(job.object_kind, job.object_id) if job.object_id else ""
 
 
 def _at(job: Job, lines: Lines) -> str:

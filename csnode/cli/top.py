@@ -24,6 +24,7 @@ from csnode.data.store import Store
 from csnode.directory.directory import Member
 from csnode.faults import Fault
 from csnode.model.host import Host
+from csnode.model.ids import object_name
 from csnode.model.job import CLOSED, Job, JobState
 from csnode.model.vm import Vm
 from csnode.node import AnyBus
@@ -155,7 +156,7 @@ def _sagas(jobs: Sequence[Job]) -> list[Frame]:
             "job": job.id,
             "saga": job.verb,
             "state": job.state.value,
-            "object": f"{job.object_kind}:{job.object_id}",
+            "object": object_name(job.object_kind, job.object_id),
             "step": step.name if step else waits,
             "tries": step.tries if step else 0,
             "step s": round(at - step.began, 1) if step and step.began else 0.0,

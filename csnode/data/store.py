@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from csnode.bus.bus import Bus
+from csnode.context import caller_of
 from csnode.contracts.data import Commit, Committed, Data
 from csnode.data import pages
 from csnode.data.change import Change
@@ -26,7 +27,7 @@ class Store:
     ) -> None:
         """`leases` are the node's ([lease] kind); the data service's own if none are given."""
         self.bus, self.role, self.node = bus, role, node
-        self.name = f"{role}@{node}" if role and node else role or node  # as the feed has it
+        self.name = caller_of(role, node)  # as the feed has it
         self.data = bus.ask(Data)
         self.leases = leases or StoredLeases(self.data)
 

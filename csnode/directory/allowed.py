@@ -67,6 +67,11 @@ def is_address(host: str, port: str | int) -> bool:
         return False
 
 
+def start_of(node: str, start: str) -> str:
+    """Name one start of a node."""
+    return f"{node}#{start}"
+
+
 def is_node_of(node: str, machine: str) -> bool:
     """Whether a node (or a start of it, "NODE#NUMBER") is called as those of the machine are."""
     return node.partition("#")[0] == machine or node.startswith(f"{machine}/")

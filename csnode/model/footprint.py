@@ -9,7 +9,6 @@ from csnode.model.offering import Offering
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 
-OF_ACCOUNT = "account:"  # the id of an account's tally begins so
 COUNTED = ("user_vm", "cpu", "memory", "volume", "primary_storage")
 GIB = 1 << 30
 

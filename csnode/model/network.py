@@ -48,15 +48,10 @@ class Nic(Entity):
     vm: Annotated[VmId, Key(), Ref(to="vm", part=True)]
     network: Annotated[NetworkId, Key(), Ref(to="network")]
     mac: str
-    named: Annotated[str | None, Key(unique=True)] = None  # see `in_network`
+    named: Annotated[str | None, Key(unique=True)] = None  # see ids.in_network
     carded: Annotated[str | None, Key(unique=True)] = None
     address: str = ""  # none while its machine has given back what it took (Vm.given_back)
     fixed: bool = False  # its owner asked for that address: no other will do
     last_address: str = ""  # that it gave back, and takes again if it is free
     index: int = 0
     default: bool = True
-
-
-def in_network(network: str, what: str) -> str:
-    """What is unique within a network, as a key that is unique in the cloud."""
-    return f"{network}/{what.lower()}"

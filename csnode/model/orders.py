@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from csnode.model.ids import object_name
 from csnode.types import ClusterId, HostId, NetworkId, PodId, PoolId, Struct, TemplateId, VmId
 
 
@@ -25,7 +26,7 @@ class Order(Struct):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return (f"{self.object_kind}:{self.object_id}",) if self.object_id else ()
+        return (object_name(self.object_kind, self.object_id),) if self.object_id else ()
 
 
 class VmOrder(Order):

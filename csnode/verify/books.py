@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from csnode.model.ids import object_name
 from csnode.verify.evidence import Evidence
 from csnode.verify.finding import Check, Finding
 
@@ -30,7 +31,7 @@ def silent(ev: Evidence) -> Iterator[Finding]:
     """Hosts and pools that did not say what they have."""
     for (contract, at), why in ev.silent.items():
         what = f"{ev.host_name(at)} does not say which {PARTS[contract]} it has: {why}"
-        yield SILENT.found(f"{contract}:{at}", what, host=at)
+        yield SILENT.found(object_name(contract, at), what, host=at)
 
 
 CHECKS = (books, silent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from operator import attrgetter
 
+from csnode.model.ids import orchestrator_in, orchestrator_lease
 from csnode.model.job import Cancel, Job, JobState
 from csnode.model.stock import Lease, Lock
 from csnode.verify.evidence import Evidence
@@ -13,7 +14,6 @@ from csnode.verify.finding import Check, DropRow, Finding, FreeJob
 GRACE_S = 15.0  # two leases: so long nobody need have noticed that an orchestrator is gone
 UNCLAIMED_S = 30.0
 SWEPT_S = 90.0  # after so long the orchestrator's sweep has been by
-PREFIX = "orchestrator/"
 
 STUCK = Check(
     "job-stuck", "P1", "job",
@@ -58,7 +58,7 @@ def stuck(ev: Evidence) -> Iterator[Finding]:
 def owners(ev: Evidence) -> Iterator[Finding]:
     """Jobs that nobody will carry on with."""
     alive = any(
-        lease.id.startswith(PREFIX) and lease.holder and lease.until > ev.wall
+        orchestrator_in(lease.id) is not None and lease.holder and lease.until > ev.wall
         for lease in ev.all(Lease)
     )
     first = _first_in_line(ev)
@@ -66,7 +66,7 @@ def owners(ev: Evidence) -> Iterator[Finding]:
         if not job.open:
             continue
         if job.owner is not None:
-            lease = ev.get(Lease, PREFIX + job.owner)
+            lease = ev.get(Lease, orchestrator_lease(job.owner))
             if lease is None or lease.until + GRACE_S < ev.wall:
                 yield OWNERLESS.found(
                     job.id, f"{job.verb} belongs to {job.owner}, who holds no lease"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from csnode.model.host import Host, StoragePool
+from csnode.model.ids import RangeOf, guest_addresses, object_name, range_parts
 from csnode.model.network import Network, Nic
 from csnode.model.stock import Range
 from csnode.model.template import Template
@@ -89,7 +90,7 @@ RANGE_OF_NOBODY = Check(
 def unreadable(ev: Evidence) -> Iterator[Finding]:
     """Rows of a shape that nobody knows; nothing else can be said of them."""
     for (kind, id), why in ev.rows.unreadable.items():
-        yield UNREADABLE.found(f"{kind}:{id}", why)
+        yield UNREADABLE.found(object_name(kind, id), why)
 
 
 def transitions(ev: Evidence) -> Iterator[Finding]:
@@ -162,12 +163,12 @@ def cards(ev: Evidence) -> Iterator[Finding]:
             what = f"card {nic.mac} of {ev.vm_name(nic.vm)} is in {nic.network}: no network"
             yield NIC_WITHOUT_NETWORK.found(nic.id, what)
     for network in ev.all(Network):
-        if ev.get(Range, f"guest:{network.id}") is None:
+        if ev.get(Range, guest_addresses(network.id)) is None:
             what = f"{network.name} has no range of addresses"
             yield NETWORK_WITHOUT_RANGE.found(network.id, what)
     for range in ev.all(Range):
-        what, _, owner = range.id.partition(":")
-        if what == "guest" and ev.get(Network, owner) is None:
+        what, owner = range_parts(range.id)
+        if what == RangeOf.GUEST and ev.get(Network, owner) is None:
             yield RANGE_OF_NOBODY.found(range.id, f"it is of {owner}, which is no network")
 
 

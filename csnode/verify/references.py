@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from csnode.model.entity import Entity, Ref, named
+from csnode.model.ids import object_name
 from csnode.verify.evidence import Evidence
 from csnode.verify.finding import Check, Finding
 from csnode.verify.rows import KINDS
@@ -47,7 +48,8 @@ def references(ev: Evidence) -> Iterator[Finding]:
             for name in named(getattr(row, column)):
                 if name not in there:
                     what = f"the {kind.kind} {getattr(row, 'name', row.id)} names the {ref.to} "
-                    yield DANGLING.found(f"{kind.kind}:{row.id}", f"{what}{name}: there is none")
+                    found = object_name(kind.kind, row.id)
+                    yield DANGLING.found(found, f"{what}{name}: there is none")
 
 
 CHECKS = (references,)

@@ -20,6 +20,7 @@ from csnode.faults import Gone, Unavailable
 from csnode.model.entity import Entity
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account, Domain, User
+from csnode.model.ids import object_parts
 from csnode.model.job import CLOSED, Cancel, Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
@@ -113,7 +114,7 @@ class Rows:
 
 def objects_of(job: Job) -> set[str]:
     """The ids of what the job works on."""
-    return {job.object_id, *(need.partition(":")[2] for need in job.needs)} - {""}
+    return {job.object_id, *(object_parts(need)[1] for need in job.needs)} - {""}
 
 
 async def settled(store: Store, rows: Rows) -> None:

@@ -7,6 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from csnode.model.entity import Entity
+from csnode.model.ids import (
+    VM_NUMBERS,
+    RangeOf,
+    guest_addresses,
+    public_addresses,
+    range_parts,
+    taken_value,
+    vnis,
+)
 from csnode.model.network import Network, Nic
 from csnode.model.stock import Range, Taken
 from csnode.model.vm import Vm
@@ -79,17 +88,17 @@ NO_ADDRESS = Check(
     remedy="destroy the machine, and deploy it anew: no router can be told of the card",
 )  # fmt: skip
 OWNERS: dict[str, tuple[type[Entity], ...]] = {
-    "guest": (Nic, Network),  # the gateway is its network's
-    "vni": (Network,),
-    "public": (Network,),
-    "vm": (Vm,),
+    RangeOf.GUEST: (Nic, Network),  # the gateway is its network's
+    RangeOf.VNI: (Network,),
+    RangeOf.PUBLIC: (Network,),
+    RangeOf.VM: (Vm,),
 }
 
 
 def owners(ev: Evidence) -> Iterator[Finding]:
     """Who took a value is still there."""
     for taken in ev.all(Taken):
-        kinds = OWNERS.get(taken.range.partition(":")[0], ())
+        kinds = OWNERS.get(range_parts(taken.range)[0], ())
         if not any(taken.owner in ev.rows.of(kind) for kind in kinds) and kinds:
             cure = GiveBack(owner=taken.owner, owner_kind=kinds[0].kind, range=taken.range)
             what = f"{taken.id} is taken by {taken.owner}, which is no {kinds[0].kind}"
@@ -100,7 +109,7 @@ def addresses(ev: Evidence) -> Iterator[Finding]:
     """Cards have addresses, MACs and names of their own."""
     for nic in ev.all(Nic):
         if nic.address:
-            range = f"guest:{nic.network}"
+            range = guest_addresses(nic.network)
             yield from _taken(ev, ADDRESS_NOT_TAKEN, nic, range, _number(nic.address), nic.address)
     nics = [nic for nic in ev.all(Nic) if not _gave_back(ev, nic)]
     yield from _twice(ADDRESS_TWICE, ((n.network, n.address, n.id) for n in nics))
@@ -135,13 +144,13 @@ def given_back(ev: Evidence) -> Iterator[Finding]:
 def numbers(ev: Evidence) -> Iterator[Finding]:
     """Networks have VNIs and public addresses of their own, machines instance numbers."""
     for network in ev.all(Network):
-        range = f"vni:{network.zone}"
+        range = vnis(network.zone)
         yield from _taken(ev, VNI_NOT_TAKEN, network, range, network.vni, network.vni)
         if at := network.public_address:
-            range = f"public:{network.zone}"
+            range = public_addresses(network.zone)
             yield from _taken(ev, PUBLIC_NOT_TAKEN, network, range, _number(at), at)
     for vm in ev.all(Vm):
-        yield from _taken(ev, NUMBER_NOT_TAKEN, vm, "vm", vm.number, vm.number)
+        yield from _taken(ev, NUMBER_NOT_TAKEN, vm, VM_NUMBERS, vm.number, vm.number)
     networks = list(ev.all(Network))
     yield from _twice(VNI_TWICE, ((n.zone, n.vni, n.id) for n in networks))
     yield from _twice(PUBLIC_TWICE, ((n.zone, n.public_address, n.id) for n in networks))
@@ -151,7 +160,7 @@ def numbers(ev: Evidence) -> Iterator[Finding]:
 def _taken(
     ev: Evidence, check: Check, row: Entity, range: str, value: int, shown: object
 ) -> Iterator[Finding]:
-    taken = ev.rows.of(Taken).get(f"{range}={value}")
+    taken = ev.rows.of(Taken).get(taken_value(range, value))
     if taken is not None and taken.owner == row.id:
         return
     cure = None

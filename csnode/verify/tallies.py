@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from csnode.model import fit, footprint
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
+from csnode.model.ids import account_usage
 from csnode.model.job import Job
 from csnode.model.place import Cluster
 from csnode.model.room import BYTES, promised
@@ -89,7 +90,7 @@ def accounts(ev: Evidence) -> Iterator[Finding]:
     """What an account is counted for is what it has, and no more than it may."""
     has = footprint.footprints(ev.all(Vm), ev.all(Volume))
     for account in ev.all(Account):
-        owner, right = footprint.OF_ACCOUNT + account.id, has.get(account.id, Counter())
+        owner, right = account_usage(account.id), has.get(account.id, Counter())
         used = _used(ev, owner)
         if wrong := miscounted(used, right, footprint.COUNTED):
             what = f"{account.name} is counted for {_said(used, right, wrong)}"

@@ -19,9 +19,9 @@ from csnode.contracts.refusal import (
 )
 from csnode.faults import Conflict, Fault, Full, Invalid
 from csnode.model.entity import Entity
-from csnode.model.footprint import OF_ACCOUNT
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account, Domain, User
+from csnode.model.ids import RangeOf, account_in, range_parts, within_network
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering
 from csnode.model.place import Cluster, Pod, Zone
@@ -41,7 +41,7 @@ NAMED: dict[str, type[Entity]] = {
         StoragePool, Template, User, Vm, Volume, Zone,
     )
 }  # fmt: skip
-IN_NETWORK = {"named": "host name", "carded": "MAC address"}  # see csnode.model.network
+IN_NETWORK = {"named": "host name", "carded": "MAC address"}  # see csnode.model.ids
 
 
 def worded(fault: Fault, call: Call) -> Fault:
@@ -94,7 +94,7 @@ def limit_reached(account: Account, resource: str, limit: int, has: int, by: int
 
 
 def _at_limit(reason: AtLimit, call: Call) -> Fault:
-    account = call.view.maybe(Account, reason.owner.removeprefix(OF_ACCOUNT))
+    account = call.view.maybe(Account, account_in(reason.owner))
     if account is not None:
         return limit_reached(account, reason.resource, reason.limit, reason.has, reason.by)
     return Full(
@@ -106,18 +106,19 @@ def _at_limit(reason: AtLimit, call: Call) -> Fault:
 
 
 def _used_up(reason: UsedUp, call: Call) -> Fault:
-    what = {
-        "guest": ("an IP address", ADDRESSES),
-        "public": ("a public IP address", ADDRESSES),
-        "vni": ("a network number (VNI)", CAPACITY),
-    }.get(reason.range.partition(":")[0], ("a number", CAPACITY))
+    words: dict[str, tuple[str, int]] = {
+        RangeOf.GUEST: ("an IP address", ADDRESSES),
+        RangeOf.PUBLIC: ("a public IP address", ADDRESSES),
+        RangeOf.VNI: ("a network number (VNI)", CAPACITY),
+    }
+    what = words.get(range_parts(reason.range)[0], ("a number", CAPACITY))
     where = f"{_place(call, reason.range)}: all from {reason.first} to {reason.last} are in use"
     return Full(f"Unable to allocate {what[0]}{where}.", cs=what[1])
 
 
 def _not_unique(reason: NotUnique) -> Fault:
     if reason.column in IN_NETWORK:
-        value = reason.value.partition("/")[2]
+        value = within_network(reason.value)
         text = f"The {IN_NETWORK[reason.column]} {value} already exists in the network."
     else:
         text = f"A {_word(reason.kind)} with {reason.column}: {reason.value} already exists."
@@ -145,8 +146,8 @@ def _needed(reason: Needed, call: Call) -> Fault:
 
 def _place(call: Call, range: str) -> str:
     """Where the values of a range are used, as ` in network web`."""
-    sort, _, id = range.partition(":")
-    kind: type[Network | Zone] = Network if sort == "guest" else Zone
+    what, id = range_parts(range)
+    kind: type[Network | Zone] = Network if what == RangeOf.GUEST else Zone
     row = call.view.maybe(kind, id)
     return f" in {kind.kind} {row.name}" if row is not None else ""
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from csnode.clock import own_wall
 from csnode.contracts.data import Commit
+from csnode.model.ids import taken_parts
 from roles.data.gathered import ROW
 from roles.data.kind import Kind, Pin
 from roles.data.layer import Holdings, Row
 from roles.data.needs import NeedReferrers
 from roles.data.schema import HistoryStatements
 from roles.data.sqlite import Database
-from roles.data.stored import Stored, Unread, lowest_free, split
+from roles.data.stored import Stored, Unread, lowest_free
 from roles.data.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
@@ -129,12 +130,12 @@ class Alone(Stored):
 
     def holdings(self, owner: str) -> Holdings:
         ids = self._database.rows(self._kinds["taken"].sql.select_by["owner"], (owner,))
-        return dict(split(id.decode()) for (id,) in ids)
+        return dict(taken_parts(id.decode()) for (id,) in ids)
 
     def lowest(self, range: str, low: int) -> int:
         since, lowest = self._lowest.get(range, (None, 0))
         if since != low:
             ids = self._database.rows(self._kinds["taken"].sql.select_by["range"], (range,))
-            lowest = lowest_free({split(id.decode())[1] for (id,) in ids}, low)
+            lowest = lowest_free({taken_parts(id.decode())[1] for (id,) in ids}, low)
             self._lowest[range] = low, lowest
         return lowest

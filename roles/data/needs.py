@@ -10,6 +10,7 @@ import msgspec
 
 from csnode.contracts.data import ChangeItem, Commit, Count, Create, Give, Hold, Take, Update
 from csnode.model.entity import named
+from csnode.model.ids import taken_value
 from roles.data.kind import Kind, Pin, Pins, fields_of
 
 AHEAD = 8  # values of a range beyond those that the batch takes
@@ -88,7 +89,7 @@ def needs(
 def values(kinds: Mapping[str, Kind], range_: str, low: int, count: int) -> Iterator[Need]:
     """Whether so many values of a range are taken."""
     for value in range(low, low + count):
-        yield NeedRow(kinds["taken"], f"{range_}={value}")
+        yield NeedRow(kinds["taken"], taken_value(range_, value))
 
 
 def _of(item: ChangeItem, kinds: Mapping[str, Kind], pins: Pins) -> Iterator[Need]:

@@ -15,9 +15,10 @@ import msgspec
 from msgspec.structs import replace
 
 from csnode.bus.event import Entry
-from csnode.context import CONTROLLING, HOSTING, NEWCOMER, Principal, proved
+from csnode.context import CONTROLLING, HOSTING, NEWCOMER, Principal, proved, role_and_node
 from csnode.contracts.data import ChangeItem, Commit, Feed, Hold, Past, Row, Update
 from csnode.data.rows import encoded
+from csnode.directory.allowed import is_node_of
 from csnode.faults import Denied
 from csnode.log import logger
 from csnode.types import Struct
@@ -144,7 +145,7 @@ class Permit:
     def _check_intent(self, who: Principal, item: ChangeItem) -> None:
         """A controlling machine's: in the name of its own roles."""
         if isinstance(item, Hold):
-            if not _is_of(who, item.holder):
+            if not is_node_of(item.holder, who.name):
                 _refuse(who, f"hold the lease {item.name} for {item.holder}")
             return
         if isinstance(item, Update) and item.by and item.by not in who.roles:
@@ -351,17 +352,11 @@ def _values(value: Any) -> Collection[Any]:
 
 def _check_name(who: Principal, by: str) -> None:
     """A commit is in the name "role@node": of a role of the machine, at a node of the machine."""
-    role, at, node = by.partition("@")
-    if (at or role in CONTROLLING | HOSTING) and role not in who.roles:
+    role, node = role_and_node(by)
+    if (node is not None or role in CONTROLLING | HOSTING) and role not in who.roles:
         _refuse(who, f"commit in the name of {by}")
-    if at and not _is_of(who, node):
+    if node is not None and not is_node_of(node, who.name):
         _refuse(who, f"commit in the name of {by}")
-
-
-def _is_of(who: Principal, node: str) -> bool:
-    """Whether a node of that id (or a start of it, "NODE#START") would be on the machine."""
-    node = node.partition("#")[0]
-    return node == who.name or node.startswith(f"{who.name}/")
 
 
 def _refuse(who: Principal, what: str) -> NoReturn:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from csnode.contracts.data import Commit
 from csnode.faults import Unavailable
+from csnode.model.ids import taken_parts
 from roles.data import postgres
 from roles.data import postgres_sql as statements
 from roles.data.kind import Kind, Pin
@@ -35,7 +36,7 @@ from roles.data.needs import (
 )
 from roles.data.postgres import Database
 from roles.data.schema import HistoryStatements, plain
-from roles.data.stored import Stored, Unread, lowest_free, split
+from roles.data.stored import Stored, Unread, lowest_free
 from roles.data.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Shared(Stored):
                 row = text.encode()
                 self._remember((kind, id), Row(revision, row, stored=bool(row)))
                 if name == "taken" and not row:
-                    self._given(*split(id))
+                    self._given(*taken_parts(id))
         self.last = number
         return True
 
@@ -125,7 +126,7 @@ class Shared(Stored):
         for need in unread.needed:
             wanted.add(need)
             if isinstance(need, NeedRow) and need.kind.name == "taken":
-                wanted.update(values(self._kinds, *split(need.id), AHEAD))
+                wanted.update(values(self._kinds, *taken_parts(need.id), AHEAD))
         await self._fetch(wanted)
 
     async def _fetch(self, wanted: set[Need]) -> tuple[int, float]:
@@ -202,9 +203,9 @@ class Shared(Stored):
         elif part == statements.ANSWERS:
             self._answers[id] = text.encode()
         elif part == statements.VALUES_OF_RANGE:
-            self._used[value].add(split(id)[1])
+            self._used[value].add(taken_parts(id)[1])
         elif part == self._kinds["taken"].sql.select_by["owner"]:
-            range, number = split(id)
+            range, number = taken_parts(id)
             self._holdings[value][range] = number
             self._remember((self._kinds["taken"], id), Row(revision, text.encode(), stored=True))
         else:

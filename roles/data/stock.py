@@ -11,6 +11,7 @@ from csnode.contracts.data import Count, Give, Hold, Take
 from csnode.contracts.refusal import AtLimit, UsedUp, ValueTaken
 from csnode.data.rows import encoded
 from csnode.faults import Conflict, Full, Invalid
+from csnode.model.ids import taken_value
 from csnode.model.stock import Lease, Range, Taken, Tally
 from roles.data.draft import Draft
 
@@ -24,7 +25,8 @@ def take(draft: Draft, item: Take) -> None:
     held = draft.holdings(item.owner).get(range.id)
     if held is None:
         value = _free(draft, range) if item.wish is None else _wished(draft, range, item.wish)
-        taken = Taken(id=f"{range.id}={value}", range=range.id, value=value, owner=item.owner)
+        id = taken_value(range.id, value)
+        taken = Taken(id=id, range=range.id, value=value, owner=item.owner)
         draft.put(draft.kind(Taken.kind), taken)
         draft.holdings_of.setdefault(item.owner, {})[range.id] = value
     elif item.wish in (None, held):
@@ -39,7 +41,7 @@ def take(draft: Draft, item: Take) -> None:
 def _free(draft: Draft, range: Range) -> int:
     taken = draft.kind(Taken.kind)
     value = draft.lowest(range.id, range.low)
-    while draft.find(taken, f"{range.id}={value}").text:
+    while draft.find(taken, taken_value(range.id, value)).text:
         value += 1
     if value > range.high:
         first, last = (str(_written(range, end)) for end in (range.low, range.high))
@@ -52,7 +54,7 @@ def _free(draft: Draft, range: Range) -> int:
 def _wished(draft: Draft, range: Range, wish: int) -> int:
     if not range.low <= wish <= range.high:
         raise Invalid(f"{_written(range, wish)} is not in the range {range.id}")
-    if draft.find(draft.kind(Taken.kind), f"{range.id}={wish}").text:
+    if draft.find(draft.kind(Taken.kind), taken_value(range.id, wish)).text:
         reason = ValueTaken(range=range.id, value=str(_written(range, wish)))
         text = f"{reason.value} of the range {range.id} is taken"
         raise Conflict(text, detail=reason.detail)
@@ -83,7 +85,7 @@ def give(draft: Draft, item: Give) -> None:
     for name, value in draft.holdings(item.owner).items():
         if value is None or item.range not in ("", name):
             continue
-        draft.remove(taken, f"{name}={value}")
+        draft.remove(taken, taken_value(name, value))
         draft.holdings_of.setdefault(item.owner, {})[name] = None
         row = draft.find(ranges, name)
         if row.text:

@@ -173,12 +173,6 @@ class Stored(ABC):
             self._cached_bytes -= len(old.text) + 300
 
 
-def split(taken: str) -> tuple[str, int]:
-    """Range and value, of a taken row's id."""
-    range, _, value = taken.rpartition("=")
-    return range, int(value)
-
-
 def lowest_free(used: set[int], low: int) -> int:
     """The first value from `low` on that is not used."""
     while low in used:

@@ -14,6 +14,7 @@ from csnode.faults import Conflict, Invalid, NotFound
 from csnode.model import rules
 from csnode.model.entity import Entity
 from csnode.model.identity import Account, AccountType, Domain, User
+from csnode.model.ids import VM_NUMBERS, public_addresses, vnis
 from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.stock import Range
@@ -154,9 +155,9 @@ class Seed:
             ),
             Pod(id=self.pod, zone=self.zone, name=config.pod, created=at),
             Cluster(id=self.cluster, zone=self.zone, pod=self.pod, name=config.cluster, created=at),
-            Range(id="vm", low=1, high=(1 << 31) - 1),
-            Range(id=f"vni:{self.zone}", low=config.vni_first, high=config.vni_last),
-            Range(id=f"public:{self.zone}", low=first, high=last, form="ipv4"),
+            Range(id=VM_NUMBERS, low=1, high=(1 << 31) - 1),
+            Range(id=vnis(self.zone), low=config.vni_first, high=config.vni_last),
+            Range(id=public_addresses(self.zone), low=first, high=last, form="ipv4"),
         )
 
 

@@ -12,16 +12,11 @@ from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.lease.lease import Leases
 from csnode.log import logger
+from csnode.model.ids import ORCHESTRATORS, orchestrator_in
 from csnode.model.stock import Lease
 from csnode.types import NodeId
 
-PREFIX = "orchestrator/"
 log = logger("orchestrator")
-
-
-def lease_name(owner: str) -> str:
-    """The lease that says an orchestrator is alive."""
-    return f"{PREFIX}{owner}"
 
 
 class Peers:
@@ -34,11 +29,11 @@ class Peers:
         view.listen(Lease, self._noted)
 
     def _noted(self, old: Lease | None, new: Lease | None) -> None:
-        if new is None or not new.id.startswith(PREFIX):
+        name = orchestrator_in(new.id) if new is not None else None
+        if new is None or name is None:
             return
         if old is not None and old.revision == new.revision:
             return  # only read again
-        name = new.id.removeprefix(PREFIX)
         if new.holder == name:
             self._renewed[name] = now()
         else:  # given back, or taken from it
@@ -47,11 +42,11 @@ class Peers:
     async def look(self) -> None:
         """Ask a backend that has no rows. While it is away, those that were there are there."""
         try:
-            held = await self._leases.held(PREFIX)
+            held = await self._leases.held(ORCHESTRATORS)
         except Fault as fault:
             log.info("cannot see who else is there", why=fault.message)
         else:
-            self._told = frozenset(name.removeprefix(PREFIX) for name in held)
+            self._told = frozenset(filter(None, map(orchestrator_in, held)))
 
     def alive(self) -> tuple[str, ...]:
         """By the names they claim under, ourselves included."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from csnode.directory.directory import floor
 from csnode.faults import Conflict
-from csnode.model.footprint import OF_ACCOUNT, footprint
+from csnode.model.footprint import footprint
+from csnode.model.ids import account_usage
 from csnode.model.job import Job
 from csnode.model.network import Nic
 from csnode.model.orders import DeployVm, StartVm
@@ -68,7 +69,7 @@ async def give_back(saga: MachineSaga[Any], vm: Vm) -> None:
 def _uncount(saga: MachineSaga[Any], vm: Vm, volumes: list[Volume]) -> None:
     """Add to the commit that the account has the machine no more."""
     held = footprint(vm, [volume.size for volume in volumes])
-    saga.change.uncount(OF_ACCOUNT + vm.account, held)
+    saga.change.uncount(account_usage(vm.account), held)
 
 
 def _is_understood(saga: MachineSaga[Any]) -> bool:

@@ -10,10 +10,12 @@ import asyncio
 
 from csnode.clock import wall
 from csnode.data.view import View
+from csnode.directory.allowed import start_of
 from csnode.faults import Fault
 from csnode.log import logger
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account
+from csnode.model.ids import orchestrator_lease
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
@@ -27,7 +29,7 @@ from csnode.saga.saga import sagas
 from csnode.types import NodeId
 from csnode.uuids import new_id
 from roles.orchestrator.config import OrchestratorConfig
-from roles.orchestrator.peers import Peers, lease_name
+from roles.orchestrator.peers import Peers
 from roles.orchestrator.tidy import Tidy
 from roles.orchestrator.work import Work
 
@@ -45,7 +47,7 @@ class OrchestratorRole(Role[OrchestratorConfig]):
         self.view = View(self.store, KINDS)
         await self.view.open()
         self.engine = Engine(sagas(), self.bus, self.store, self.view, self.config.places_max)
-        me = NodeId(f"{self.node.node_id}#{new_id()[:8]}")
+        me = NodeId(start_of(self.node.node_id, new_id()[:8]))
         self.work = Work(self.config, me, self.store, self.view, self.engine)
         self.peers = Peers(me, self.config.lease_seconds, self.view, self.store.leases)
         self.tidy = Tidy(self.config, self.store, self.view)
@@ -63,7 +65,7 @@ class OrchestratorRole(Role[OrchestratorConfig]):
 
         It is held by the name we claim under: by that, peers know it for our own renewal.
         """
-        name, seconds = lease_name(self.work.me), self.config.lease_seconds
+        name, seconds = orchestrator_lease(self.work.me), self.config.lease_seconds
         while True:
             try:
                 async with self.store.leases.hold(name, self.work.me, seconds) as held:

@@ -6,6 +6,7 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Fault
 from csnode.log import logger
+from csnode.model.ids import orchestrator_in
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
 from csnode.model.orders import (
@@ -23,7 +24,6 @@ from csnode.types import NetworkId, Power, VmId
 from roles.orchestrator.config import OrchestratorConfig
 from roles.orchestrator.lost import due_again, is_busy, is_kept, is_lost, needs_router
 from roles.orchestrator.networks import keeps_router
-from roles.orchestrator.peers import PREFIX
 from roles.orchestrator.recount import Recount, gently
 
 log = logger("orchestrator")
@@ -178,8 +178,8 @@ class Tidy:
     async def _forget_leases(self, wall: float) -> None:
         """Of orchestrators that ended long ago, and left no job open: every start has its own."""
         for lease in self.view.all(Lease):
-            name = lease.id.removeprefix(PREFIX)
-            if name == lease.id or lease.until + LEASE_KEPT_S > wall:
+            name = orchestrator_in(lease.id)
+            if name is None or lease.until + LEASE_KEPT_S > wall:
                 continue
             if any(job.open for job in self.view.by(Job, "owner", name)):
                 continue

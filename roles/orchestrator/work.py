@@ -16,6 +16,7 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Conflict, Fault, NotFound
 from csnode.log import logger
+from csnode.model.ids import orchestrator_lease
 from csnode.model.job import Cancel, Job, JobState
 from csnode.model.stock import Lock
 from csnode.saga.attempt import cancelled
@@ -23,7 +24,6 @@ from csnode.saga.engine import Engine
 from csnode.types import NodeId
 from roles.orchestrator.claim import Queue, Turns, owner_of
 from roles.orchestrator.config import OrchestratorConfig
-from roles.orchestrator.peers import lease_name
 
 Claimed = tuple[Job, int] | None  # with the fence of the claim
 Way = Callable[[Job], Awaitable[Claimed]]
@@ -204,7 +204,8 @@ class Work:
         change = self.store.change()
         change.update(Job, job.id, revision=job.revision, owner=self.me)
         try:
-            async with self.store.leases.ended(lease_name(job.owner or ""), self.me) as proof:
+            lease = orchestrator_lease(job.owner or "")
+            async with self.store.leases.ended(lease, self.me) as proof:
                 taken = await self.store.commit(Commit(changes=(*proof, *change.items)))
         except (Conflict, NotFound):
             return None

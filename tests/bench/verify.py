@@ -19,11 +19,12 @@ from csnode.data.change import Change
 from csnode.data.store import Store
 from csnode.directory.alone import AloneDirectory
 from csnode.model.fit import reservation
-from csnode.model.footprint import OF_ACCOUNT, footprint
+from csnode.model.footprint import footprint
 from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.identity import Account
+from csnode.model.ids import account_usage, guest_addresses, in_network
 from csnode.model.machine import Disk, Plug
-from csnode.model.network import Network, Nic, in_network
+from csnode.model.network import Network, Nic
 from csnode.model.offering import NetworkOffering, Offering
 from csnode.model.place import Zone
 from csnode.model.stock import Range
@@ -160,7 +161,7 @@ class Cloud:
             )
         )  # fmt: skip
         low = int(IPv4Address("10.1.0.2"))
-        change.create(Range(id=f"guest:{row.id}", low=low, high=low + 60_000, form="ipv4"))
+        change.create(Range(id=guest_addresses(row.id), low=low, high=low + 60_000, form="ipv4"))
         change.take(f"vni:{self._zone.id}", row.id, (row, "vni"))
         return row
 
@@ -205,7 +206,7 @@ class Cloud:
         )  # fmt: skip
         change.take(f"guest:{network.id}", nic.id, (nic, "address"))
         change.count(at, reservation(vm))
-        change.count(OF_ACCOUNT + account, footprint(vm, (SIZE,)))
+        change.count(account_usage(account), footprint(vm, (SIZE,)))
 
     def _outside(self, vm: Vm, nic: Nic, volume: Volume) -> None:
         network = next(n for n in self._networks if n.id == nic.network)

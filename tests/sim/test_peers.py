@@ -9,11 +9,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from csnode.data.store import Store
+from csnode.model.ids import orchestrator_lease
 from csnode.model.job import Job, JobState
 from csnode.model.stock import Lease
 from csnode.testing.cloud import SimCloud
 from roles.orchestrator.config import OrchestratorConfig
-from roles.orchestrator.peers import lease_name
 from roles.orchestrator.role import OrchestratorRole
 from tests.sim.conftest import World
 from tests.sim.world import prepared
@@ -115,10 +115,10 @@ def test_the_lease_of_an_orchestrator_that_ended_long_ago_is_forgotten(world: Wo
         await cloud.crash()
         await cloud.start()
         held = [lease.id for lease in await cloud.store.find(Lease)]
-        assert lease_name(dead) in held
+        assert orchestrator_lease(dead) in held
         await asyncio.sleep(3700)
         await cloud.role("orchestrator").tidy_up()
-        alive = lease_name(cloud.role("orchestrator").work.me)
+        alive = orchestrator_lease(cloud.role("orchestrator").work.me)
         kept = [lease.id for lease in await cloud.store.find(Lease)]
         assert [name for name in kept if name.startswith("orchestrator/")] == [alive]
 

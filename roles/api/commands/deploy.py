@@ -13,9 +13,10 @@ from csnode.api.reach import owner
 from csnode.clock import wall
 from csnode.faults import Denied, Invalid
 from csnode.model import rules
-from csnode.model.footprint import OF_ACCOUNT, footprint
+from csnode.model.footprint import footprint
 from csnode.model.identity import Account
-from csnode.model.network import Network, Nic, in_network
+from csnode.model.ids import VM_NUMBERS, account_usage, guest_addresses, in_network
+from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, Offering
 from csnode.model.place import Zone
 from csnode.model.stock import Range, Tally, usage
@@ -92,7 +93,7 @@ class Deployment:
                 created=wall(),
             )
         )
-        call.change.take("vm", vm.id, (vm, "number"))
+        call.change.take(VM_NUMBERS, vm.id, (vm, "number"))
         root = self._root_bytes()
         self._volume(vm, "ROOT", 0, root)
         if self.data_gib:
@@ -209,7 +210,7 @@ class Deployment:
         )
         if wish is not None:
             call.change.update(Nic, nic.id, fixed=True)  # apart: an older data service may not know
-        call.change.take(f"guest:{network.id}", nic.id, (nic, "address"), wish)
+        call.change.take(guest_addresses(network.id), nic.id, (nic, "address"), wish)
 
     def _count(self, root: int) -> None:
         """What the account uses with this machine, within its limits."""
@@ -219,7 +220,7 @@ class Deployment:
 
 def count_within(call: Call, account: Account, by: dict[str, int]) -> None:
     """Add to what the account uses; Full (535), in CloudStack's words, beyond a limit."""
-    owner = OF_ACCOUNT + account.id
+    owner = account_usage(account.id)
     used = usage(call.view.maybe(Tally, owner))
     limits = {name: account.limits[name] for name in by if account.limits.get(name, -1) >= 0}
     for name, limit in limits.items():
@@ -244,7 +245,7 @@ def address_of(call: Call, network: Network, text: str) -> int:
     address = rules.ipv4_address(text, "ipaddress")
     if address not in IPv4Network(network.cidr, strict=False):
         raise Invalid(f"ipaddress {text} is not in the network {network.name}: {network.cidr}")
-    free = call.view.maybe(Range, f"guest:{network.id}")
+    free = call.view.maybe(Range, guest_addresses(network.id))
     kept = free is not None and not free.low <= int(address) <= free.high
     if kept or text == network.gateway:
         raise Invalid(f"ipaddress {text} is none that machines in {network.name} may have")

@@ -22,6 +22,7 @@ from csnode.clock import wall
 from csnode.faults import Denied, Invalid, NotFound
 from csnode.model.entity import Entity
 from csnode.model.identity import Account, User
+from csnode.model.ids import object_name, object_parts
 from csnode.model.job import CLOSED, Cancel, Job, JobState
 from csnode.model.network import Network
 from csnode.model.stock import Lock
@@ -170,10 +171,10 @@ class ListJobQueue(ApiCommand):
         for kind in sorted(kinds & OBJECTS.keys()):
             row = call.view.maybe(OBJECTS[kind], self.resource_id)
             if row is not None and may_see(call.caller, row, call.view):
-                return f"{kind}:{self.resource_id}"
+                return object_name(kind, self.resource_id)
         for job in jobs:
             for need in job.needs:
-                kind, _, id = need.partition(":")
+                kind, id = object_parts(need)
                 known = call.view.maybe(OBJECTS[kind], id) if kind in OBJECTS else None
                 fits = id == self.resource_id and (not wish or kind in kinds)
                 if fits and known is None and may_see(call.caller, job, call.view):

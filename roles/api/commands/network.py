@@ -17,6 +17,7 @@ from csnode.clock import wall
 from csnode.faults import Denied, Full, Invalid
 from csnode.model import rules
 from csnode.model.identity import Account, Domain
+from csnode.model.ids import guest_addresses, public_addresses, vnis
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import NetworkOffering
@@ -204,16 +205,16 @@ def new_network(
             created=wall(),
         )
     )
-    addresses = Range(id=f"guest:{row.id}", low=plan.low, high=plan.high, form="ipv4")
+    addresses = Range(id=guest_addresses(row.id), low=plan.low, high=plan.high, form="ipv4")
     call.change.create(addresses)
     gateway = int(IPv4Address(plan.gateway))
     if plan.low <= gateway <= plan.high:  # no machine may get it
         call.change.take(addresses.id, row.id, wish=gateway)
-    call.change.take(f"vni:{zone.id}", row.id, (row, "vni"))
+    call.change.take(vnis(zone.id), row.id, (row, "vni"))
     if "SourceNat" in offering.services:
-        if call.view.maybe(Range, f"public:{zone.id}") is None:
+        if call.view.maybe(Range, public_addresses(zone.id)) is None:
             raise Full(f"the zone {zone.name} has no public addresses", cs=4320)
-        call.change.take(f"public:{zone.id}", row.id, (row, "public_address"))
+        call.change.take(public_addresses(zone.id), row.id, (row, "public_address"))
     if offering.persistent:
         call.order(ImplementNetwork(network=NetworkId(row.id)), aside=True)
     return row

@@ -15,6 +15,7 @@ from csnode.api.refers import REFERS
 from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Conflict, Invalid
+from csnode.model.ids import vnis
 from csnode.model.job import Job
 from csnode.model.network import Network
 from csnode.model.physical import PhysicalNetwork, TrafficType
@@ -244,5 +245,5 @@ def _set_numbers(call: Call, zone: str, vlan: str | None) -> None:
     used = [n for n in call.view.by(Network, "zone", zone) if n.vni and not low <= n.vni <= high]
     if used:
         raise Conflict(f"vlan: network {used[0].name} has the number {used[0].vni}, outside {vlan}")
-    range = call.view.get(Range, f"vni:{zone}")
+    range = call.view.get(Range, vnis(zone))
     call.change.update(Range, range.id, revision=range.revision, low=low, high=high)

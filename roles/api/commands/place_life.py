@@ -12,6 +12,7 @@ from csnode.api.command import Answers, ApiCommand, command
 from csnode.clock import wall
 from csnode.faults import Invalid
 from csnode.model.host import Host, StoragePool
+from csnode.model.ids import public_addresses, vnis
 from csnode.model.network import Network
 from csnode.model.physical import PhysicalNetwork
 from csnode.model.place import Cluster, Pod, Zone
@@ -83,7 +84,7 @@ class CreateZone(ApiCommand):
             enabled=enabled_of(self.allocation_state, True),
             created=wall(),
         )
-        call.change.create(Range(id=f"vni:{id}", low=VNI_FIRST, high=VNI_LAST))
+        call.change.create(Range(id=vnis(id), low=VNI_FIRST, high=VNI_LAST))
         return call.change.create(zone)
 
 
@@ -150,8 +151,8 @@ class DeleteZone(ApiCommand):
         zone = call.view.get(Zone, self.id)
         inside = (Pod, Cluster, Host, StoragePool, PhysicalNetwork, Vm, Volume, Network, Template)
         check_empty(call, zone, "zone", inside)
-        for what in ("vni", "public"):
-            range = call.view.maybe(Range, f"{what}:{zone.id}")
+        for name in (vnis(zone.id), public_addresses(zone.id)):
+            range = call.view.maybe(Range, name)
             if range is not None:
                 call.change.delete(Range, range.id, revision=range.revision)
         call.change.delete(Zone, zone.id, revision=zone.revision)

@@ -17,6 +17,7 @@ from csnode.api.view import encoded
 from csnode.data.view import View
 from csnode.faults import Conflict, Invalid, NotFound
 from csnode.model import rules
+from csnode.model.ids import public_addresses
 from csnode.model.network import Network
 from csnode.model.physical import PhysicalNetwork, TrafficType
 from csnode.model.place import Zone
@@ -67,7 +68,7 @@ class CreateVlanIpRange(ApiCommand):
             public_cidr=str(network),
             public_gateway=str(gateway),
         )
-        range = Range(id=f"public:{zone.id}", low=int(first), high=int(last), form="ipv4")
+        range = Range(id=public_addresses(zone.id), low=int(first), high=int(last), form="ipv4")
         call.change.create(range)
         call.about = zone
         return _shown(call.view, zone.id, str(network), str(gateway), range)
@@ -117,7 +118,7 @@ class DeleteVlanIpRange(ApiCommand):
 
     async def run(self, call: Call) -> None:
         zone = call.view.maybe(Zone, self.id)
-        range = call.view.maybe(Range, f"public:{self.id}")
+        range = call.view.maybe(Range, public_addresses(self.id))
         if zone is None or range is None:
             raise NotFound(f"there is no range of public addresses with the id {self.id}")
         users = [n for n in call.view.by(Network, "zone", zone.id) if n.public_address]
@@ -160,7 +161,7 @@ class ListVlanIpRanges(ApiCommand):
 
 
 def _found(view: View, zone: Zone) -> PublicRangeView | None:
-    range = view.maybe(Range, f"public:{zone.id}")
+    range = view.maybe(Range, public_addresses(zone.id))
     if range is None or not zone.public_cidr:
         return None
     return _shown(view, zone.id, zone.public_cidr, zone.public_gateway, range)

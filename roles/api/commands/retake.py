@@ -6,7 +6,8 @@ from csnode.api.call import Call
 from csnode.faults import Invalid
 from csnode.model.footprint import footprint
 from csnode.model.identity import Account
-from csnode.model.network import Network, Nic, in_network
+from csnode.model.ids import guest_addresses, in_network
+from csnode.model.network import Network, Nic
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from roles.api.commands.deploy import address_of, count_within
@@ -40,7 +41,7 @@ def _take_card(call: Call, vm: Vm, nic: Nic, network: Network) -> None:
         )
     call.change.update(Nic, nic.id, named=named, carded=carded)
     wish = _wished(call, nic, network)
-    call.change.take(f"guest:{network.id}", nic.id, (nic, "address"), wish)
+    call.change.take(guest_addresses(network.id), nic.id, (nic, "address"), wish)
 
 
 def _others(call: Call, vm: Vm, column: str, value: str) -> bool:

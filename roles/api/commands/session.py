@@ -22,13 +22,13 @@ from csnode.context import current
 from csnode.faults import Denied
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account, Domain, Session, Standing, User
+from csnode.model.ids import failed_logins
 from csnode.model.stock import Tally, usage
 from csnode.types import UserId
 from csnode.uuids import new_id
 from roles.api import session
 from roles.api.views.identity import is_first
 
-OF_LOGIN = "login:"  # the id of a user's tally of wrong passwords, before his own
 NOBODYS = f"scrypt$16384$8$1${'00' * 16}${'00' * 32}"  # so that unknown users take as long
 
 
@@ -126,15 +126,15 @@ class Login(ApiCommand):
         failed = _failed(call, user)
         if user is not None and right:
             if failed:
-                call.change.count(OF_LOGIN + user.id, {"failed": -failed})
+                call.change.count(failed_logins(user.id), {"failed": -failed})
             return
         if user is not None:
             change = call.change
-            change.count(OF_LOGIN + user.id, {"failed": 1})
+            change.count(failed_logins(user.id), {"failed": 1})
             limit = call.options.login_attempts
             if limit and failed + 1 >= limit and not is_first(user, call.view):
                 change.update(User, user.id, standing=Standing.DISABLED)
-                change.count(OF_LOGIN + user.id, {"failed": -failed - 1})
+                change.count(failed_logins(user.id), {"failed": -failed - 1})
             await change.commit()
             change.items.clear()
         if user is not None and user.standing is not Standing.ENABLED:
@@ -308,7 +308,7 @@ def _encoded(rank: Rank) -> dict[str, bytes]:
 
 
 def _failed(call: Call, user: User | None) -> int:
-    tally = call.view.maybe(Tally, OF_LOGIN + user.id) if user else None
+    tally = call.view.maybe(Tally, failed_logins(user.id)) if user else None
     return usage(tally).get("failed", 0)
 
 

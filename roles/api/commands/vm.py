@@ -18,8 +18,9 @@ from csnode.api.view import Shown, for_rank
 from csnode.model import rules
 from csnode.model.host import Host
 from csnode.model.identity import Account
+from csnode.model.ids import in_network
 from csnode.model.job import Job
-from csnode.model.network import Network, Nic, in_network
+from csnode.model.network import Network, Nic
 from csnode.model.orders import DeployVm
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume

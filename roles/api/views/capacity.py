@@ -13,6 +13,7 @@ from csnode.api.view import Part, Shown
 from csnode.data.view import View
 from csnode.model.fit import capacity, given_out
 from csnode.model.host import Host, StoragePool
+from csnode.model.ids import public_addresses, vnis
 from csnode.model.network import Network
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.room import bytes_promised, room_of
@@ -104,13 +105,13 @@ def _numbers(zone: Zone, view: View) -> list[Sum]:
         Sum(
             type=PUBLIC_IP,
             name="VIRTUAL_NETWORK_PUBLIC_IP",
-            total=_width(view.maybe(Range, f"public:{zone.id}")),
+            total=_width(view.maybe(Range, public_addresses(zone.id))),
             used=sum(bool(network.public_address) for network in networks),
         ),
         Sum(
             type=VLAN,
             name="VLAN",
-            total=_width(view.maybe(Range, f"vni:{zone.id}")),
+            total=_width(view.maybe(Range, vnis(zone.id))),
             used=sum(bool(network.vni) for network in networks),
         ),
     ]

@@ -8,8 +8,8 @@ from csnode.api.about import About, Date, Long
 from csnode.api.view import Part, Shown, date
 from csnode.data.view import View
 from csnode.model.entity import Entity
-from csnode.model.footprint import OF_ACCOUNT
 from csnode.model.identity import Account, AccountType, Domain, User
+from csnode.model.ids import account_usage
 from csnode.model.network import Network
 from csnode.model.stock import Tally, usage
 from csnode.model.template import Template
@@ -121,7 +121,7 @@ class AccountView(Shown):
     @classmethod
     def made(cls, row: Account, view: View) -> AccountView:
         domain = view.maybe(Domain, row.domain)
-        tally = view.maybe(Tally, OF_ACCOUNT + row.id)
+        tally = view.maybe(Tally, account_usage(row.id))
         networks = view.by(Network, "account", row.id)
         used = dict(usage(tally)) | {
             "network": len(networks),

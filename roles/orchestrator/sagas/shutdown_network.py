@@ -8,6 +8,7 @@ from csnode.context import acting
 from csnode.contracts.networking import Networking
 from csnode.faults import NotFound, Outdated, Stale, Unavailable
 from csnode.model.host import Host
+from csnode.model.ids import guest_addresses
 from csnode.model.network import Network, Nic
 from csnode.model.orders import ShutdownNetwork
 from csnode.model.stock import Range
@@ -108,7 +109,7 @@ class Shutdown(Saga[ShutdownNetwork]):
         if self.order.remove:
             network = await self._network()
             self.change.give(network.id)
-            self.change.delete(Range, f"guest:{network.id}")
+            self.change.delete(Range, guest_addresses(network.id))
             self.change.delete(Network, network.id)
 
     async def failed(self, why: str) -> None:
