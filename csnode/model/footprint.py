@@ -1,11 +1,18 @@
-"""What machines and their disks count for in their account's tally. Pure: rows in, numbers out."""
+"""What an account's things count for, and what limits hold. Pure: rows in, numbers out.
+
+Machines and their disks are counted in the account's tally, and limited by it. Networks, public
+addresses and templates are only shown.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from csnode.model.identity import Account
+from csnode.model.network import Network
 from csnode.model.offering import Offering
+from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 
@@ -22,6 +29,26 @@ def footprint(size: Vm | Offering, disks: Sequence[int]) -> dict[str, int]:
         "volume": len(disks),
         "primary_storage": sum(-(-disk // GIB) for disk in disks),
     }
+
+
+def uncounted(networks: Iterable[Network], templates: Iterable[Template]) -> dict[str, int]:
+    """Add up what an account has that no tally counts: its networks and templates are given."""
+    rows = list(networks)
+    return {
+        "network": len(rows),
+        "public_ip": sum(bool(network.public_address) for network in rows),
+        "template": sum(not template.gone for template in templates),
+    }
+
+
+def limits_of(account: Account, of: Iterable[str] | None = None) -> dict[str, int]:
+    """Return the limits that hold, in the order of the resources asked for; None: of all.
+
+    A resource without a limit, or with one below 0, is unlimited.
+    """
+    limits = account.limits
+    wanted = limits if of is None else of
+    return {what: limits[what] for what in wanted if limits.get(what, -1) >= 0}
 
 
 def footprints(vms: Iterable[Vm], volumes: Iterable[Volume]) -> dict[str, Counter[str]]:

@@ -96,8 +96,8 @@ def accounts(ev: Evidence) -> Iterator[Finding]:
             what = f"{account.name} is counted for {_said(used, right, wrong)}"
             cure = _recount(ev, owner, right, footprint.COUNTED)
             yield ACCOUNT_OFF.found(account.id, what, repair=cure)
-        for what, limit in account.limits.items():
-            if right[what] > limit >= 0:
+        for what, limit in footprint.limits_of(account).items():
+            if right[what] > limit:
                 yield OVER_LIMIT.found(
                     account.id, f"{account.name} has {right[what]} {what} of {limit}"
                 )

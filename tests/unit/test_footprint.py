@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from csnode.model.footprint import COUNTED, GIB, footprint, footprints
+from typing import Any
+
+from msgspec.structs import replace
+
+from csnode.model.footprint import COUNTED, GIB, footprint, footprints, limits_of, uncounted
+from csnode.model.identity import Account
+from csnode.model.network import Network
+from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
-from csnode.types import AccountId, DomainId, OfferingId, TemplateId, UserId, VmId, ZoneId
+from csnode.types import (
+    AccountId,
+    DomainId,
+    NetworkOfferingId,
+    OfferingId,
+    TemplateId,
+    UserId,
+    VmId,
+    ZoneId,
+)
 
 ALICE, BOB = AccountId("alice"), AccountId("bob")
 DOMAIN, ZONE = DomainId("d"), ZoneId("z")
@@ -28,6 +44,24 @@ def test_a_disk_counts_for_each_gigabyte_that_it_begins() -> None:
     vm = machine("a", ALICE)
     assert footprint(vm, (GIB, GIB + 1, 1))["primary_storage"] == 4
     assert tuple(footprint(vm, ())) == COUNTED
+
+
+def test_only_limits_of_0_and_more_hold() -> None:
+    limits = {"cpu": -1, "memory": 512, "user_vm": 0}
+    account = Account(id=ALICE, name="alice", domain=DOMAIN, limits=limits)
+    assert limits_of(account) == {"memory": 512, "user_vm": 0}
+    assert [*limits_of(account, COUNTED)] == ["user_vm", "memory"]
+    assert limits_of(account, ("volume", "cpu")) == {}
+
+
+def test_networks_addresses_and_templates_that_stay_are_shown() -> None:
+    of: Any = {"account": ALICE, "domain": DOMAIN}
+    plain = Network(
+        id="n", name="n", zone=ZONE, offering=NetworkOfferingId("o"), cidr="", gateway="", **of
+    )
+    networks = [plain, replace(plain, public_address="198.51.100.9")]
+    templates = [Template(id="t", name="t", **of), Template(id="u", name="u", gone=True, **of)]
+    assert uncounted(networks, templates) == {"network": 2, "public_ip": 1, "template": 1}
 
 
 def test_an_account_counts_for_its_machines_and_their_disks() -> None:

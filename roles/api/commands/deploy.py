@@ -13,7 +13,7 @@ from csnode.api.reach import owner
 from csnode.clock import wall
 from csnode.faults import Denied, Invalid
 from csnode.model import rules
-from csnode.model.footprint import footprint
+from csnode.model.footprint import footprint, limits_of
 from csnode.model.identity import Account
 from csnode.model.ids import VM_NUMBERS, account_usage, guest_addresses, in_network
 from csnode.model.network import Network, Nic
@@ -222,7 +222,7 @@ def count_within(call: Call, account: Account, by: dict[str, int]) -> None:
     """Add to what the account uses; Full (535), in CloudStack's words, beyond a limit."""
     owner = account_usage(account.id)
     used = usage(call.view.maybe(Tally, owner))
-    limits = {name: account.limits[name] for name in by if account.limits.get(name, -1) >= 0}
+    limits = limits_of(account, by)
     for name, limit in limits.items():
         if used.get(name, 0) + by[name] > limit:
             raise limit_reached(account, name, limit, used.get(name, 0), by[name])

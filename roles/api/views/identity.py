@@ -8,6 +8,7 @@ from csnode.api.about import About, Date, Long
 from csnode.api.view import Part, Shown, date
 from csnode.data.view import View
 from csnode.model.entity import Entity
+from csnode.model.footprint import limits_of, uncounted
 from csnode.model.identity import Account, AccountType, Domain, User
 from csnode.model.ids import account_usage
 from csnode.model.network import Network
@@ -123,11 +124,8 @@ class AccountView(Shown):
         domain = view.maybe(Domain, row.domain)
         tally = view.maybe(Tally, account_usage(row.id))
         networks = view.by(Network, "account", row.id)
-        used = dict(usage(tally)) | {
-            "network": len(networks),
-            "public_ip": sum(1 for n in networks if n.public_address),
-            "template": sum(1 for t in view.by(Template, "account", row.id) if not t.gone),
-        }
+        templates = view.by(Template, "account", row.id)
+        used = {**usage(tally), **uncounted(networks, templates)}
         machines = view.by(Vm, "account", row.id)
         running = sum(1 for vm in machines if vm.power is Power.ON)
         return cls(
@@ -148,7 +146,7 @@ class AccountView(Shown):
             vm_running=running,
             vm_stopped=len(machines) - running,
             user=tuple(UserPart(**_user(u, view)) for u in view.by(User, "account", row.id)),
-            **_use(row.limits, used),
+            **_use(limits_of(row), used),
         )
 
 
@@ -261,8 +259,8 @@ def _use(limits: dict[str, int], used: dict[str, int]) -> dict[str, Any]:
     """Limit, total and what is left of each resource."""
     found: dict[str, Any] = {}
     for name, resource in _RESOURCES.items():
-        limit, total = limits.get(resource, -1), used.get(resource, 0)
-        found[f"{name}_limit"] = UNLIMITED if limit < 0 else str(limit)
+        limit, total = limits.get(resource), used.get(resource, 0)
+        found[f"{name}_limit"] = UNLIMITED if limit is None else str(limit)
         found[f"{name}_total"] = total
-        found[f"{name}_available"] = UNLIMITED if limit < 0 else str(max(0, limit - total))
+        found[f"{name}_available"] = UNLIMITED if limit is None else str(max(0, limit - total))
     return found
