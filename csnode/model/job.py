@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from csnode.model.entity import Entity, Key, Was
+from csnode.model.orders import action_of
 from csnode.model.owner import ByAccount, Operators, Ownership
 from csnode.types import AccountId, NodeId, UserId
 
@@ -75,6 +76,11 @@ class Job(Entity):
     ended: float = 0.0
     tried: tuple[Tried, ...] = ()  # places that it is not to be tried at again
     again: bool = False  # it unwinds only to be tried elsewhere
+
+    @property
+    def action(self) -> str:
+        """What it does to its object."""
+        return action_of(self.verb)
 
     @property
     def open(self) -> bool:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
 from csnode.model.owner import ByAccount, Ownership, Through
 from csnode.types import AccountId, DomainId, HostId, NetworkId, NetworkOfferingId, VmId, ZoneId
+
+
+class NetworkState(StrEnum):
+    """What a network is shown to be; the words are CloudStack's."""
+
+    ALLOCATED = "Allocated"
+    IMPLEMENTING = "Implementing"
+    IMPLEMENTED = "Implemented"
+    SHUTDOWN = "Shutdown"
+    DESTROY = "Destroy"
 
 
 class Network(Entity):

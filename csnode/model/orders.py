@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import ClassVar
 
 from csnode.model.ids import object_name
 from csnode.types import ClusterId, HostId, NetworkId, PodId, PoolId, Struct, TemplateId, VmId
+
+
+class Action(StrEnum):
+    """What an order does to its object: the first word of its verb. Plug-ins have others."""
+
+    DEPLOY = "deploy"
+    START = "start"
+    STOP = "stop"
+    REBOOT = "reboot"
+    MIGRATE = "migrate"
+    DESTROY = "destroy"
+    EXPUNGE = "expunge"
+    RELEASE = "release"
+    FETCH = "fetch"
+    DELETE = "delete"
+    IMPLEMENT = "implement"
+    SHUTDOWN = "shutdown"
+    FENCE = "fence"
+    RETURN = "return"
+    EVACUATE = "evacuate"
+
+
+def action_of(verb: str) -> str:
+    """Return what orders of that verb do; an Action, unless a plug-in's saga has the verb."""
+    return verb.partition("_")[0]
 
 
 class Order(Struct):

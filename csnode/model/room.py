@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from csnode.model.host import StoragePool
-from csnode.model.job import Job
+from csnode.model.job import Job, JobState
 from csnode.model.orders import MigrateVm
 from csnode.model.stock import Tally, usage
 from csnode.model.volume import Volume
@@ -78,7 +78,7 @@ def coming(rows: Mapping[str, Volume], jobs: Iterable[Job]) -> Counter[str]:
 
 def moves_of(job: Job) -> list[dict[str, Any]]:
     """The disks that a migration copies to another pool, as its record has them."""
-    if job.verb != MigrateVm.verb() or not (job.open or job.state == "stuck"):
+    if job.verb != MigrateVm.verb() or not (job.open or job.state is JobState.STUCK):
         return []
     spots: Sequence[dict[str, Any]] = job.results.get("spots", ())
     return [spot for spot in spots if spot["source"] != spot["target"]]

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref, Was
+from csnode.model.orders import Action
 from csnode.model.owner import ByAccount, Ownership
 from csnode.types import (
     AccountId,
@@ -27,6 +28,22 @@ class Want(StrEnum):
     STOPPED = "stopped"
     DESTROYED = "destroyed"  # off, and recoverable until it is expunged
     GONE = "gone"
+
+
+class VmState(StrEnum):
+    """What a machine is shown to be; the words are CloudStack's."""
+
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    MIGRATING = "Migrating"
+    DESTROYED = "Destroyed"
+    EXPUNGING = "Expunging"
+    ERROR = "Error"
+
+
+LEAVING = (VmState.DESTROYED, VmState.EXPUNGING)
 
 
 class Vm(Entity):
@@ -81,33 +98,36 @@ class Vm(Entity):
         return f"i-2-{self.number}-VM"
 
 
-def state_of(vm: Vm, verb: str = "") -> str:
+def state_of(vm: Vm, action: str = "") -> VmState:
     """The state CloudStack would show: derived, never stored.
 
-    `verb` is the order at work on the machine ("deploy", "start", "stop", ...; "" if none).
+    `action` is what the order at work does to the machine (an Action); "" if there is none.
     """
-    if verb in ("deploy", "start", "stop", "destroy", "expunge", "migrate"):
-        return _under(verb, vm)
+    if (meanwhile := _under(action, vm)) is not None:
+        return meanwhile
     if vm.want is Want.GONE:
-        return "Expunging"
+        return VmState.EXPUNGING
     if vm.want is Want.DESTROYED:
-        return "Destroyed"
+        return VmState.DESTROYED
     if vm.power is Power.ON and vm.host is not None:  # one whose host was fenced is off
-        return "Running"
+        return VmState.RUNNING
     if vm.trouble and not vm.started:
-        return "Error"
-    return "Stopped"
+        return VmState.ERROR
+    return VmState.STOPPED
 
 
-def _under(verb: str, vm: Vm) -> str:
-    match verb:
-        case "deploy" | "start":
-            return "Starting"
-        case "stop":
-            return "Stopping"
-        case "destroy":
-            return "Stopping" if vm.power is Power.ON else "Destroyed"
-        case "migrate":
-            return "Migrating"
+def _under(action: str, vm: Vm) -> VmState | None:
+    """The state while such an order is at work; None if the order leaves it as it is."""
+    match action:
+        case Action.DEPLOY | Action.START:
+            return VmState.STARTING
+        case Action.STOP:
+            return VmState.STOPPING
+        case Action.DESTROY:
+            return VmState.STOPPING if vm.power is Power.ON else VmState.DESTROYED
+        case Action.MIGRATE:
+            return VmState.MIGRATING
+        case Action.EXPUNGE:
+            return VmState.EXPUNGING
         case _:
-            return "Expunging"
+            return None

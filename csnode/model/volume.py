@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
@@ -18,6 +19,22 @@ from csnode.types import (
 )
 
 
+class VolumeType(StrEnum):
+    """What a disk is to its machine; the words are CloudStack's."""
+
+    ROOT = "ROOT"
+    DATA = "DATADISK"
+
+
+class VolumeState(StrEnum):
+    """What a volume is shown to be; the words are CloudStack's."""
+
+    ALLOCATED = "Allocated"
+    CREATING = "Creating"
+    READY = "Ready"
+    EXPUNGING = "Expunging"
+
+
 class Volume(Entity):
     """One disk; id: VolumeId."""
 
@@ -28,7 +45,7 @@ class Volume(Entity):
     account: Annotated[AccountId, Key(), Ref(to="account")]
     domain: Annotated[DomainId, Ref(to="domain", pins=False)]  # its account pins it
     zone: Annotated[ZoneId, Ref(to="zone")]
-    type: str = "ROOT"  # or DATADISK
+    type: VolumeType = VolumeType.ROOT
     vm: Annotated[VmId | None, Key(), Ref(to="vm", part=True)] = None
     device: int = 0
     size: int = 0  # bytes

@@ -16,6 +16,7 @@ import msgspec
 
 from csnode.api.about import Rank
 from csnode.faults import Unavailable
+from csnode.model.vm import VmState
 from csnode.testing.draw import Draw, Scene, acting, drawn, naming
 from csnode.testing.ledger import Ledger
 from csnode.testing.tenants import ADMIN, TENANTS, caller_of
@@ -186,7 +187,8 @@ class Client:
 
     def _wanted(self, draw: Draw) -> str:
         if draw.command == "deployVirtualMachine":
-            return "Stopped" if draw.params.get("startvm") == "false" else "Running"
+            is_off = draw.params.get("startvm") == "false"
+            return VmState.STOPPED if is_off else VmState.RUNNING
         if draw.params.get("expunge") == "true":
             return "gone"
         return BECOMES.get(draw.command, "")

@@ -17,7 +17,7 @@ from csnode.drivers.hypervisor import Hypervisor
 from csnode.faults import Unavailable
 from csnode.model.host import Host
 from csnode.model.job import Job, JobState
-from csnode.model.orders import StartVm
+from csnode.model.orders import Action, StartVm
 from csnode.model.vm import Vm, Want
 from csnode.testing.calamity import Calamity, Fate, drifts, forecast, machines_of, victims_of
 from csnode.testing.ledger import Ledger
@@ -43,6 +43,7 @@ AMONG: Shape = {
 """Control processes on the hosts themselves: what cuts a host off may cut its judge off."""
 SHAPES = (PAIR, APART, AMONG)
 FENCERS = ("", "", "", "", "manual")  # of a host; "": as configured, the simulated switch
+DRAWN = (Action.DEPLOY, Action.STOP, Action.START, Action.START, Action.REBOOT)
 WORK_S = 45.0
 RUNS_AGAIN_S, CLEAN_S = 240.0, 180.0
 
@@ -193,15 +194,15 @@ class Owner:
                 await self._order()
 
     async def _order(self) -> None:
-        what = self.chance.choice(("deploy", "stop", "start", "start", "reboot"))
+        what = self.chance.choice(DRAWN)
         stopped = [id for id, kept in self.machines.items() if not kept]
-        some = stopped if what == "start" and stopped else list(self.machines)
+        some = stopped if what is Action.START and stopped else list(self.machines)
         id = self.chance.choice(sorted(some))
-        if what == "deploy":
+        if what is Action.DEPLOY:
             await self._deploy()
-        elif what == "reboot":
+        elif what is Action.REBOOT:
             await self._send("rebootVirtualMachine", {"id": id})
-        elif what == "stop":
+        elif what is Action.STOP:
             self.machines[id] = False  # from now on it may be stopped, whatever is answered
             await self._send("stopVirtualMachine", {"id": id, "forced": "true"})
         else:

@@ -14,6 +14,7 @@ from csnode.drivers.hypervisor import Hypervisor
 from csnode.faults import Fault
 from csnode.model.host import Host
 from csnode.model.job import Job
+from csnode.model.vm import VmState
 from csnode.testing.ledger import Ledger
 from csnode.testing.load import Load
 from csnode.testing.loop import simulate
@@ -179,10 +180,11 @@ async def _states(world: World, load: Load, climate: Climate) -> list[str]:
     shown = {vm["id"]: vm["state"] for vm in answer.get("virtualmachine", ())}
     for id, wanted in load.expected.items():
         state = shown.get(id, "gone")
-        fine = {wanted, "gone"} if wanted == "Destroyed" else {wanted}  # a failed one goes at once
+        goes = wanted == VmState.DESTROYED  # a failed one goes at once
+        fine = {wanted, "gone"} if goes else {wanted}
         if wanted and state not in fine and id not in climate.disturbed:
             found.append(f"P3 machine {id} is {state}; its last job made it {wanted}")
-        if state in ("Starting", "Stopping", "Expunging"):
+        if state in (VmState.STARTING, VmState.STOPPING, VmState.EXPUNGING):
             found.append(f"P1 machine {id} is {state}, and nobody is at work on it")
     return found
 

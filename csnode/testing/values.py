@@ -21,7 +21,7 @@ from csnode.model.offering import DiskOffering, NetworkOffering, Offering
 from csnode.model.physical import PhysicalNetwork
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.template import Template
-from csnode.model.vm import Vm, Want
+from csnode.model.vm import Vm, VmState, Want
 from csnode.model.volume import Volume
 
 if TYPE_CHECKING:
@@ -376,12 +376,12 @@ OPPOSITE: dict[tuple[str, str], str] = {
 """A parameter that puts something away, and its value that brings it back."""
 
 BECOMES: dict[str, str] = {
-    "startVirtualMachine": "Running",
-    "stopVirtualMachine": "Stopped",
-    "rebootVirtualMachine": "Running",
-    "migrateVirtualMachine": "Running",
-    "migrateVirtualMachineWithVolume": "Running",
-    "destroyVirtualMachine": "Destroyed",
+    "startVirtualMachine": VmState.RUNNING,
+    "stopVirtualMachine": VmState.STOPPED,
+    "rebootVirtualMachine": VmState.RUNNING,
+    "migrateVirtualMachine": VmState.RUNNING,
+    "migrateVirtualMachineWithVolume": VmState.RUNNING,
+    "destroyVirtualMachine": VmState.DESTROYED,
     "expungeVirtualMachine": "gone",
 }
 """The state that a machine is in once the job is done."""

@@ -22,7 +22,7 @@ from csnode.model.job import Job
 from csnode.model.physical import PhysicalNetwork, TrafficType
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.template import Template
-from csnode.model.volume import Volume
+from csnode.model.volume import Volume, VolumeType
 from tests.api import seeds
 from tests.api.conftest import Desk
 
@@ -35,7 +35,7 @@ def world() -> list[Any]:
     """One row at least of every kind that is shown, beyond those of the seeds."""
     disk: Any = Volume(
         id=DATA_DISK, name="data", account=seeds.ALICE, domain=seeds.ACME, zone=seeds.ZONE,
-        vm=FIRST, device=1, type="DATADISK", size=1, disk_offering=seeds.DISK, pool=seeds.POOL,
+        vm=FIRST, device=1, type=VolumeType.DATA, size=1, disk_offering=seeds.DISK, pool=seeds.POOL,
     )  # fmt: skip
     wire = seeds.uuid(910)
     zone, pod, cluster = seeds.uuid(921), seeds.uuid(922), seeds.uuid(923)

@@ -22,7 +22,7 @@ from csnode.model.place import Zone
 from csnode.model.stock import Range, Tally, usage
 from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
-from csnode.model.volume import Volume
+from csnode.model.volume import Volume, VolumeType
 from csnode.types import (
     AccountId,
     DiskOfferingId,
@@ -95,9 +95,9 @@ class Deployment:
         )
         call.change.take(VM_NUMBERS, vm.id, (vm, "number"))
         root = self._root_bytes()
-        self._volume(vm, "ROOT", 0, root)
+        self._volume(vm, VolumeType.ROOT, 0, root)
         if self.data_gib:
-            self._volume(vm, "DATADISK", 1, self.data_gib * GIB)
+            self._volume(vm, VolumeType.DATA, 1, self.data_gib * GIB)
         for index, (network, address, mac) in enumerate(networks):
             self._nic(vm, network, index, address, mac)
         self._count(root)
@@ -141,9 +141,9 @@ class Deployment:
             return offering.gib
         return rules.within(size, "size", 1, rules.DISK_GIB_MAX)
 
-    def _volume(self, vm: Vm, kind: str, device: int, size: int) -> None:
+    def _volume(self, vm: Vm, kind: VolumeType, device: int, size: int) -> None:
         """The machine's number is not known before the commit, so the name has its id."""
-        root = kind == "ROOT"
+        root = kind is VolumeType.ROOT
         self.call.change.create(
             Volume(
                 id=new_id(),

@@ -28,7 +28,7 @@ from csnode.model.offering import Offering
 from csnode.model.orders import MigrateVm
 from csnode.model.place import Cluster, Pod
 from csnode.model.stock import Tally, usage
-from csnode.model.vm import Vm
+from csnode.model.vm import Vm, VmState
 from csnode.model.volume import Volume
 from csnode.types import HostId, PoolId, VmId
 from roles.api.views.host import HostView
@@ -174,7 +174,7 @@ def _movable(call: Call, id: VmId) -> Vm:
     """The machine, which runs; what waits in line before us may stop it yet."""
     row = call.seen(Vm, id, "virtualmachineid")
     call.owner = call.view.maybe(Account, row.account)
-    if not call.jobs(row.id) and (state := state_in(call.view, row)) != "Running":
+    if not call.jobs(row.id) and (state := state_in(call.view, row)) is not VmState.RUNNING:
         raise Invalid(f"VM is not Running but {state}, unable to migrate the vm {row.name}")
     return row
 

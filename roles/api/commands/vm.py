@@ -22,7 +22,7 @@ from csnode.model.ids import in_network
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
 from csnode.model.orders import DeployVm
-from csnode.model.vm import Vm
+from csnode.model.vm import LEAVING, Vm
 from csnode.model.volume import Volume
 from csnode.types import (
     ClusterId,
@@ -184,7 +184,7 @@ class ListVirtualMachines(ProjectList):
     def _state(self, call: Call) -> Test:
         wanted, view = (self.state or "").lower(), call.view
         if wanted == PRESENT:
-            return lambda row: state_in(view, row) not in ("Destroyed", "Expunging")
+            return lambda row: state_in(view, row) not in LEAVING
         return lambda row: state_in(view, row).lower() == wanted
 
 

@@ -15,7 +15,7 @@ from csnode.faults import Denied, Invalid
 from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.orders import DestroyVm, ExpungeVm, RebootVm, StartVm, StopVm
-from csnode.model.vm import Vm, Want
+from csnode.model.vm import Vm, VmState, Want
 from csnode.types import ClusterId, HostId, PodId, VmId, VolumeId
 from roles.api.commands.aim import AIMED, aim_of
 from roles.api.commands.retake import take_again
@@ -46,7 +46,7 @@ class StartVirtualMachine(ApiCommand):
     async def run(self, call: Call) -> Job:
         row = _alive(call, self.id)
         aim = aim_of(call, self, row.zone)
-        if not call.jobs(row.id) and state_in(call.view, row) == "Running":
+        if not call.jobs(row.id) and state_in(call.view, row) is VmState.RUNNING:
             raise Invalid(f"The virtual machine {row.id} ({row.name}) is already running")
         if row.given_back:
             take_again(call, row)
@@ -69,7 +69,7 @@ class StopVirtualMachine(ApiCommand):
 
     async def run(self, call: Call) -> Job:
         row = _alive(call, self.id)
-        if not call.jobs(row.id) and state_in(call.view, row) == "Error":
+        if not call.jobs(row.id) and state_in(call.view, row) is VmState.ERROR:
             raise Invalid(f"{_called(row)} is in state Error: {row.trouble}")
         call.change.update(Vm, row.id, revision=row.revision, want=Want.STOPPED)
         return call.order(StopVm(vm=self.id, forced=self.forced))
@@ -90,7 +90,7 @@ class RebootVirtualMachine(ApiCommand):
 
     async def run(self, call: Call) -> Job:
         row = _alive(call, self.id)
-        if not call.jobs(row.id) and (state := state_in(call.view, row)) != "Running":
+        if not call.jobs(row.id) and (state := state_in(call.view, row)) is not VmState.RUNNING:
             raise Invalid(f"{_called(row)} is not running but {state}, so it cannot be rebooted")
         return call.order(RebootVm(vm=self.id, forced=self.forced))
 
@@ -120,7 +120,7 @@ class DestroyVirtualMachine(ApiCommand):
             )
         if row.want is Want.GONE:
             raise Invalid(f"{_called(row)} is being expunged")
-        failed = not call.jobs(row.id) and state_in(call.view, row) == "Error"
+        failed = not call.jobs(row.id) and state_in(call.view, row) is VmState.ERROR
         expunge = self.expunge or failed  # nobody could recover what never ran
         want = Want.GONE if expunge else Want.DESTROYED
         call.change.update(Vm, row.id, revision=row.revision, want=want)
@@ -162,7 +162,7 @@ class ExpungeVirtualMachine(ApiCommand):
     async def run(self, call: Call) -> Job:
         row = _yours(call, self.id)
         _may_expunge(call, "Expunging a vm can only be done by an Admin. Or")
-        failed = not call.jobs(row.id) and state_in(call.view, row) == "Error"
+        failed = not call.jobs(row.id) and state_in(call.view, row) is VmState.ERROR
         if row.want not in (Want.DESTROYED, Want.GONE) and not failed:
             raise Invalid(f"Vm with id {row.id} is not in the right state")
         call.change.update(Vm, row.id, revision=row.revision, want=Want.GONE)

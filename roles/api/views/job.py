@@ -18,6 +18,7 @@ from csnode.model.entity import Entity
 from csnode.model.event import UserEvent
 from csnode.model.identity import Account, Domain, User
 from csnode.model.job import Cancel, Job, JobState
+from csnode.model.vm import VmState
 
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 FAILED_CODE = 530
@@ -40,7 +41,7 @@ INSTANCE_TYPES: Mapping[str, str] = {  # CloudStack's words: its UI breaks on ot
     "account": "Account",
     "user": "User",
 }
-GONE_STATE = {"vm": "Expunging"}
+GONE_STATE = {"vm": VmState.EXPUNGING}
 
 
 class JobView(Shown):

@@ -9,8 +9,9 @@ from csnode.api.call import job_at_work, open_jobs
 from csnode.api.view import Shown, date, names
 from csnode.data.view import View
 from csnode.model.entity import Entity
-from csnode.model.network import Network
+from csnode.model.network import Network, NetworkState
 from csnode.model.offering import NetworkOffering
+from csnode.model.orders import Action
 from csnode.model.place import Zone
 from roles.api.views.offering import ServiceView, services
 from roles.api.views.vm import ADMIN, netmask
@@ -121,13 +122,15 @@ class NetworkView(Shown):
         )
 
 
-def state_in(view: View, row: Network) -> str:
+def state_in(view: View, row: Network) -> NetworkState:
     """The network's state as CloudStack would show it, from intent, facts and jobs at work."""
-    at_work = {job.verb.partition("_")[0] for job in open_jobs(view, row.id)}
-    if "shutdown" in at_work:
-        return "Shutdown"
+    at_work = {job.action for job in open_jobs(view, row.id)}
+    if Action.SHUTDOWN in at_work:
+        return NetworkState.SHUTDOWN
     if row.gone:
-        return "Destroy"
+        return NetworkState.DESTROY
     if row.up:
-        return "Implemented"
-    return "Implementing" if row.router or "implement" in at_work else "Allocated"
+        return NetworkState.IMPLEMENTED
+    if row.router or Action.IMPLEMENT in at_work:
+        return NetworkState.IMPLEMENTING
+    return NetworkState.ALLOCATED

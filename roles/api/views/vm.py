@@ -15,13 +15,13 @@ from csnode.model.identity import User
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, Offering, OsType
+from csnode.model.orders import Action
 from csnode.model.place import Zone
 from csnode.model.template import Template
-from csnode.model.vm import Vm, Want, state_of
-from csnode.model.volume import Volume
+from csnode.model.vm import LEAVING, Vm, VmState, Want, state_of
+from csnode.model.volume import Volume, VolumeType
 
 ADMIN = Rank.ROOT_ADMIN
-OF_DEPLOY = "deploy"
 
 
 class NicView(Part):
@@ -125,7 +125,7 @@ class VmView(Shown):
             user_id=row.user,
             username=user.name if user else None,
             created=date(row.created),
-            state=state_of(row, verb_of(job)),
+            state=state_of(row, action_on(job)),
             ha_enable=offering.offer_ha if offering else False,
             group=row.group or None,
             zone_id=row.zone,
@@ -144,7 +144,7 @@ class VmView(Shown):
             os_type_id=row.os_type,
             os_display_name=os_type.name if os_type else None,
             root_device_id=0,
-            root_device_type="ROOT",
+            root_device_type=VolumeType.ROOT,
             hypervisor=host.hypervisor if host else template.hypervisor if template else "KVM",
             instance_name=row.instance_name,
             display_vm=True,
@@ -166,7 +166,7 @@ class VmView(Shown):
     def hidden(cls, row: Vm, view: View) -> bool:
         if row.want not in (Want.DESTROYED, Want.GONE):
             return False
-        return state_in(view, row) in ("Destroyed", "Expunging")
+        return state_in(view, row) in LEAVING
 
 
 def _place(host: Host | None) -> dict[str, Any]:
@@ -194,17 +194,16 @@ def _image(template: Template | None) -> dict[str, Any]:
     }
 
 
-def verb_of(job: Job | None) -> str:
-    """What the order at work does to a machine: "deploy", "start" ...; "" if nothing."""
-    if job is None:
+def action_on(job: Job | None) -> str:
+    """What the order at work does to a machine, an Action; "" if nothing."""
+    if job is None or (job.action == Action.DEPLOY and not job.order.get("start", True)):
         return ""
-    verb = job.verb.partition("_")[0]
-    return "" if verb == OF_DEPLOY and not job.order.get("start", True) else verb
+    return job.action
 
 
-def state_in(view: View, vm: Vm) -> str:
+def state_in(view: View, vm: Vm) -> VmState:
     """The machine's state as CloudStack would show it."""
-    return state_of(vm, verb_of(job_at_work(view, vm.id)))
+    return state_of(vm, action_on(job_at_work(view, vm.id)))
 
 
 def nics_of(view: View, vm: str) -> tuple[NicView, ...]:
@@ -236,5 +235,5 @@ def netmask(cidr: str) -> str:
 
 
 def _data_disk(view: View, vm: str) -> Volume | None:
-    found = [v for v in view.by(Volume, "vm", vm) if v.type == "DATADISK" and not v.gone]
+    found = [v for v in view.by(Volume, "vm", vm) if v.type is VolumeType.DATA and not v.gone]
     return min(found, key=lambda v: v.device, default=None)

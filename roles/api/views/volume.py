@@ -11,14 +11,16 @@ from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.host import StoragePool
 from csnode.model.offering import DiskOffering, Offering
+from csnode.model.orders import Action
 from csnode.model.place import Zone
 from csnode.model.template import Template
 from csnode.model.vm import Vm
-from csnode.model.volume import Volume
+from csnode.model.volume import Volume, VolumeState
+from roles.api.views.vm import action_on
 from roles.api.views.vm import state_in as machine_state
-from roles.api.views.vm import verb_of
 
 ADMIN = Rank.ROOT_ADMIN
+MAKING = (Action.DEPLOY, Action.START)
 
 
 class VolumeView(Shown):
@@ -117,11 +119,11 @@ class VolumeView(Shown):
         )
 
 
-def state_in(view: View, row: Volume) -> str:
+def state_in(view: View, row: Volume) -> VolumeState:
     """The volume's state as CloudStack would show it."""
     if row.gone:
-        return "Expunging"
+        return VolumeState.EXPUNGING
     if row.ready:
-        return "Ready"
-    making = verb_of(job_at_work(view, row.vm)) in ("deploy", "start") if row.vm else False
-    return "Creating" if making else "Allocated"
+        return VolumeState.READY
+    making = action_on(job_at_work(view, row.vm)) in MAKING if row.vm else False
+    return VolumeState.CREATING if making else VolumeState.ALLOCATED
