@@ -13,6 +13,8 @@ from csnode.drivers.driver import Driver
 from csnode.drivers.leasehold import HostLease
 from csnode.types import Struct
 
+ON, OFF = "on", "off"  # what `power` says of a host, as IPMI, Redfish and fence agents do
+
 
 class LeaseSeen(Struct):
     """What the keeper of another host reads of the host's lease in a pool."""
@@ -62,7 +64,7 @@ class Fencer(Driver):
 
     @abstractmethod
     async def power(self) -> str:
-        """Whether it is "on" or "off"; "" if the fencer cannot tell."""
+        """Whether it is ON or OFF; "" if the fencer cannot tell."""
 
     @abstractmethod
     async def restore(self) -> None:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Was
 from csnode.model.owner import ByAccount, Ownership
 from csnode.types import AccountId, DomainId, JobId, UserId
+
+
+class EventLevel(StrEnum):
+    """How bad it is; the words are CloudStack's."""
+
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+
+
+class EventState(StrEnum):
+    """How far it is; the words are CloudStack's."""
+
+    SCHEDULED = "Scheduled"
+    STARTED = "Started"
+    COMPLETED = "Completed"
 
 
 class UserEvent(Entity):
@@ -20,8 +37,8 @@ class UserEvent(Entity):
     account: Annotated[AccountId, Key(), Was(to="account")]
     domain: Annotated[DomainId, Was(to="domain")]
     user: Annotated[UserId | None, Was(to="user")] = None
-    level: str = "INFO"  # INFO, WARN, ERROR
-    state: str = "Completed"  # Scheduled, Started, Completed
+    level: EventLevel = EventLevel.INFO
+    state: EventState = EventState.COMPLETED
     job: Annotated[JobId | None, Was(to="job")] = None
     object_kind: str = ""
     object_id: Annotated[str, Was(to="")] = ""  # of that kind

@@ -20,6 +20,15 @@ class Seen(StrEnum):
     DOWN = "Down"  # nothing of it is heard, and no witness reaches it
 
 
+class Maintenance(StrEnum):
+    """How far a host is on its way into maintenance; no machine comes to it meanwhile."""
+
+    NONE = ""
+    PREPARING = "preparing"  # its machines are moved away
+    ON = "on"
+    FAILED = "failed"  # some could not be moved
+
+
 class Host(Entity):
     """A hypervisor host; id: HostId. Fabric enrols it, monitor watches it."""
 
@@ -47,7 +56,7 @@ class Host(Entity):
     ha_provider: str = ""  # the fencer's name; empty: as [fabric] fence says
     fence_options: dict[str, str] = {}  # the fencer's own; may hold secrets: never shown
     degraded: bool = False  # an operator's word that it is off, and stays so
-    maintenance: str = ""  # or "preparing", "on", "failed": no machine comes here
+    maintenance: Maintenance = Maintenance.NONE  # unless NONE, no machine comes here
     reconnect: float = 0.0  # when an operator last asked for a new look at it
     why: Annotated[str, Fact(by="monitor")] = ""  # what was seen, if it is not Up
     fenced: Annotated[float, Fact(by="orchestrator")] = 0.0  # since when it is proven off; 0: not

@@ -8,6 +8,9 @@ from csnode.model.entity import Entity, Leaves, Ref
 from csnode.model.owner import Everyone, OfferedTo, Ownership
 from csnode.types import DomainId
 
+ISOLATED = "Isolated"  # the guest type of networks with a router of their own
+SOURCE_NAT = "SourceNat"  # the service that gives a network a public address
+
 
 class Offering(Entity):
     """A size that machines come in; id: OfferingId."""
@@ -56,7 +59,7 @@ class NetworkOffering(Entity):
 
     name: str
     display_text: str = ""
-    guest_type: str = "Isolated"
+    guest_type: str = ISOLATED
     services: tuple[str, ...] = ()
     persistent: bool = False  # implemented at once, not with the first machine
     is_default: bool = False

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Key, Ref, Was
 from csnode.model.owner import Operators, Ownership
 
 
+class RangeForm(StrEnum):
+    """How a value of a range is written into the row that takes it."""
+
+    NUMBER = "number"
+    IPV4 = "ipv4"  # 192.0.2.1 for 3221225985
+
+
 class Range(Entity):
     """Values low..high (inclusive), of which `take` gives the lowest free one.
 
-    id: "<what>:<of>", for example "guest:NETWORK". `form` says how a value is written into the
-    row that takes it: "number", or "ipv4" (192.0.2.1 for 3221225985).
+    id: see csnode.model.ids. `form` is a RangeForm; the data service refuses any other when a
+    value is taken, and not the row.
     """
 
     kind: ClassVar[str] = "range"
@@ -21,7 +29,7 @@ class Range(Entity):
 
     low: int
     high: int
-    form: str = "number"
+    form: str = RangeForm.NUMBER
 
 
 class Taken(Entity):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref
 from csnode.model.owner import ByAccount, Ownership
 from csnode.types import AccountId, DomainId, OsTypeId, ZoneId
+
+
+class ImageFormat(StrEnum):
+    """What registerTemplate takes; the words are CloudStack's."""
+
+    QCOW2 = "QCOW2"
+    RAW = "RAW"
 
 
 class Template(Entity):
@@ -25,7 +33,7 @@ class Template(Entity):
     domain: Annotated[DomainId, Ref(to="domain", pins=False)]  # its account pins it
     zone: Annotated[ZoneId | None, Ref(to="zone")] = None  # None: all zones
     url: str = ""
-    format: str = "QCOW2"
+    format: str = ImageFormat.QCOW2  # others of CloudStack's are refused when it is registered
     checksum: str = ""  # "{SHA-256}hex" or bare hex, whose length says which
     hypervisor: str = "KVM"
     os_type: Annotated[OsTypeId | None, Ref(to="os_type")] = None

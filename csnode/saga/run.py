@@ -17,7 +17,7 @@ from csnode.context import acting
 from csnode.data.change import Change
 from csnode.faults import Conflict, Fault, Gone, NotFound, Outdated, Stale, Unavailable
 from csnode.log import logger
-from csnode.model.event import UserEvent
+from csnode.model.event import EventLevel, UserEvent
 from csnode.model.identity import Account
 from csnode.model.job import Cancel, Job, JobState, StepTime
 from csnode.model.stock import Lock
@@ -365,7 +365,7 @@ class Run:
                 id=new_id(),
                 type=self.saga.event,
                 description=f"Error on {what}: {job.fault}" if failed else f"Completed on {what}",
-                level="ERROR" if failed else "INFO",
+                level=EventLevel.ERROR if failed else EventLevel.INFO,
                 account=account.id,  # type: ignore[arg-type]
                 domain=account.domain,
                 user=job.user,

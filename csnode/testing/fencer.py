@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import pytest
 
-from csnode.drivers.fencer import Fencer
+from csnode.drivers.fencer import OFF, ON, Fencer
 from csnode.faults import Refused, Unavailable
 
 
@@ -28,10 +28,10 @@ class FencerSuite(ABC):
 
     async def test_a_fenced_host_is_off(self, fencer: Fencer) -> None:
         assert self.is_on()
-        assert await fencer.power() == "on"
+        assert await fencer.power() == ON
         assert await fencer.fence()
         assert not self.is_on()
-        assert await fencer.power() == "off"
+        assert await fencer.power() == OFF
 
     async def test_fencing_twice_is_fencing_once(self, fencer: Fencer) -> None:
         await fencer.fence()
@@ -43,7 +43,7 @@ class FencerSuite(ABC):
         await fencer.restore()
         await fencer.restore()
         assert self.is_on()
-        assert await fencer.power() == "on"
+        assert await fencer.power() == ON
 
     async def test_without_certainty_it_raises(self, fencer: Fencer) -> None:
         self.break_it()

@@ -8,7 +8,7 @@ from csnode.data.store import Store
 from csnode.data.view import View
 from csnode.faults import Unavailable
 from csnode.model.identity import Account, AccountType, Domain, User
-from csnode.model.offering import NetworkOffering
+from csnode.model.offering import SOURCE_NAT, NetworkOffering
 from csnode.types import AccountId, DomainId, UserId
 from csnode.uuids import id_of
 
@@ -51,7 +51,7 @@ async def settle_tenants(store: Store) -> None:
     change.create(acme)
     change.create(
         NetworkOffering(id=id_of("world", "persistent"), name="persistent",
-                        services=("Dhcp", "SourceNat"), persistent=True)
+                        services=("Dhcp", SOURCE_NAT), persistent=True)
     )  # fmt: skip
     for name, (domain, type) in TENANTS.items():
         where = DomainId(acme.id if domain else root.id)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from csnode.model.entity import Entity
-from csnode.model.host import Host, Retired, Seen, StoragePool
+from csnode.model.host import Host, Maintenance, Retired, Seen, StoragePool
 from csnode.model.identity import Account, Domain
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
@@ -269,7 +269,8 @@ def _may_take(host: Host, scene: Scene) -> bool:
 
 def _may_empty(host: Host, scene: Scene) -> bool:
     others = [h for h in scene.view.all(Host) if h.id != host.id and _takes(h, scene)]
-    return host.maintenance in ("", "failed") and not host.fenced and bool(others)
+    is_open = host.maintenance in (Maintenance.NONE, Maintenance.FAILED)
+    return is_open and not host.fenced and bool(others)
 
 
 def _is_bare(host: Host, scene: Scene) -> bool:

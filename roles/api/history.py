@@ -13,7 +13,7 @@ from csnode.clock import wall
 from csnode.context import current
 from csnode.faults import Invalid
 from csnode.model.entity import Entity
-from csnode.model.event import UserEvent
+from csnode.model.event import EventState, UserEvent
 from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.types import AccountId, JobId
@@ -72,7 +72,7 @@ def record(call: Call, declared: Declaration, result: Any, once: Once | None) ->
             account=AccountId(owner.id),
             domain=owner.domain,
             user=call.caller.user or None,
-            state="Scheduled" if job else "Completed",
+            state=EventState.SCHEDULED if job else EventState.COMPLETED,
             job=JobId(job.id) if job else None,
             object_kind=kind,
             object_id=id,

@@ -12,7 +12,7 @@ from csnode.contracts.refusal import AtLimit, UsedUp, ValueTaken
 from csnode.data.rows import encoded
 from csnode.faults import Conflict, Full, Invalid
 from csnode.model.ids import taken_value
-from csnode.model.stock import Lease, Range, Taken, Tally
+from csnode.model.stock import Lease, Range, RangeForm, Taken, Tally
 from roles.data.draft import Draft
 
 HOLD_MAX_S = 366 * 86400.0
@@ -62,12 +62,12 @@ def _wished(draft: Draft, range: Range, wish: int) -> int:
 
 
 def _written(range: Range, value: int) -> int | str:
-    if range.form == "ipv4":
+    if range.form == RangeForm.IPV4:
         try:
             return str(ipaddress.IPv4Address(value))
         except ipaddress.AddressValueError as error:
             raise Invalid(f"the range {range.id} goes beyond IPv4: {value}") from error
-    if range.form != "number":
+    if range.form != RangeForm.NUMBER:
         raise Invalid(f"the range {range.id} is written as {range.form!r}: not ipv4, not number")
     return value
 

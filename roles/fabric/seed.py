@@ -15,16 +15,16 @@ from csnode.model import rules
 from csnode.model.entity import Entity
 from csnode.model.identity import Account, AccountType, Domain, User
 from csnode.model.ids import VM_NUMBERS, public_addresses, vnis
-from csnode.model.offering import DiskOffering, NetworkOffering, Offering, OsType
+from csnode.model.offering import SOURCE_NAT, DiskOffering, NetworkOffering, Offering, OsType
 from csnode.model.place import Cluster, Pod, Zone
-from csnode.model.stock import Range
+from csnode.model.stock import Range, RangeForm
 from csnode.types import AccountId, DomainId, PodId, ZoneId
 from csnode.uuids import id_of
 from roles.fabric.config import FabricConfig
 from roles.fabric.first_password import first_password
 
 ISOLATED = "DefaultIsolatedNetworkOfferingWithSourceNatService"
-SERVICES = ("Dhcp", "Dns", "SourceNat", "UserData", "Firewall")
+SERVICES = ("Dhcp", "Dns", SOURCE_NAT, "UserData", "Firewall")
 OFFERINGS = (("Small Instance", 1, 500, 512), ("Medium Instance", 1, 1000, 1024))
 DISKS = (("Small", 5), ("Medium", 20), ("Large", 100))
 OS_TYPES = (
@@ -157,7 +157,7 @@ class Seed:
             Cluster(id=self.cluster, zone=self.zone, pod=self.pod, name=config.cluster, created=at),
             Range(id=VM_NUMBERS, low=1, high=(1 << 31) - 1),
             Range(id=vnis(self.zone), low=config.vni_first, high=config.vni_last),
-            Range(id=public_addresses(self.zone), low=first, high=last, form="ipv4"),
+            Range(id=public_addresses(self.zone), low=first, high=last, form=RangeForm.IPV4),
         )
 
 

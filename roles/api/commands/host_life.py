@@ -12,7 +12,7 @@ from csnode.api.command import Answers, ApiCommand, command
 from csnode.clock import wall
 from csnode.directory.directory import Member
 from csnode.faults import Conflict, Invalid
-from csnode.model.host import Host, Retired, Seen, StoragePool
+from csnode.model.host import Host, Maintenance, Retired, Seen, StoragePool
 from csnode.model.identity import User
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network
@@ -178,11 +178,11 @@ class PrepareHostForMaintenance(ApiCommand):
 
     async def run(self, call: Call) -> Job:
         host = call.seen(Host, self.id)
-        if host.maintenance in ("preparing", "on"):
+        if host.maintenance in (Maintenance.PREPARING, Maintenance.ON):
             raise Invalid(f"Host {host.name} is in maintenance already, or on its way")
         if host.fenced:
             raise Invalid(f"Host {host.name} is off: {host.fence_proof}")
-        call.change.update(Host, host.id, revision=host.revision, maintenance="preparing")
+        call.change.update(Host, host.id, revision=host.revision, maintenance=Maintenance.PREPARING)
         return call.order(EvacuateHost(host=self.id))
 
 
@@ -208,7 +208,7 @@ class CancelHostMaintenance(ApiCommand):
             if job.verb == EvacuateHost.verb() and call.view.maybe(Cancel, job.id) is None:
                 by = user.name if user else "an operator"
                 call.change.create(Cancel(id=job.id, by=by, created=wall()))
-        call.change.update(Host, host.id, revision=host.revision, maintenance="")
+        call.change.update(Host, host.id, revision=host.revision, maintenance=Maintenance.NONE)
         return call.done(host)
 
 
@@ -230,7 +230,8 @@ class DeleteHost(ApiCommand):
 
     async def run(self, call: Call) -> None:
         host, view = call.seen(Host, self.id), call.view
-        if not (self.forced or host.maintenance == "on" or host.fenced or not host.enabled):
+        empty = host.maintenance is Maintenance.ON or host.fenced or not host.enabled
+        if not (self.forced or empty):
             raise Invalid(
                 f"Host {host.name} must be in maintenance or disabled before it is removed"
             )

@@ -20,10 +20,10 @@ from csnode.model.identity import Account, Domain
 from csnode.model.ids import guest_addresses, public_addresses, vnis
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
-from csnode.model.offering import NetworkOffering
+from csnode.model.offering import ISOLATED, SOURCE_NAT, NetworkOffering
 from csnode.model.orders import ImplementNetwork, ShutdownNetwork
 from csnode.model.place import Zone
-from csnode.model.stock import Range
+from csnode.model.stock import Range, RangeForm
 from csnode.model.vm import Vm
 from csnode.types import AccountId, DomainId, NetworkId, NetworkOfferingId, Struct, ZoneId
 from csnode.uuids import id_of, new_id
@@ -184,7 +184,7 @@ def new_network(
     """Add a network to the change: its row, its range of addresses, its VNI and public address."""
     if not zone.enabled and call.caller.rank is not Rank.ROOT_ADMIN:
         raise Denied(f"Cannot perform this operation, Zone is currently disabled: {zone.name}")
-    if not offering.enabled or offering.guest_type != "Isolated":
+    if not offering.enabled or offering.guest_type != ISOLATED:
         raise Invalid(f"networkofferingid: networks of {offering.name} cannot be created")
     if zone.public_cidr:
         rules.check_apart(IPv4Network(plan.cidr), IPv4Network(zone.public_cidr))
@@ -205,13 +205,13 @@ def new_network(
             created=wall(),
         )
     )
-    addresses = Range(id=guest_addresses(row.id), low=plan.low, high=plan.high, form="ipv4")
+    addresses = Range(id=guest_addresses(row.id), low=plan.low, high=plan.high, form=RangeForm.IPV4)
     call.change.create(addresses)
     gateway = int(IPv4Address(plan.gateway))
     if plan.low <= gateway <= plan.high:  # no machine may get it
         call.change.take(addresses.id, row.id, wish=gateway)
     call.change.take(vnis(zone.id), row.id, (row, "vni"))
-    if "SourceNat" in offering.services:
+    if SOURCE_NAT in offering.services:
         if call.view.maybe(Range, public_addresses(zone.id)) is None:
             raise Full(f"the zone {zone.name} has no public addresses", cs=4320)
         call.change.take(public_addresses(zone.id), row.id, (row, "public_address"))

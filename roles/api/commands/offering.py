@@ -14,7 +14,7 @@ from csnode.api.view import Shown
 from csnode.clock import wall
 from csnode.faults import Invalid
 from csnode.model import rules
-from csnode.model.offering import DiskOffering, NetworkOffering, Offering
+from csnode.model.offering import ISOLATED, SOURCE_NAT, DiskOffering, NetworkOffering, Offering
 from csnode.model.vm import Vm
 from csnode.types import (
     DiskOfferingId,
@@ -219,7 +219,7 @@ class ListNetworkOfferings(ListCommand):
             tests.append(lambda row: row.enabled is enabled)
         if self.source_nat_supported is not None:
             nat = self.source_nat_supported
-            tests.append(lambda row: ("SourceNat" in row.services) is nat)
+            tests.append(lambda row: (SOURCE_NAT in row.services) is nat)
         if self.supported_services:
             services = set(self.supported_services)
             tests.append(lambda row: services <= set(row.services))
@@ -261,7 +261,7 @@ def default_isolated(call: Call) -> NetworkOffering:
     found = [
         row
         for row in call.view.all(NetworkOffering)
-        if row.enabled and row.is_default and row.guest_type == "Isolated"
+        if row.enabled and row.is_default and row.guest_type == ISOLATED
     ]
     if not found:
         raise Invalid("there is no default isolated network offering; name networkids")

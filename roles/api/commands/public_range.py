@@ -21,7 +21,7 @@ from csnode.model.ids import public_addresses
 from csnode.model.network import Network
 from csnode.model.physical import PhysicalNetwork, TrafficType
 from csnode.model.place import Zone
-from csnode.model.stock import Range
+from csnode.model.stock import Range, RangeForm
 from csnode.types import ZoneId
 from roles.api.checks import check_span
 from roles.api.commands.physical import PhysicalNetworkId
@@ -68,7 +68,9 @@ class CreateVlanIpRange(ApiCommand):
             public_cidr=str(network),
             public_gateway=str(gateway),
         )
-        range = Range(id=public_addresses(zone.id), low=int(first), high=int(last), form="ipv4")
+        range = Range(
+            id=public_addresses(zone.id), low=int(first), high=int(last), form=RangeForm.IPV4
+        )
         call.change.create(range)
         call.about = zone
         return _shown(call.view, zone.id, str(network), str(gateway), range)

@@ -19,12 +19,11 @@ from csnode.model.identity import Account
 from csnode.model.job import Job
 from csnode.model.orders import DeleteTemplate as DeleteOrder
 from csnode.model.orders import FetchTemplate
-from csnode.model.template import Template
+from csnode.model.template import ImageFormat, Template
 from csnode.model.vm import Vm
 from csnode.types import AccountId, DomainId, OsTypeId, TemplateId, ZoneId
 from roles.api.views.template import TemplateView
 
-FORMATS = ("QCOW2", "RAW")
 FILTERS = (
     "featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "all",
 )  # fmt: skip
@@ -131,8 +130,8 @@ class RegisterTemplate(ApiCommand):
         account = owner(call.caller, call.view, self.account or "", self.domain_id)
         call.owner = account
         form = self.format.upper()
-        if form not in FORMATS:
-            raise Invalid(f"format {self.format} is not supported; use {' or '.join(FORMATS)}")
+        if form not in [*ImageFormat]:
+            raise Invalid(f"format {self.format} is not supported; use {' or '.join(ImageFormat)}")
         if self.is_featured and call.caller.rank is not Rank.ROOT_ADMIN:
             raise Denied("only root admins may register a featured template")
         _check_url(self.url, call.caller.rank)

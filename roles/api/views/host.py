@@ -9,7 +9,7 @@ from csnode.api.view import Shown, date
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.fit import capacity, given_out
-from csnode.model.host import Host, Seen, StoragePool
+from csnode.model.host import Host, Maintenance, Seen, StoragePool
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.room import bytes_promised
 from csnode.model.stock import Tally
@@ -18,9 +18,9 @@ from roles.api.views.place import allocation
 
 MIB = 1024 * 1024
 MAINTENANCE = {
-    "preparing": "PrepareForMaintenance",
-    "on": "Maintenance",
-    "failed": "ErrorInPrepareForMaintenance",
+    Maintenance.PREPARING: "PrepareForMaintenance",
+    Maintenance.ON: "Maintenance",
+    Maintenance.FAILED: "ErrorInPrepareForMaintenance",
 }
 
 

@@ -10,7 +10,7 @@ from csnode.api.view import Shown, date, names
 from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.model.network import Network, NetworkState
-from csnode.model.offering import NetworkOffering
+from csnode.model.offering import ISOLATED, NetworkOffering
 from csnode.model.orders import Action
 from csnode.model.place import Zone
 from roles.api.views.offering import ServiceView, services
@@ -84,7 +84,7 @@ class NetworkView(Shown):
             zone_name=zone.name if zone else None,
             created=date(row.created),
             state=state_in(view, row),
-            type=offering.guest_type if offering else "Isolated",
+            type=offering.guest_type if offering else ISOLATED,
             acl_type="Account",
             traffic_type="Guest",
             broadcast_domain_type="Vxlan",

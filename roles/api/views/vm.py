@@ -14,7 +14,7 @@ from csnode.model.host import Host
 from csnode.model.identity import User
 from csnode.model.job import Job
 from csnode.model.network import Network, Nic
-from csnode.model.offering import DiskOffering, Offering, OsType
+from csnode.model.offering import ISOLATED, DiskOffering, Offering, OsType
 from csnode.model.orders import Action
 from csnode.model.place import Zone
 from csnode.model.template import Template
@@ -221,7 +221,7 @@ def _nic(nic: Nic, network: Network | None) -> NicView:
         gateway=network.gateway if network else None,
         ip_address=nic.address or None,
         traffic_type="Guest",
-        type="Isolated",
+        type=ISOLATED,
         is_default=nic.default,
         mac_address=nic.mac,
         device_id=str(nic.index),

@@ -16,7 +16,7 @@ from pyghmi.ipmi.command import Command as IpmiCommand
 from pyghmi.redfish.command import Command as RedfishCommand
 
 from csnode.clock import now
-from csnode.drivers.fencer import Fencer
+from csnode.drivers.fencer import OFF, ON, Fencer
 from csnode.faults import Fault, Refused, Unavailable
 from csnode.types import Struct
 
@@ -46,17 +46,17 @@ class BmcFencer(Fencer):
     secrets: ClassVar[frozenset[str]] = frozenset({"password"})
 
     async def fence(self) -> str:
-        await self._asked(lambda board: board.set_power("off"))
-        if not await self._becomes("off"):
+        await self._asked(lambda board: board.set_power(OFF))
+        if not await self._becomes(OFF):
             raise Unavailable(f"the board of {self.seat.name} was told, and does not say off")
         return f"the board at {self.options.address} says that it is off"
 
     async def power(self) -> str:
         state = str((await self._asked(lambda board: board.get_power())).get("powerstate", ""))
-        return state if state in ("on", "off") else ""
+        return state if state in (ON, OFF) else ""
 
     async def restore(self) -> None:
-        await self._asked(lambda board: board.set_power("on"))
+        await self._asked(lambda board: board.set_power(ON))
 
     async def _becomes(self, wanted: str) -> bool:
         until = now() + OFF_WITHIN_S

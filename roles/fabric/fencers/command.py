@@ -8,7 +8,7 @@ proves nothing. `status` may print "off" to say so with status 2, as fence agent
 from __future__ import annotations
 
 from csnode import program
-from csnode.drivers.fencer import Fencer
+from csnode.drivers.fencer import OFF, ON, Fencer
 from csnode.faults import Refused, Unavailable
 from csnode.program import Bounds
 from csnode.types import Struct
@@ -33,7 +33,7 @@ class CommandFencer(Fencer):
     options: CommandOptions
 
     async def fence(self) -> str:
-        status, said = await self._run("off")
+        status, said = await self._run(OFF)
         if status != 0:
             raise Unavailable(
                 f"{self.options.program} could not switch {self.seat.name} off: "
@@ -43,10 +43,10 @@ class CommandFencer(Fencer):
 
     async def power(self) -> str:
         status, _ = await self._run("status")
-        return {0: "on", OFF_STATUS: "off"}.get(status, "")
+        return {0: ON, OFF_STATUS: OFF}.get(status, "")
 
     async def restore(self) -> None:
-        status, said = await self._run("on")
+        status, said = await self._run(ON)
         if status != 0:
             raise Unavailable(f"{self.options.program} could not switch {self.seat.name} on: "
                               f"{said or f'exit status {status}'}")  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from csnode.drivers.driver import Simulated
-from csnode.drivers.fencer import Fencer
+from csnode.drivers.fencer import OFF, ON, Fencer
 from csnode.faults import Unavailable
 
 
@@ -57,7 +57,7 @@ class SimFencer(Fencer, Simulated):
         return f"the simulated switch of {self.seat.name} is off"
 
     async def power(self) -> str:
-        return "on" if self._switch().on else "off"
+        return ON if self._switch().on else OFF
 
     async def restore(self) -> None:
         await self._switch().turn(True)

@@ -15,7 +15,7 @@ from csnode.contracts.networking import Networking
 from csnode.data.alarm import HOST, alarm
 from csnode.faults import Conflict, Full, NotFound, Outdated, Stale
 from csnode.model.fit import closed, places
-from csnode.model.host import Host
+from csnode.model.host import Host, Maintenance
 from csnode.model.job import Cancel, Job, JobState
 from csnode.model.network import Network, Nic
 from csnode.model.offering import Offering
@@ -95,21 +95,21 @@ class Evacuate(Saga[EvacuateHost]):
         ]
 
     async def succeeded(self) -> None:
-        await self._conclude("on")
+        await self._conclude(Maintenance.ON)
 
     async def failed(self, why: str) -> None:
-        host = await self._conclude("failed")
+        host = await self._conclude(Maintenance.FAILED)
         if host is not None:
             text = f"Host {host.name} cannot go into maintenance: {why}"
             await alarm(self.store, HOST, host, "maintenance", text)
 
-    async def _conclude(self, maintenance: str) -> Host | None:
+    async def _conclude(self, maintenance: Maintenance) -> Host | None:
         """Unless somebody has called the maintenance off meanwhile."""
         try:
             host = await self.store.get(Host, self.order.host)
         except NotFound:
             return None
-        if host.maintenance != "preparing":
+        if host.maintenance is not Maintenance.PREPARING:
             return None
         self.change.update(Host, host.id, maintenance=maintenance)
         return host
@@ -141,7 +141,7 @@ class Evacuate(Saga[EvacuateHost]):
 
     async def _check_wanted(self) -> None:
         host = await self.store.get(Host, self.order.host)
-        if host.maintenance != "preparing":
+        if host.maintenance is not Maintenance.PREPARING:
             raise Conflict(f"the maintenance of host {host.name} was called off")
 
     def _busy(self, vm: Vm) -> bool:

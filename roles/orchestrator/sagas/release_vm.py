@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from csnode.clock import wall
-from csnode.model.event import UserEvent
+from csnode.model.event import EventLevel, UserEvent
 from csnode.model.host import Host
 from csnode.model.orders import ReleaseVm, StartVm
 from csnode.model.vm import Vm, Want
@@ -54,7 +54,7 @@ class Release(MachineSaga[ReleaseVm]):
                 type="VM.STOP",
                 description=f"Host {host.name if host else self.host} failed, and vm {vm.id} "
                 "with it",
-                level="WARN",
+                level=EventLevel.WARN,
                 account=vm.account,
                 domain=vm.domain,
                 object_kind="vm",

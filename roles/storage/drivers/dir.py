@@ -32,6 +32,7 @@ from csnode.drivers.storage import Progress, StorageDriver
 from csnode.faults import Conflict, Invalid, Refused
 from csnode.log import logger
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.model.template import ImageFormat
 from csnode.program import way_apart
 from csnode.types import PoolId, Struct, TemplateId, VolumeId
 from csnode.uuids import new_secret
@@ -203,12 +204,12 @@ class DirStorage(StorageDriver):
     async def _fetch(self, image: Image, at: Path, progress: Progress) -> None:
         """Download, check, and put in place; whatever goes wrong leaves nothing."""
         format = image.format.upper()
-        if format not in ("QCOW2", "RAW"):
+        if format not in [*ImageFormat]:
             raise Refused(f"images are QCOW2 or RAW, not {image.format[:40]!r}")
         raw, made = self._new(image.template), self._new(image.template)
         try:
             await self._download(image, format, raw, progress)
-            if format == "RAW":
+            if format == ImageFormat.RAW:
                 await self._convert(raw, made)
             else:
                 made = raw

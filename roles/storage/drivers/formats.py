@@ -6,6 +6,7 @@ header (qcow2.py). Sources: the formats' own documents, and magic(5).
 
 from __future__ import annotations
 
+from csnode.model.template import ImageFormat
 from csnode.types import Struct
 
 HEAD = 64 << 10  # bytes that decide: the farthest sign, of ISO 9660, begins at 32769
@@ -66,7 +67,7 @@ def refusal(format: str, head: bytes) -> str:
         return f"the image is compressed ({name}); give the URL of the image itself"
     qcow2 = _found((_QCOW2,), head)
     other = "" if qcow2 else _found(_IMAGES, head)
-    if format == "RAW":
+    if format == ImageFormat.RAW:
         if name := qcow2 or other:
             return f"the image is {name}, and was registered as RAW"
         if text := _text(head):

@@ -18,6 +18,7 @@ from csnode.drivers.driver import Simulated
 from csnode.drivers.storage import Progress, StorageDriver
 from csnode.faults import Conflict, Full, Refused
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
+from csnode.model.template import ImageFormat
 from csnode.types import PoolId, Struct, TemplateId, VolumeId
 from roles.storage.drivers.checksum import parse_checksum
 from roles.storage.drivers.files import checked_id
@@ -178,7 +179,7 @@ class SimStorage(StorageDriver, Simulated):
 
     async def _fetch(self, image: Image, progress: Progress) -> None:
         parse_checksum(image.checksum)
-        if image.format.upper() not in ("QCOW2", "RAW"):
+        if image.format.upper() not in [*ImageFormat]:
             raise Refused(f"images are QCOW2 or RAW, not {image.format[:40]!r}")
         self._check_room(IMAGE.physical_size)
         for percent in range(0, 100, 10):
