@@ -18,7 +18,6 @@ from csnode.faults import Fault
 from csnode.model.host import Host, StoragePool
 from csnode.model.membership import Seat
 from csnode.model.vm import Vm
-from csnode.types import Power
 
 
 @click.command("status", short_help="The nodes, hosts and pools of the cluster.")
@@ -106,7 +105,7 @@ def _name(row: Host | StoragePool) -> str:
 
 
 def _host(host: Host, vms: Sequence[Vm], given: Given) -> dict[str, Any]:
-    running = sum(vm.host == host.id and vm.power is Power.ON for vm in vms)
+    running = sum(vm.runs and vm.host == host.id for vm in vms)
     return {
         "host": host.name,
         "state": host.seen.value,

@@ -28,7 +28,6 @@ from csnode.model.ids import object_name
 from csnode.model.job import CLOSED, Job, JobState
 from csnode.model.vm import Vm
 from csnode.node import AnyBus
-from csnode.types import Power
 
 UNSETTLED = (*(state for state in JobState if state not in CLOSED), JobState.STUCK)
 SAGAS_SHOWN = 20
@@ -139,7 +138,7 @@ def _host(host: Host, vms: Sequence[Vm], given: Given) -> Frame:
         "host": host.name,
         "state": host.seen.value,
         "maintenance": host.maintenance,
-        "machines": sum(vm.host == host.id and vm.power is Power.ON for vm in vms),
+        "machines": sum(vm.runs and vm.host == host.id for vm in vms),
         **given.columns(host),
     }
 

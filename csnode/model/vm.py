@@ -93,6 +93,13 @@ class Vm(Entity):
     ha: bool = False  # restarted elsewhere if its host fails, whatever its offering says
 
     @property
+    def runs(self) -> bool:
+        """Whether it was last seen to run on the host that holds it. One whose host is proven off
+        holds none, whatever was seen of it before.
+        """
+        return self.host is not None and self.power is Power.ON
+
+    @property
     def instance_name(self) -> str:
         """What the hypervisor calls it; CloudStack's i-<account>-<number>-VM."""
         return f"i-2-{self.number}-VM"
@@ -109,7 +116,7 @@ def state_of(vm: Vm, action: str = "") -> VmState:
         return VmState.EXPUNGING
     if vm.want is Want.DESTROYED:
         return VmState.DESTROYED
-    if vm.power is Power.ON and vm.host is not None:  # one whose host was fenced is off
+    if vm.runs:
         return VmState.RUNNING
     if vm.trouble and not vm.started:
         return VmState.ERROR

@@ -10,7 +10,7 @@ from csnode.model.offering import Offering
 from csnode.model.place import Zone
 from csnode.model.telling import guest_nic
 from csnode.model.vm import Vm
-from csnode.types import HostId, NicId, Power
+from csnode.types import HostId, NicId
 from csnode.verify.evidence import Evidence
 from csnode.verify.finding import Check, Finding, RemoveNic, TellNic
 
@@ -79,7 +79,7 @@ def _lease(
     if vm is None:
         return
     if known is None:
-        if vm.host is not None and vm.power is Power.ON:
+        if vm.runs:
             cure = _told(ev, vm, nic, network, host)
             what = f"the router of {network.name} does not know card {nic.mac} of {vm.name}"
             yield MISSING.found(nic.id, what, host=host, repair=cure)

@@ -12,7 +12,7 @@ from csnode.model.network import Network, Nic
 from csnode.model.place import Zone
 from csnode.model.telling import guest_network
 from csnode.model.vm import Vm
-from csnode.types import HostId, NetworkId, Power
+from csnode.types import HostId, NetworkId
 
 E = TypeVar("E", bound=Entity)
 AT_ONCE = 500  # values of a key in one question
@@ -90,7 +90,7 @@ async def read(store: Store, found: Found) -> Records:
     records.add_cards(await find_many(store, Nic, "network", [row.id for row in routed]))
     unlike = {host: records.unlike(host, seen) for host, seen in found.items()}
     wanted = {nic.vm for nics in unlike.values() for nic in nics}
-    running = {vm.id for vm in await find_many(store, Vm, "id", sorted(wanted)) if runs(vm)}
+    running = {vm.id for vm in await find_many(store, Vm, "id", sorted(wanted)) if vm.runs}
     records.lacking = {h: [n for n in nics if n.vm in running] for h, nics in unlike.items()}
     records.misplaced = await _misplaced(store, found, records)
     return records
@@ -136,11 +136,6 @@ async def find_many(store: Store, kind: type[E], key: str, values: Collection[st
 def is_to_be_known(nic: Nic) -> bool:
     """Whether the router may know the card; an address that was given back may be another's."""
     return bool(nic.address)
-
-
-def runs(vm: Vm) -> bool:
-    """Whether the machine's cards are to work now."""
-    return vm.host is not None and vm.power is Power.ON
 
 
 def _same(nic: Nic, card: FoundNic | None) -> bool:

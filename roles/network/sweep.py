@@ -29,7 +29,6 @@ from roles.network.records import (
     is_to_be_known,
     machine_networks,
     read,
-    runs,
 )
 
 log = logger("network")
@@ -138,7 +137,7 @@ class HostSweep:
             row = await self._routed(nic.network)
             for card in await self._store.find(Nic, id=nic.id):
                 vm = await self._store.get(Vm, card.vm)
-                if row is None or card.network != row.id or not runs(vm):
+                if row is None or card.network != row.id or not vm.runs:
                     return
                 offering = await self._store.get(Offering, vm.offering)
                 zone = await self._store.get(Zone, vm.zone)

@@ -20,7 +20,7 @@ from csnode.model.orders import (
 )
 from csnode.model.stock import Lease, Lock
 from csnode.model.vm import Vm, Want
-from csnode.types import NetworkId, Power, VmId
+from csnode.types import NetworkId, VmId
 from roles.orchestrator.config import OrchestratorConfig
 from roles.orchestrator.lost import due_again, is_busy, is_kept, is_lost, needs_router
 from roles.orchestrator.networks import keeps_router
@@ -77,11 +77,11 @@ class Tidy:
 
     def _has_halted(self, vm: Vm) -> bool:
         """It holds a host's capacity, does not run, and nobody is at work on it."""
-        return vm.host is not None and vm.power is not Power.ON and not self._busy(vm.id)
+        return vm.host is not None and not vm.runs and not self._busy(vm.id)
 
     def _word_of(self, vm: Vm) -> Want | None:
         """What is to count as its owner's word, if no order is left that could make it so."""
-        if vm.host is not None and vm.power is Power.ON:
+        if vm.runs:
             word = Want.RUNNING
         elif vm.host is None and vm.want is Want.RUNNING and not self._is_to_run(vm):
             word = Want.STOPPED

@@ -76,3 +76,15 @@ async def test_so_many_wrong_passwords_disable_a_user_and_zero_is_no_limit(
     async with opened_desk(ApiConfig(listen="", login_attempts=attempts)) as desk:
         assert await failed_logins(desk, 2) is Standing.ENABLED
         assert await failed_logins(desk, 1) is after
+
+
+async def test_a_machine_whose_host_is_proven_off_is_stopped_in_every_list(desk: Desk) -> None:
+    """Nobody is left there who could report that it is off."""
+    net = seeds.uuid(500)
+    await desk.plant(
+        [*seeds.network(net), *seeds.machine(1, net), *seeds.machine(2, net, host=None)]
+    )
+    shown = (await desk.ask("listVirtualMachines", ALICE))["virtualmachine"]
+    assert {vm["name"]: vm["state"] for vm in shown} == {"web1": "Running", "web2": "Stopped"}
+    (account,) = (await desk.ask("listAccounts", ALICE))["account"]
+    assert (account["vmrunning"], account["vmstopped"]) == (1, 1)

@@ -15,7 +15,6 @@ from csnode.model.network import Network
 from csnode.model.stock import Tally, usage
 from csnode.model.template import Template
 from csnode.model.vm import Vm
-from csnode.types import Power
 from csnode.uuids import id_of
 
 UNLIMITED = "Unlimited"
@@ -127,7 +126,7 @@ class AccountView(Shown):
         templates = view.by(Template, "account", row.id)
         used = {**usage(tally), **uncounted(networks, templates)}
         machines = view.by(Vm, "account", row.id)
-        running = sum(1 for vm in machines if vm.power is Power.ON)
+        running = sum(vm.runs for vm in machines)
         return cls(
             id=row.id,
             name=row.name,
