@@ -61,15 +61,21 @@ class Change:
 
         Raises Conflict if a data service of the version before could not keep them.
         """
+        self.items.append(self._update(kind, id, revision, columns))
+
+    def require_first(self, kind: type[Entity], id: str, *, revision: int, **columns: Any) -> None:
+        """Update a row before all else: if it has moved on, that is what the commit is refused for.
+
+        Without columns nothing of it changes: then it only proves that the row is as it was read.
+        """
+        self.items.insert(0, self._update(kind, id, revision, columns))
+
+    def _update(
+        self, kind: type[Entity], id: str, revision: int, columns: dict[str, Any]
+    ) -> Update:
         taken = understood(kind, columns, self._store.wire)
-        self.items.append(
-            Update(
-                kind=kind.kind,
-                id=id,
-                columns=encoded(taken),
-                revision=revision,
-                by=self._store.role,
-            )
+        return Update(
+            kind=kind.kind, id=id, columns=encoded(taken), revision=revision, by=self._store.role
         )
 
     def delete(self, kind: type[Entity], id: str, *, revision: int = 0) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
+from csnode.api.about import Rank
 from csnode.model.entity import Entity
 from csnode.model.host import Host, Maintenance, Retired, Seen, StoragePool
 from csnode.model.identity import Account, Domain
@@ -200,7 +201,8 @@ MADE: dict[str, Make] = {
 
 def _owner(scene: Scene) -> dict[str, str]:
     """An admin acts for somebody else now and then."""
-    if scene.caller.rank < 2 or scene.chosen.get(Network) or scene.chance.random() >= 0.15:
+    is_user = scene.caller.rank is Rank.USER
+    if is_user or scene.chosen.get(Network) or scene.chance.random() >= 0.15:
         return {}
     accounts = [a for a in scene.all(Account) if isinstance(a, Account)]
     account = scene.chance.choice(accounts)

@@ -173,7 +173,7 @@ class ListVirtualMachines(ProjectList):
 
     def rows(self, call: Call, shelf: Shelf, ids: list[str]) -> list[bytes]:
         if not self.user_data:
-            return super(ProjectList, self).rows(call, shelf, ids)
+            return super().rows(call, shelf, ids)
         return [self._with_user_data(call, call.view.get(Vm, id)) for id in ids]
 
     def _with_user_data(self, call: Call, row: Vm) -> bytes:
