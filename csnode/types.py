@@ -7,6 +7,8 @@ from typing import Any, NewType, dataclass_transform
 
 import msgspec
 
+MIB, GIB = 1 << 20, 1 << 30  # bytes
+
 
 class _Frozen(msgspec.StructMeta):
     """Makes every subclass frozen and keyword-only too; msgspec does not pass kw_only down."""

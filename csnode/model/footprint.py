@@ -15,9 +15,9 @@ from csnode.model.offering import Offering
 from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
+from csnode.types import GIB
 
 COUNTED = ("user_vm", "cpu", "memory", "volume", "primary_storage")
-GIB = 1 << 30
 
 
 def footprint(size: Vm | Offering, disks: Sequence[int]) -> dict[str, int]:

@@ -14,9 +14,9 @@ from csnode.model.job import Job, JobState
 from csnode.model.orders import MigrateVm
 from csnode.model.stock import Tally, usage
 from csnode.model.volume import Volume
+from csnode.types import GIB
 
 BYTES = "bytes"
-GIB = 1 << 30
 
 
 def room_of(pool: StoragePool) -> int:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from csnode.model.entity import Entity, Fact, Key, Leaves, Ref, Was
+from csnode.model.offering import Offering
 from csnode.model.orders import Action
 from csnode.model.owner import ByAccount, Ownership
 from csnode.types import (
@@ -103,6 +104,11 @@ class Vm(Entity):
     def instance_name(self) -> str:
         """What the hypervisor calls it; CloudStack's i-<account>-<number>-VM."""
         return f"i-2-{self.number}-VM"
+
+
+def is_kept(vm: Vm, offering: Offering | None) -> bool:
+    """Whether the machine is to be kept running, its host may fail or not."""
+    return vm.ha or (offering is not None and offering.offer_ha)
 
 
 def state_of(vm: Vm, action: str = "") -> VmState:

@@ -7,7 +7,6 @@ from csnode.data.view import View
 from csnode.model.host import Host
 from csnode.model.job import Job, JobState
 from csnode.model.network import Network, Nic
-from csnode.model.offering import Offering
 from csnode.model.orders import ImplementNetwork, Order, ReleaseVm
 from csnode.model.vm import Vm
 from csnode.types import NetworkId, VmId
@@ -55,12 +54,6 @@ def order_release(view: View, change: Change, vm: Vm) -> None:
     if not is_ordered(view, vm.id, ReleaseVm):
         change.update(Vm, vm.id, revision=vm.revision)  # no column: it holds on as it was seen to
         change.order(ReleaseVm(vm=VmId(vm.id)), account=vm.account)
-
-
-def is_kept(view: View, vm: Vm) -> bool:
-    """Whether the machine is to be kept running, its host may fail or not."""
-    offering = view.maybe(Offering, vm.offering)
-    return vm.ha or (offering is not None and offering.offer_ha)
 
 
 def due_again(view: View, id: str, kind: type[Order]) -> float:

@@ -9,6 +9,7 @@ from csnode.log import logger
 from csnode.model.ids import orchestrator_in
 from csnode.model.job import Cancel, Job
 from csnode.model.network import Network, Nic
+from csnode.model.offering import Offering
 from csnode.model.orders import (
     ExpungeVm,
     ImplementNetwork,
@@ -19,10 +20,10 @@ from csnode.model.orders import (
     StopVm,
 )
 from csnode.model.stock import Lease, Lock
-from csnode.model.vm import Vm, Want
+from csnode.model.vm import Vm, Want, is_kept
 from csnode.types import NetworkId, VmId
 from roles.orchestrator.config import OrchestratorConfig
-from roles.orchestrator.lost import due_again, is_busy, is_kept, is_lost, needs_router
+from roles.orchestrator.lost import due_again, is_busy, is_lost, needs_router
 from roles.orchestrator.networks import keeps_router
 from roles.orchestrator.recount import Recount, gently
 
@@ -70,7 +71,10 @@ class Tidy:
 
     def _is_to_run(self, vm: Vm) -> bool:
         """It ran, its owner wants it to run, and it is to be kept running."""
-        return vm.want is Want.RUNNING and vm.started and is_kept(self.view, vm)
+        return vm.want is Want.RUNNING and vm.started and self._is_kept(vm)
+
+    def _is_kept(self, vm: Vm) -> bool:
+        return is_kept(vm, self.view.maybe(Offering, vm.offering))
 
     def _busy(self, id: str) -> bool:
         return is_busy(self.view, id)
@@ -111,7 +115,7 @@ class Tidy:
         """The machine halted by itself: what it held is given back, and it is Stopped; or starts
         again, if it is to be kept running."""
         if self._has_halted(vm) and not is_lost(self.view, vm):
-            kept = vm.started and is_kept(self.view, vm)
+            kept = vm.started and self._is_kept(vm)
             want = Want.STOPPED if vm.want is Want.RUNNING and not kept else vm.want
             await self._order(StopVm(vm=VmId(vm.id)), vm, want=want)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from csnode.model.identity import Account, Standing, User
+from csnode.model.offering import Offering
 from csnode.model.stock import Tally
 from csnode.model.vm import Vm
 from roles.api.config import ApiConfig
@@ -88,3 +89,17 @@ async def test_a_machine_whose_host_is_proven_off_is_stopped_in_every_list(desk:
     assert {vm["name"]: vm["state"] for vm in shown} == {"web1": "Running", "web2": "Stopped"}
     (account,) = (await desk.ask("listAccounts", ALICE))["account"]
     assert (account["vmrunning"], account["vmstopped"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("own", "offered"), [(True, False), (False, True), (False, False)])
+async def test_a_machine_is_shown_to_be_kept_running_exactly_if_it_is(
+    desk: Desk, own: bool, offered: bool
+) -> None:
+    """By its own word or its offering's: the orchestrator asks the same function."""
+    net = seeds.uuid(500)
+    change = desk.store.change()
+    change.update(Offering, seeds.SMALL, offer_ha=offered)
+    await change.commit()
+    await desk.plant([*seeds.network(net), *seeds.machine(1, net, ha=own)])
+    (shown,) = (await desk.ask("listVirtualMachines", ALICE))["virtualmachine"]
+    assert shown["haenable"] is (own or offered)

@@ -6,13 +6,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from csnode.model.footprint import COUNTED, GIB, footprint, footprints, limits_of, uncounted
+from csnode.model.footprint import COUNTED, footprint, footprints, limits_of, uncounted
 from csnode.model.identity import Account
 from csnode.model.network import Network
 from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.types import (
+    GIB,
     AccountId,
     DomainId,
     NetworkOfferingId,

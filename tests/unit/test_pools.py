@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from csnode.faults import Full
 from csnode.model.host import StoragePool
 from csnode.model.job import Job, JobState
-from csnode.model.room import GIB, promised, room_of, why_no_room
+from csnode.model.room import promised, room_of, why_no_room
 from csnode.model.volume import Volume
-from csnode.types import AccountId, DomainId, PoolId, ZoneId
+from csnode.types import GIB, AccountId, DomainId, PoolId, ZoneId
 from roles.orchestrator.placement import choose_pool
 
 ZONE = ZoneId("z1")

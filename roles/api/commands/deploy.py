@@ -24,6 +24,7 @@ from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume, VolumeType
 from csnode.types import (
+    GIB,
     AccountId,
     DiskOfferingId,
     NetworkId,
@@ -39,8 +40,6 @@ from roles.api.wording import limit_reached
 
 if TYPE_CHECKING:
     from roles.api.commands.vm import DeployVirtualMachine
-
-GIB = 1024**3
 
 
 class Deployment:

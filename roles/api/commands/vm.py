@@ -84,7 +84,7 @@ class DeployVirtualMachine(ApiCommand):
     domain_id: Annotated[DomainId | None, About("the domain of that account"), OF_OWNER] = None
     project_id: Annotated[ProjectId | None, About("the project it is for: there are none")] = None
     user_data: Annotated[
-        str | None, About("what it finds when it boots, in Base64", length=1024 * 1024)
+        str | None, About("what it finds when it boots, in Base64", length=rules.USER_DATA_MAX)
     ] = None
     keypair: Annotated[str | None, About("the name of an ssh key pair")] = None
     keypairs: Annotated[tuple[str, ...], About("names of ssh key pairs")] = ()
@@ -203,7 +203,7 @@ class UpdateVirtualMachine(ApiCommand):
     display_name: Annotated[str | None, About("the name shown")] = None
     group: Annotated[str | None, About("its group")] = None
     user_data: Annotated[
-        str | None, About("what it finds when it boots, in Base64", length=1024 * 1024)
+        str | None, About("what it finds when it boots, in Base64", length=rules.USER_DATA_MAX)
     ] = None
     os_type_id: Annotated[OsTypeId | None, About("its operating system")] = None
     delete_protection: Annotated[bool | None, About("it may not be destroyed")] = None

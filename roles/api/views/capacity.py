@@ -18,8 +18,8 @@ from csnode.model.network import Network
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.room import bytes_promised, room_of
 from csnode.model.stock import Range, Tally
+from csnode.types import MIB
 
-MIB = 1024 * 1024
 MEMORY, CPU, STORAGE_USED, STORAGE, PUBLIC_IP, VLAN, LOCAL, CORES = 0, 1, 2, 3, 4, 7, 9, 90
 Place = Zone | Pod | Cluster
 

@@ -13,10 +13,10 @@ from csnode.model.host import Host, Maintenance, Seen, StoragePool
 from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.room import bytes_promised
 from csnode.model.stock import Tally
+from csnode.types import MIB
 from roles.api.views.capacity import percent
 from roles.api.views.place import allocation
 
-MIB = 1024 * 1024
 MAINTENANCE = {
     Maintenance.PREPARING: "PrepareForMaintenance",
     Maintenance.ON: "Maintenance",

@@ -18,7 +18,7 @@ from csnode.model.offering import ISOLATED, DiskOffering, Offering, OsType
 from csnode.model.orders import Action
 from csnode.model.place import Zone
 from csnode.model.template import Template
-from csnode.model.vm import LEAVING, Vm, VmState, Want, state_of
+from csnode.model.vm import LEAVING, Vm, VmState, Want, is_kept, state_of
 from csnode.model.volume import Volume, VolumeType
 
 ADMIN = Rank.ROOT_ADMIN
@@ -126,7 +126,7 @@ class VmView(Shown):
             username=user.name if user else None,
             created=date(row.created),
             state=state_of(row, action_on(job)),
-            ha_enable=offering.offer_ha if offering else False,
+            ha_enable=is_kept(row, offering),
             group=row.group or None,
             zone_id=row.zone,
             zone_name=zone.name if zone else None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from csnode.clock import wall
 from csnode.model.event import EventLevel, UserEvent
 from csnode.model.host import Host
+from csnode.model.offering import Offering
 from csnode.model.orders import ReleaseVm, StartVm
-from csnode.model.vm import Vm, Want
+from csnode.model.vm import Vm, Want, is_kept
 from csnode.saga.saga import step
 from csnode.types import HostId
 from csnode.uuids import new_id
-from roles.orchestrator.lost import is_kept
 from roles.orchestrator.machine import MachineSaga
 from roles.orchestrator.networks import can_be_asked
 
@@ -43,7 +43,7 @@ class Release(MachineSaga[ReleaseVm]):
         vm = await self.vm()
         if vm.want is not Want.RUNNING:
             return
-        if is_kept(self.view, vm):
+        if is_kept(vm, self.view.maybe(Offering, vm.offering)):
             self.change.order(StartVm(vm=self.order.vm, ha=True), account=vm.account)
             return
         self.change.update(Vm, vm.id, want=Want.STOPPED)

@@ -19,12 +19,11 @@ from csnode.drivers.storage import Progress, StorageDriver
 from csnode.faults import Conflict, Full, Refused
 from csnode.model.machine import Clone, Disk, Holdings, Image, ImageFacts, PoolFacts
 from csnode.model.template import ImageFormat
-from csnode.types import PoolId, Struct, TemplateId, VolumeId
+from csnode.types import GIB, PoolId, Struct, TemplateId, VolumeId
 from roles.storage.drivers.checksum import parse_checksum
 from roles.storage.drivers.files import checked_id
 
 T = TypeVar("T")
-GIB = 1 << 30
 IMAGE = ImageFacts(size=2 * GIB, physical_size=64 << 20)
 CLONE_BYTES = 192 << 10  # what a fresh linked clone takes in a folder
 
