@@ -21,7 +21,7 @@ from csnode.clock import wall
 from csnode.config import BusConfig, NodeConfig
 from csnode.contracts.membership import Joined, JoinRequest, Membership
 from csnode.directory.alone import AloneDirectory, Meeting
-from csnode.directory.directory import Member, Serving
+from csnode.directory.directory import Member, Served, Serving
 from csnode.faults import Conflict, Denied, Invalid
 from csnode.trust import files
 from csnode.trust.credential import Credential
@@ -127,7 +127,7 @@ def _member(token: Token, number: int, door: Door) -> Member:
         number=1,
         host="door",
         roles=("fabric",),
-        serves=(Serving(contract="Membership"),),
+        serves=(Serving(contract=Served.MEMBERSHIP),),
         calls=door.calls,
         events="",
         key=door.key,

@@ -17,6 +17,7 @@ from csnode.cli import joined, show
 from csnode.cli.chosen import Chosen
 from csnode.config import Config, DirectoryConfig, RedisConfig, ZooKeeperConfig
 from csnode.contracts.membership import Invitation, Membership
+from csnode.directory.directory import Served
 from csnode.faults import Invalid, Unavailable
 from csnode.model.membership import Invite
 from csnode.node import AnyBus
@@ -161,7 +162,7 @@ async def _create(
 
 async def _doors(bus: AnyBus) -> tuple[Door, ...]:
     """Of every machine that admits others. Unavailable if there is none."""
-    members = await joined.servers(bus, "Membership")
+    members = await joined.servers(bus, Served.MEMBERSHIP)
     if not members:
         raise Unavailable(
             "no node serves Membership: fabric must run on a machine that has authority.key"

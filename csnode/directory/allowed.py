@@ -5,22 +5,22 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from csnode.context import Principal
-from csnode.directory.directory import Member, Serving
+from csnode.directory.directory import Member, Served, Serving
 from csnode.faults import Denied
 
-SERVERS = {
-    "Data": "data",
-    "Membership": "fabric",
-    "Fabric": "fabric",
+SERVERS: dict[str, str] = {
+    Served.DATA: "data",
+    Served.MEMBERSHIP: "fabric",
+    Served.FABRIC: "fabric",
     "Services": "services",
-    "Compute": "compute",
-    "Networking": "network",
-    "Storage": "storage",
-    "Keeper": "keeper",
+    Served.COMPUTE: "compute",
+    Served.NETWORKING: "network",
+    Served.STORAGE: "storage",
+    Served.KEEPER: "keeper",
 }
 """The role that serves a contract. Those of others (plug-ins) are free, as far as places go."""
 
-AT_PLACES = frozenset({"Compute", "Networking", "Storage", "Keeper"})
+AT_PLACES = frozenset({Served.COMPUTE, Served.NETWORKING, Served.STORAGE, Served.KEEPER})
 
 
 def check(member: Member, who: Principal, key: str) -> None:

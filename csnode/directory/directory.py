@@ -26,6 +26,18 @@ class Health(StrEnum):
     SUSPECT = "suspect"  # silent for a while: called only if nobody else can answer
 
 
+class Served(StrEnum):
+    """The contracts of csnode's own roles, as members announce them: the names of their classes."""
+
+    DATA = "Data"
+    MEMBERSHIP = "Membership"
+    FABRIC = "Fabric"
+    COMPUTE = "Compute"
+    NETWORKING = "Networking"
+    STORAGE = "Storage"
+    KEEPER = "Keeper"
+
+
 class Serving(Message):
     """A contract that a node serves; `at` names the hosts or pools, empty for any."""
 
@@ -51,6 +63,12 @@ class Member(Message):
     version: str = ""
     key: str = ""  # Curve25519, public, Z85: of its connections; "" without a credential
     cloud: str = ""  # the id of the database that it works on; "" before it knows
+
+    def places(self, contract: str) -> tuple[str, ...]:
+        """Return the hosts or pools at which it serves the contract."""
+        return tuple(
+            at for served in self.serves if served.contract == contract for at in served.at
+        )
 
     @property
     def address(self) -> str:

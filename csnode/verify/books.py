@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from csnode.directory.directory import Served
 from csnode.model.ids import object_name
 from csnode.verify.evidence import Evidence
 from csnode.verify.finding import Check, Finding
@@ -18,7 +19,11 @@ SILENT = Check(
     cause="its node is down, cut off, or its driver cannot reach what it drives",
     remedy="see `csnode status` and the node's log; what it has is not judged until it answers",
 )  # fmt: skip
-PARTS = {"Compute": "machines", "Networking": "networks", "Storage": "volumes"}
+PARTS: dict[str, str] = {
+    Served.COMPUTE: "machines",
+    Served.NETWORKING: "networks",
+    Served.STORAGE: "volumes",
+}
 
 
 def books(ev: Evidence) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
 from csnode.contracts.storage import Storage
 from csnode.data.store import Store
+from csnode.directory.directory import Served
 from csnode.faults import Fault
 from csnode.model.entity import Entity
 from csnode.model.host import Host, StoragePool
@@ -142,11 +143,11 @@ async def _survey(bus: Bus, store: Store, found: Evidence) -> None:
     async with asyncio.TaskGroup() as group:
         for host in hosts:
             compute, networking = bus.ask(Compute, at=host.id), bus.ask(Networking, at=host.id)
-            group.create_task(ask("Compute", host.id, found.domains, compute.inspect))
-            group.create_task(ask("Networking", host.id, found.networks, networking.inspect))
+            group.create_task(ask(Served.COMPUTE, host.id, found.domains, compute.inspect))
+            group.create_task(ask(Served.NETWORKING, host.id, found.networks, networking.inspect))
         for pool in pools:
             storage = bus.ask(Storage, at=pool.id)
-            group.create_task(ask("Storage", pool.id, found.pools, storage.survey))
+            group.create_task(ask(Served.STORAGE, pool.id, found.pools, storage.survey))
 
 
 def _grouped(rows: Iterable[E], by: Callable[[E], str]) -> dict[str, list[E]]:

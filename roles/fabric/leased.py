@@ -10,7 +10,7 @@ import asyncio
 from csnode.bus.bus import Bus
 from csnode.contracts.keeper import Keeper
 from csnode.data.store import Store
-from csnode.directory.directory import Health, serving
+from csnode.directory.directory import Health, Served, serving
 from csnode.drivers.fencer import Leased, LeaseSeen, PoolSeen
 from csnode.faults import Fault
 from csnode.model.host import Host, StoragePool
@@ -66,10 +66,10 @@ class HostLeases:
         """By keepers of other hosts that reach the pool."""
         others = {
             at: member.host
-            for member in serving(self._bus.directory.members(), "Keeper")
+            for member in serving(self._bus.directory.members(), Served.KEEPER)
             if member.health is not Health.SUSPECT
             for served in member.serves
-            if served.contract == "Keeper" and self._host.id not in served.at
+            if served.contract == Served.KEEPER and self._host.id not in served.at
             for at in served.at
             if at in pool.hosts
         }

@@ -13,6 +13,8 @@ from csnode.clock import wall
 from csnode.contracts.compute import Compute
 from csnode.contracts.storage import Storage
 from csnode.data.view import View
+from csnode.directory.directory import Served
+from csnode.directory.pool_hosts import reaching
 from csnode.faults import Conflict, Fault
 from csnode.log import logger
 from csnode.model.host import Host, Retired, StoragePool
@@ -21,7 +23,6 @@ from csnode.types import ClusterId, HostId
 from roles.fabric.config import FabricConfig
 from roles.fabric.fence import HostPower
 from roles.fabric.membership import Registry
-from roles.fabric.reach import reaching
 from roles.fabric.seed import Seed
 
 AT_ONCE = 32
@@ -89,8 +90,8 @@ class FabricRole(Role[FabricConfig]):
             return
         async with self._enrolling:
             for contract, enrol, known in (
-                ("Compute", self._enrol_host, Host),
-                ("Storage", self._enrol_pool, StoragePool),
+                (Served.COMPUTE, self._enrol_host, Host),
+                (Served.STORAGE, self._enrol_pool, StoragePool),
             ):
                 new = [at for at in self._places(contract) if self._is_new(known, at)]
                 for start in range(0, len(new), AT_ONCE):
@@ -115,8 +116,7 @@ class FabricRole(Role[FabricConfig]):
 
     def _places(self, contract: str) -> list[str]:
         members = self.bus.directory.members()
-        served = (s for m in members for s in m.serves if s.contract == contract)
-        return sorted({at for s in served for at in s.at})
+        return sorted({at for member in members for at in member.places(contract)})
 
     async def _enrol_host(self, id: str) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from csnode.directory.directory import Health, Member, serving
+from csnode.directory.directory import Health, Member, Served, serving
 from csnode.model.host import Host, Seen
 from csnode.types import Struct
 
@@ -39,8 +39,8 @@ class Verdict(Struct):
 def present(members: Sequence[Member]) -> dict[str, Health]:
     """Hosts for which somebody serves Compute, with the best health of those who do."""
     found: dict[str, Health] = {}
-    for member in serving(members, "Compute"):
-        for host in (h for s in member.serves if s.contract == "Compute" for h in s.at):
+    for member in serving(members, Served.COMPUTE):
+        for host in member.places(Served.COMPUTE):
             found.setdefault(host, member.health)
     return found
 
@@ -52,7 +52,8 @@ def others_of(host: Host, members: Sequence[Member]) -> tuple[str, ...]:
         for m in members
         if m.health is not Health.SUSPECT
         and (
-            m.host == host.name or any(host.id in s.at for s in m.serves if s.contract != "Compute")
+            m.host == host.name
+            or any(host.id in s.at for s in m.serves if s.contract != Served.COMPUTE)
         )
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from csnode.bus.bus import Bus
 from csnode.clock import now
 from csnode.contracts.keeper import Keeper
-from csnode.directory.directory import Health, Member
+from csnode.directory.directory import Health, Member, Served
 from csnode.drivers.prober import Prober
 from csnode.faults import Fault
 from csnode.log import logger
@@ -91,7 +91,7 @@ def _keepers(host: str, members: Sequence[Member]) -> dict[str, str]:
         for member in members
         if member.health is Health.OK
         for served in member.serves
-        if served.contract == "Keeper" and host not in served.at
+        if served.contract == Served.KEEPER and host not in served.at
         for at in served.at[:1]
     }
     return dict(sorted(found.items())[:KEEPERS_MAX])

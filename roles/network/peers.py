@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from csnode.bus.event import Changed
 from csnode.data.store import Store
-from csnode.directory.directory import Member
+from csnode.directory.directory import Member, Served
 from csnode.faults import Fault
 from csnode.log import logger
 from csnode.model.host import Host
@@ -44,8 +44,8 @@ class Peers:
 
     def awaited(self, members: Sequence[Member]) -> bool:
         """Whether the directory shows a host whose row is due any moment."""
-        served = (s for m in members for s in m.serves if s.contract == "Networking")
-        seen = {at for s in served for at in s.at} - set(self._known)
+        served = {at for member in members for at in member.places(Served.NETWORKING)}
+        seen = served - set(self._known)
         self._missed = {at: self._missed.get(at, 0) + 1 for at in seen}
         return any(times <= TRIES for times in self._missed.values())
 

@@ -8,7 +8,7 @@ import pytest
 
 from csnode.api.call import Call
 from csnode.config import NodeConfig
-from csnode.directory.directory import Member, Serving
+from csnode.directory.directory import Member, Served, Serving
 from csnode.model.host import Host, Retired, Seen, StoragePool
 from csnode.model.job import Cancel, Job
 from csnode.model.room import BYTES
@@ -119,6 +119,23 @@ async def test_a_shared_pool_is_taken_in_by_its_name(desk: Desk) -> None:
     assert again["errorcode"] == 431
     for wrong in ({"scope": "ZONE"}, {"podid": seeds.uuid(99)}):
         await desk.refused("createStoragePool", ADMIN, **{**wanted, **wrong}, name="nfs2")
+
+
+async def test_a_host_reaches_a_pool_that_another_process_of_its_machine_serves(desk: Desk) -> None:
+    host, pool = id_of(CLOUD, "host", "box"), NodeConfig(cluster=CLOUD).shared_pool("nfs1")
+    await desk.plant([Host(id=host, name="box", zone=seeds.ZONE, pod=seeds.POD,
+                           cluster=seeds.CLUSTER)])  # fmt: skip
+    directory: Any = desk.api.bus.directory
+    for contract, at in ((Served.COMPUTE, host), (Served.STORAGE, pool)):
+        directory.announce(
+            Member(
+                node=NodeId(f"box/{contract}"), cluster=CLOUD, incarnation=1, number=1, host="box",
+                roles=(), calls="", events="", serves=(Serving(contract=contract, at=(at,)),),
+            )
+        )  # fmt: skip
+    await desk.ask("createStoragePool", ADMIN, zoneid=seeds.ZONE, clusterid=seeds.CLUSTER,
+                   scope="CLUSTER", url="nfs://198.18.0.1/export", name="nfs1")  # fmt: skip
+    assert (await desk.store.get(StoragePool, pool)).hosts == (host,)
 
 
 async def test_a_pool_in_use_is_neither_maintained_nor_removed(desk: Desk) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from csnode.directory.directory import Member, Serving
+from csnode.directory.pool_hosts import reaching
 from csnode.types import HostId, NodeId
-from roles.fabric.reach import reaching
 
 POOL = "pool-1"
 

@@ -13,7 +13,15 @@ import msgspec
 import pytest
 
 from csnode import model
+from csnode.contracts.compute import Compute
+from csnode.contracts.data import Data
+from csnode.contracts.fabric import Fabric
+from csnode.contracts.keeper import Keeper
+from csnode.contracts.membership import Membership
+from csnode.contracts.networking import Networking
+from csnode.contracts.storage import Storage
 from csnode.data.rows import encoded
+from csnode.directory.directory import Served
 from csnode.model.event import EventLevel, EventState
 from csnode.model.host import Host, Maintenance
 from csnode.model.ids import RangeOf
@@ -64,6 +72,11 @@ def test_rows_keep_words_as_plain_text_and_leave_out_what_is_usual() -> None:
     away = msgspec.structs.replace(host, maintenance=Maintenance.PREPARING)
     assert b'"maintenance":"preparing"' in encoded(away)
     assert msgspec.json.decode(encoded(away), type=Host) == away
+
+
+def test_members_announce_contracts_by_the_names_of_their_classes() -> None:
+    classes = (Data, Membership, Fabric, Compute, Networking, Storage, Keeper)
+    assert {contract.__name__ for contract in classes} == {*Served}
 
 
 def test_every_installed_saga_has_an_action_that_a_job_of_it_tells() -> None:

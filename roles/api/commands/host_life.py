@@ -10,7 +10,7 @@ from csnode.api.about import About, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.clock import wall
-from csnode.directory.directory import Member
+from csnode.directory.directory import Member, Served
 from csnode.faults import Conflict, Invalid
 from csnode.model.host import Host, Maintenance, Retired, Seen, StoragePool
 from csnode.model.identity import User
@@ -103,8 +103,7 @@ class AddHost(ApiCommand):
 
     def _take_pools(self, call: Call, member: Member) -> None:
         """Its pools come back with it; fabric enrols them."""
-        pools = {at for s in member.serves if s.contract == "Storage" for at in s.at}
-        for id in sorted(pools):
+        for id in sorted(set(member.places(Served.STORAGE))):
             retired = call.view.maybe(Retired, id)
             if retired is not None:
                 call.change.delete(Retired, id, revision=retired.revision)
@@ -272,7 +271,7 @@ def _refuse(host: Host, what: str, names: list[str]) -> None:
 def _heard(call: Call, name: str) -> Iterator[tuple[Member, str]]:
     """Machines of that name or address that play compute, and the HostId meant."""
     for member in call.nodes:
-        hosts = [at for s in member.serves if s.contract == "Compute" for at in s.at]
+        hosts = member.places(Served.COMPUTE)
         for wanted in (name, member.host if name == member.address else name):
             id = id_of(member.cluster, "host", wanted)
             if id in hosts:

@@ -10,6 +10,8 @@ from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.parse import merged
 from csnode.clock import wall
 from csnode.config import NodeConfig
+from csnode.directory.directory import Served
+from csnode.directory.pool_hosts import reaching
 from csnode.faults import Conflict, Invalid
 from csnode.model.host import Host, Retired, StoragePool
 from csnode.model.job import Job
@@ -85,17 +87,9 @@ class CreateStoragePool(ApiCommand):
         """The pool's id, and the hosts of machines that are heard serving it. Raises Invalid."""
         for member in call.nodes:
             id = NodeConfig(cluster=member.cluster).shared_pool(self.name)
-            if any(s.contract == "Storage" and id in s.at for s in member.serves):
-                hosts = {
-                    at
-                    for other in call.nodes
-                    if any(s.contract == "Storage" and id in s.at for s in other.serves)
-                    for s in other.serves
-                    if s.contract == "Compute"
-                    for at in s.at
-                    if call.view.maybe(Host, at) is not None
-                }
-                return id, tuple(HostId(at) for at in sorted(hosts))
+            if id in member.places(Served.STORAGE):
+                hosts = reaching(id, (), call.nodes)
+                return id, tuple(at for at in hosts if call.view.maybe(Host, at) is not None)
         raise Invalid(
             f"name: no machine is heard that serves a shared pool {self.name!r}. Mount it at the "
             "same path on each of its hosts, and set `shared = true` and its name in their "

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from csnode.directory.directory import Member
+from csnode.directory.directory import Member, Served
 from csnode.types import HostId
 
 
 def reaching(pool: str, before: Collection[HostId], members: Sequence[Member]) -> list[HostId]:
     """The hosts, sorted; `before` are those of which it was known."""
-    serving = {m.host for m in members if pool in _places(m, "Storage")}
-    others = {m.host for m in members if any(_places(m, "Storage"))} - serving
+    serving = {m.host for m in members if pool in m.places(Served.STORAGE)}
+    others = {m.host for m in members if m.places(Served.STORAGE)} - serving
     gained, lost = _hosts(members, serving), _hosts(members, others)
     return sorted((set(before) | gained) - lost)
 
 
 def _hosts(members: Iterable[Member], machines: Collection[str]) -> set[HostId]:
     """The hosts that processes on these machines run guests on."""
-    return {HostId(at) for m in members if m.host in machines for at in _places(m, "Compute")}
-
-
-def _places(member: Member, contract: str) -> Iterable[str]:
-    return (at for served in member.serves if served.contract == contract for at in served.at)
+    return {HostId(at) for m in members if m.host in machines for at in m.places(Served.COMPUTE)}
