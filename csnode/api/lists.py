@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, NewType
 from csnode.api.about import About, Free, Rank, Unscoped, fields_of
 from csnode.api.call import Call
 from csnode.api.command import ApiCommand
-from csnode.api.parse import BY_SERVER, no_such
+from csnode.api.parse import BY_SERVER, NO_ID, no_such
 from csnode.api.reach import ALL, Scope, may_see, scope
 from csnode.api.refers import REFERS
 from csnode.api.shelf import Listing, Shelf
@@ -161,12 +161,12 @@ class ProjectList(AccountList):
     def scope(self, call: Call) -> Scope:
         if self.project_id is None:
             return super().scope(call)
-        if self.project_id != "-1":
+        if self.project_id != NO_ID:
             raise no_such(call.asked.command, "projectid", self.project_id)
         if self.account:
             raise Invalid("Account and projectId can't be specified together")
         whole = self.list_all and call.caller.rank is Rank.ROOT_ADMIN
-        return super().scope(call) if whole else Scope(what="project", id="-1")
+        return super().scope(call) if whole else Scope(what="project", id=NO_ID)
 
 
 @cache

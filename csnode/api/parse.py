@@ -18,6 +18,7 @@ from csnode.faults import Invalid
 BY_SERVER = 9999  # the cserrorcode of what the framework itself refuses
 BLANK = object()  # a blank value that counts as none
 
+NO_ID = "-1"  # of no object: CloudStack's word for "all" or "none" where an id is asked for
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ILLEGAL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 _MAP_KEY = re.compile(r"([^\[\]]+)\[(\d{1,4})\]\.([^\[\]]+)")
@@ -225,7 +226,7 @@ def _uuid(command: str, field: Field) -> Reader:
     def read(text: str) -> Any:
         if not text:
             return BLANK
-        if not UUID.fullmatch(text) and text != "-1":
+        if not UUID.fullmatch(text) and text != NO_ID:
             raise no_such(command, field.name, text)
         return text
 

@@ -14,7 +14,7 @@ import msgspec
 from csnode import types
 from csnode.api.about import Field, Free, fields_of
 from csnode.api.call import Call
-from csnode.api.parse import no_such
+from csnode.api.parse import NO_ID, no_such
 from csnode.faults import Broken
 from csnode.model.entity import Entity
 from csnode.model.host import Host, StoragePool
@@ -119,13 +119,13 @@ def check_declared(command: str, request: type[msgspec.Struct]) -> None:
 def check_references(call: Call, request: msgspec.Struct) -> None:
     """Raises "entity does not exist" (431) for what is not there or not for this caller.
 
-    -1 is let through: it means "any" or "none" to the few commands that take it.
+    NO_ID is let through: it means "any" or "none" to the few commands that take it.
     """
     for reference in references(type(request)):
         value = getattr(request, reference.attribute)
         if value is not None:
             for name, id in _ids(reference, value):
-                if id != "-1":
+                if id != NO_ID:
                     _check(call, reference, name, id)
 
 

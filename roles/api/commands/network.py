@@ -9,7 +9,7 @@ from csnode.api.about import About, By, Free, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ProjectId, ProjectList, Test
-from csnode.api.parse import no_such
+from csnode.api.parse import NO_ID, no_such
 from csnode.api.reach import OF_OWNER, owner
 from csnode.api.refers import REFERS
 from csnode.api.view import Shown
@@ -72,7 +72,7 @@ class ListNetworks(ProjectList):
         view, tests = call.view, list[Test]()
         if self.is_system or self.for_vpc or (self.acl_type or "account").lower() != "account":
             tests.append(lambda _: False)
-        if self.vpc_id and self.vpc_id != "-1":
+        if self.vpc_id and self.vpc_id != NO_ID:
             raise no_such(call.asked.command, "vpcid", self.vpc_id)
         if self.type and self.type.lower() != "isolated":
             tests.append(lambda _: False)

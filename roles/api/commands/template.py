@@ -8,7 +8,7 @@ from csnode.api.about import About, By, Free, Map, Rank
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
 from csnode.api.lists import ProjectId, ProjectList, Test
-from csnode.api.parse import bad_value, merged
+from csnode.api.parse import NO_ID, bad_value, merged
 from csnode.api.reach import ALL, OF_OWNER, Scope, owner, within
 from csnode.api.shelf import Listing
 from csnode.api.view import Shown
@@ -55,7 +55,7 @@ class ListTemplates(ProjectList):
 
     def tests(self, call: Call) -> list[Test]:
         tests: list[Test] = [lambda row: not row.gone, self._filter(call)]
-        if self.zone_id and self.zone_id != "-1":
+        if self.zone_id and self.zone_id != NO_ID:
             zone = self.zone_id
             tests.append(lambda row: row.zone in (None, zone))
         if self.hypervisor:
@@ -172,7 +172,7 @@ class RegisterTemplate(ApiCommand):
             raise Invalid("zoneids: a template is for one zone, or for all (-1)")
         if not named:
             raise Invalid("zoneid or zoneids must be given; -1 is all zones")
-        return None if named[0] == "-1" else named[0]
+        return None if named[0] == NO_ID else named[0]
 
 
 @command(
