@@ -130,7 +130,7 @@ def state_of(vm: Vm, action: str = "") -> VmState:
 
 
 def _under(action: str, vm: Vm) -> VmState | None:
-    """The state while such an order is at work; None if the order leaves it as it is."""
+    """Return the state while such an order is at work; None if the order leaves it as it is."""
     match action:
         case Action.DEPLOY | Action.START:
             return VmState.STARTING

@@ -23,20 +23,27 @@ from csnode.contracts.storage import Storage
 from csnode.data.rows import encoded
 from csnode.directory.directory import Served
 from csnode.model.event import EventLevel, EventState
-from csnode.model.host import Host, Maintenance
+from csnode.model.host import Host, Maintenance, Seen
+from csnode.model.identity import Standing
 from csnode.model.ids import RangeOf
-from csnode.model.job import Job
+from csnode.model.job import Job, JobState
 from csnode.model.network import NetworkState
 from csnode.model.orders import Action, Order
 from csnode.model.stock import RangeForm
 from csnode.model.template import ImageFormat
-from csnode.model.vm import VmState
+from csnode.model.vm import VmState, Want
 from csnode.model.volume import Volume, VolumeState, VolumeType
 from csnode.saga.saga import sagas
-from csnode.types import AccountId, ClusterId, DomainId, PodId, ZoneId
+from csnode.types import AccountId, ClusterId, DomainId, PodId, Power, ZoneId
 
 ROOT = Path(__file__).parents[2]
 SAID: dict[type[StrEnum], str] = {
+    Want: "running stopped destroyed gone",
+    Power: "on off absent",
+    JobState: "waiting running unwinding done failed stuck",
+    Seen: "Connecting Up Disconnected Alert Down",
+    Maintenance: " preparing on failed",
+    Standing: "enabled disabled locked",
     VmState: "Starting Running Stopping Stopped Migrating Destroyed Expunging Error",
     NetworkState: "Allocated Implementing Implemented Shutdown Destroy",
     VolumeState: "Allocated Creating Ready Expunging",
@@ -57,8 +64,9 @@ FREE = {
 
 @pytest.mark.parametrize("words", SAID, ids=lambda words: words.__name__)
 def test_words_are_said_as_they_always_were(words: type[StrEnum]) -> None:
+    """A new word of a stored column is a new wire number: older processes cannot read such rows."""
     assert " ".join(words) == SAID[words]
-    assert msgspec.json.decode(msgspec.json.encode([*words])) == SAID[words].split()
+    assert msgspec.json.decode(msgspec.json.encode([*words])) == SAID[words].split(" ")
 
 
 def test_rows_keep_words_as_plain_text_and_leave_out_what_is_usual() -> None:
