@@ -116,7 +116,7 @@ def reserved(vms: Iterable[Vm]) -> dict[str, Counter[str]]:
     """
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for vm in vms:
-        for host in filter(None, (vm.host, vm.moving_to)):
+        for host in vm.held_by:
             sums[host].update(reservation(vm))
     return sums
 

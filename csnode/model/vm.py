@@ -94,6 +94,17 @@ class Vm(Entity):
     ha: bool = False  # restarted elsewhere if its host fails, whatever its offering says
 
     @property
+    def held_by(self) -> tuple[HostId, ...]:
+        """The hosts at which capacity is taken for it: its own, and the one that it moves to."""
+        return tuple(host for host in (self.host, self.moving_to) if host)
+
+    @property
+    def may_be_on(self) -> tuple[HostId, ...]:
+        """Every host that holds it or where a domain of it may be, its own first, each once."""
+        every = (self.host, *self.maybe_on, self.moving_to)
+        return tuple(dict.fromkeys(host for host in every if host))
+
+    @property
     def runs(self) -> bool:
         """Whether it was last seen to run on the host that holds it. One whose host is proven off
         holds none, whatever was seen of it before.

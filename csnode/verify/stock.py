@@ -133,8 +133,7 @@ def given_back(ev: Evidence) -> Iterator[Finding]:
             for nic in (nic for nic in nics if not nic.address):
                 yield NO_ADDRESS.found(nic.id, f"card {nic.mac} of {vm.name} has no address")
             continue
-        hosts = {host for host in (vm.host, vm.moving_to, *vm.maybe_on) if host}
-        places = [ev.host_name(host) for host in sorted(hosts)]
+        places = [ev.host_name(host) for host in sorted(vm.may_be_on)]
         held = [h for nic in nics for h in (nic.address, nic.named, nic.carded) if h]
         if places or held:
             what = f"{vm.name} gave back what it took, and has {', '.join((*places, *held))}"

@@ -82,9 +82,8 @@ async def unsafe(bus: Bus, store: Store, job: Job) -> str:
         vm = await store.get(Vm, job.object_id)
     except NotFound:
         return ""
-    may_run = {*vm.maybe_on, vm.host, vm.moving_to}
     hosts = await store.find(Host)
-    asked = [host for host in hosts if host.id in may_run and not host.fenced]
+    asked = [host for host in hosts if host.id in vm.may_be_on and not host.fenced]
     found = await asyncio.gather(*(_has(bus, host, vm) for host in asked))
     return _verdict(vm, zip(asked, found, strict=True))
 

@@ -263,7 +263,7 @@ class HostCompute(Compute):
                 return
             why = "there is no such machine"
         else:
-            if self.id in (row.host, row.moving_to):
+            if self.id in row.held_by:
                 return
             why = f"it belongs on {row.host}" if row.host else "it should run nowhere"
         if not await at_work(self._store, vm):

@@ -39,7 +39,7 @@ class HostLeases:
         return Leased(pools=tuple(seen), unguarded=tuple(unguarded), trusted=self._trusted)
 
     def _may_run(self, vm: Vm) -> bool:
-        return self._host.id in (vm.host, vm.moving_to, *vm.maybe_on)
+        return self._host.id in vm.may_be_on
 
     async def _places(
         self, machines: list[Vm], pools: dict[str, StoragePool]

@@ -59,7 +59,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
     async def turned(self) -> None:
         """Each host, router and pool that may have been asked for something of the machine."""
         vm = await self.vm()
-        hosts = [h for h in (vm.host, vm.last_host, vm.moving_to, *vm.maybe_on) if h]
+        hosts = [*vm.may_be_on, *([vm.last_host] if vm.last_host else [])]
         asked: list[Awaitable[None]] = [
             self.ask(Compute, at=host).outdate(VmId(vm.id)) for host in dict.fromkeys(hosts)
         ]
@@ -218,7 +218,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
             return
         if vm.host is not None:
             columns |= {"host": None, "last_host": vm.host, "moving_to": None}
-            for host in filter(None, (vm.host, vm.moving_to)):
+            for host in vm.held_by:
                 self.change.uncount(host, reservation(vm))
         if columns:
             self.change.update(Vm, vm.id, **columns)

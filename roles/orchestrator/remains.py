@@ -49,7 +49,7 @@ async def give_back(saga: MachineSaga[Any], vm: Vm) -> None:
     if vm.given_back or vm.started or not _is_understood(saga):
         return
     volumes, nics = await saga.volumes(), await saga.nics()
-    if vm.host or vm.maybe_on or vm.moving_to or any(volume.pool for volume in volumes):
+    if vm.may_be_on or any(volume.pool for volume in volumes):
         return
     change = saga.change
     change.update(Vm, vm.id, revision=vm.revision)  # no column: a proof that none was ordered since

@@ -234,7 +234,7 @@ class DeleteHost(ApiCommand):
             raise Invalid(
                 f"Host {host.name} must be in maintenance or disabled before it is removed"
             )
-        machines = [vm for vm in view.all(Vm) if self.id in (vm.host, vm.moving_to, *vm.maybe_on)]
+        machines = [vm for vm in view.all(Vm) if self.id in vm.may_be_on]
         _refuse(host, "machines", [vm.name for vm in machines])
         _refuse(host, "routers", [n.name for n in view.by(Network, "router", host.id)])
         pools = view.by(StoragePool, "host", host.id)

@@ -202,7 +202,7 @@ class EnableStorageMaintenance(ApiCommand):
         owners = {volume.vm for volume in call.view.by(Volume, "pool", pool.id) if volume.vm}
         machines = [call.view.maybe(Vm, id) for id in owners]
         running = sorted(
-            vm.name for vm in machines if vm and (vm.host or vm.power is Power.ON or vm.maybe_on)
+            vm.name for vm in machines if vm and (vm.may_be_on or vm.power is Power.ON)
         )
         if running:
             more = ", ..." if len(running) > NAMED else ""

@@ -136,7 +136,7 @@ class Evacuate(Saga[EvacuateHost]):
     async def _left(self) -> list[Vm]:
         await self.view.fresh()
         here = self.order.host
-        left = [vm for vm in self.view.all(Vm) if here in (vm.host, vm.moving_to)]
+        left = [vm for vm in self.view.all(Vm) if here in vm.held_by]
         return sorted(left, key=lambda vm: (vm.created, vm.id))
 
     async def _check_wanted(self) -> None:

@@ -89,7 +89,7 @@ class Fence(Saga[FenceHost]):
         """A job for each machine, as others may be at work on it; the sweep would find them too."""
         for _ in range(ORDER_TRIES):
             await self.view.fresh()
-            left = [vm for vm in self.view.all(Vm) if self.order.host in (vm.host, *vm.maybe_on)]
+            left = [vm for vm in self.view.all(Vm) if self.order.host in vm.may_be_on]
             moved = [vm for vm in left if not await self._release_ordered(vm)]
             if not moved:
                 return

@@ -24,8 +24,8 @@ class Release(MachineSaga[ReleaseVm]):
         vm = await self.vm()
         if vm.host is not None and await can_be_asked(self, vm.host):
             return None
-        for host in (vm.host, *vm.maybe_on):
-            if host is not None and not await can_be_asked(self, host):
+        for host in vm.may_be_on:
+            if not await can_be_asked(self, host):
                 return host
         return None
 

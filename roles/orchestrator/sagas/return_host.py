@@ -46,7 +46,7 @@ class Return(Saga[ReturnHost]):
             return
         for _ in range(RELEASED_S):
             await self.view.fresh()
-            left = [vm for vm in self.view.all(Vm) if self.order.host in (vm.host, vm.moving_to)]
+            left = [vm for vm in self.view.all(Vm) if self.order.host in vm.held_by]
             if not left:
                 return
             change = self.store.change()
