@@ -61,8 +61,8 @@ def test_networks_addresses_and_templates_that_stay_are_shown() -> None:
         id="n", name="n", zone=ZONE, offering=NetworkOfferingId("o"), cidr="", gateway="", **of
     )
     networks = [plain, replace(plain, public_address="198.51.100.9")]
-    templates = [Template(id="t", name="t", **of), Template(id="u", name="u", gone=True, **of)]
-    assert uncounted(networks, templates) == {"network": 2, "public_ip": 1, "template": 1}
+    templates = [Template(id=id, name=id, gone=id == "u", **of) for id in ("t", "u", "v")]
+    assert uncounted(networks, templates) == {"network": 2, "public_ip": 1, "template": 2}
 
 
 def test_an_account_counts_for_its_machines_and_their_disks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from csnode.faults import Full
 from csnode.model.host import StoragePool
@@ -40,6 +41,7 @@ def test_of_pools_with_as_much_left_to_promise_the_one_with_fewer_bytes_written_
     pools = [pool("a", used_bytes=3 * GIB), pool("b", used_bytes=GIB), pool("c", used_bytes=GIB)]
     for order in (pools, pools[::-1]):
         assert choose_pool(order, GIB, (), {}, {}) == "c"
+    assert choose_pool([pool("a"), pool("b", used_bytes=GIB)], GIB, (), {}, {}) == "a"
     fuller = [pool("a", 10, used_bytes=5 * GIB), pool("b", 8, overprovisioning=2.5)]
     assert choose_pool(fuller, GIB, (), {}, {}) == "b"
 
@@ -84,6 +86,10 @@ def test_a_pool_promises_its_bytes_as_often_as_it_is_overprovisioned() -> None:
     assert room_of(pool("a", 10)) == 20 * GIB
     assert room_of(pool("a", 10, overprovisioning=1.5)) == 15 * GIB
     assert room_of(pool("a", 0)) == -1
+    assert why_no_room(pool("a", 10), 20 * GIB, (), {}) == ""
+    assert "0.0 GiB of 0.0 GiB" in why_no_room(
+        pool("a", total_bytes=1, overprovisioning=0.5), 1, (), {}
+    )
 
 
 def test_a_pool_that_nobody_has_measured_yet_refuses_nothing() -> None:
@@ -101,4 +107,7 @@ def test_a_disk_on_its_way_is_promised_in_both_pools_until_it_has_moved() -> Non
     job = Job(id="j", verb="migrate_vm", order={}, state=JobState.RUNNING, results={"spots": spots})
     assert promised([volume("v", 3, "a")], [job]) == {"a": 3 * GIB, "b": 3 * GIB}
     assert promised([volume("v", 3, "b")], [job]) == {"b": 3 * GIB}
+    for state, there in ((JobState.STUCK, 3 * GIB), (JobState.DONE, 0), (JobState.FAILED, 0)):
+        ended = replace(job, state=state)
+        assert promised([volume("v", 3, "a")], [ended])["b"] == there
     assert promised([volume("v", 3, None)], []) == {}
