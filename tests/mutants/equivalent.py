@@ -42,5 +42,9 @@ EQUIVALENT: tuple[Equivalent, ...] = (
     Equivalent("csnode/lease/redis.py", "self._ms = max(1, round(seconds * 1000))",
                "self._ms = max((1 + 1), round(seconds * 1000))",
                "no lease lasts a millisecond: 0 alone is what Redis refuses"),
+    Equivalent("csnode/model/footprint.py",
+               "return {what: limits[what] for what in wanted if limits.get(what, -1) >= 0}",
+               "return {what: limits[what] for what in wanted if limits.get(what, -(1 + 1)) >= 0}",
+               "any number below 0 is no limit"),
 )  # fmt: skip
 KNOWN: set[tuple[str, str, str]] = {each[:3] for each in EQUIVALENT}

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from csnode.faults import Full
+from csnode.model.fit import Capacity, given_out
 from csnode.model.host import StoragePool
 from csnode.model.job import Job, JobState
-from csnode.model.room import promised, room_of, why_no_room
+from csnode.model.room import bytes_promised, promised, room_of, why_no_room
+from csnode.model.stock import Tally
 from csnode.model.volume import Volume
 from csnode.types import GIB, AccountId, DomainId, PoolId, ZoneId
 from roles.orchestrator.placement import choose_pool
@@ -89,6 +91,15 @@ def test_a_pool_promises_its_bytes_as_often_as_it_is_overprovisioned() -> None:
     assert why_no_room(pool("a", 10), 20 * GIB, (), {}) == ""
     assert "0.0 GiB of 0.0 GiB" in why_no_room(
         pool("a", total_bytes=1, overprovisioning=0.5), 1, (), {}
+    )
+
+
+def test_a_host_or_pool_without_a_tally_has_given_out_nothing() -> None:
+    assert bytes_promised(None) == bytes_promised(Tally(id="a", used={"other": 5})) == 0
+    assert (
+        given_out(None)
+        == given_out(Tally(id="a", used={}))
+        == Capacity(cpus=0, mhz=0, memory_mib=0)
     )
 
 
