@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from csnode.model.entity import Entity
 from csnode.model.host import Host, Retired, Seen, StoragePool
@@ -23,12 +23,10 @@ from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.template import Template
 from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
+from csnode.testing.scene import Scene
 
-if TYPE_CHECKING:
-    from csnode.testing.draw import Scene
-
-Make = Callable[["Scene"], str | None]
-Fits = Callable[[Any, "Scene"], bool]
+Make = Callable[[Scene], str | None]
+Fits = Callable[[Any, Scene], bool]
 URL = "http://images.example/tiny.qcow2"
 SHARED = "san"  # the pool that hosts share in some worlds
 NAMES = ("web", "db", "mail")  # few, so that machines compete for them
