@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 ROOT = Path(__file__).parents[2]
 LONG_FOR_A_REASON = {"roles/api/views/vm.py:made"}  # DECISIONS.md 19; the list may only shrink
@@ -17,6 +20,18 @@ def test_every_import_contract_holds() -> None:
         [lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    """Neither one inside a function nor one under TYPE_CHECKING does: graphs have them all."""
+    graph = grimp.build_graph("csnode", "roles", cache_dir=None)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    circle: list[str] = []
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert circle == []
 
 
 def test_every_module_can_be_imported_first() -> None:
