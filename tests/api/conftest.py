@@ -21,6 +21,7 @@ from csnode.model.entity import Entity
 from csnode.model.network import Nic
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
+from csnode.role import NodeHealth
 from csnode.types import AccountId, DomainId, UserId
 from roles.api.config import ApiConfig
 from roles.api.envelope import Reply
@@ -94,7 +95,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened_desk(config: ApiConfig, bus: LocalBus | None = None) -> AsyncGenerator[Desk]:
+async def opened_desk(
+    config: ApiConfig, bus: LocalBus | None = None, health: NodeHealth | None = None
+) -> AsyncGenerator[Desk]:
     node = NodeConfig(host="test")
     async with AsyncExitStack() as stack:
         bus = bus or LocalBus(AloneDirectory())
@@ -102,7 +105,7 @@ async def opened_desk(config: ApiConfig, bus: LocalBus | None = None) -> AsyncGe
         await stack.enter_async_context(asynccontextmanager(data.opened)())
         store = Store(bus, "fabric")
         await seeds.plant(store, seeds.base())
-        api = ApiRole(config, node, bus, HinderedStore(bus, "api"))
+        api = ApiRole(config, node, bus, HinderedStore(bus, "api"), health=health)
         await stack.enter_async_context(asynccontextmanager(api.opened)())
         yield Desk(api, store)
 
