@@ -88,6 +88,13 @@ class Change:
             )
         )
 
+    def require_first(
+        self, kind: type[Entity], id: str, *, revision: int = 0, **columns: Any
+    ) -> None:
+        """Update before all else, so that this is what is refused if the row has moved on."""
+        self.update(kind, id, revision=revision, **columns)
+        self.items.insert(0, self.items.pop())
+
     def delete(self, kind: type[Entity], id: str, *, revision: int = 0) -> None:
         """The row goes."""
         self.items.append(Delete(kind=kind.kind, id=id, revision=revision))

@@ -67,8 +67,8 @@ class Run:
         """
         times = tuple(self.times.values())
         change, self.saga.change = self.saga.change, self.saga.store.change()
-        change.update(Job, self.job.id, revision=self.job.revision, times=times, **columns)
-        change.items.insert(0, change.items.pop())  # a second time this is what is refused
+        revision = self.job.revision  # a second time this is what is refused
+        change.require_first(Job, self.job.id, revision=revision, times=times, **columns)
         number = await self._committed(change)
         self.job = replace(self.job, revision=self.job.revision + 1, times=times, **columns)
         self.saga.job = self.job

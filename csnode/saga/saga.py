@@ -120,8 +120,7 @@ class Saga(Generic[OrderT]):
         Returns the commit's number. Raises Outdated, and nothing has changed, if the job has been
         taken over or has turned since; Stale if another row of the change has moved on.
         """
-        change.update(Job, self.job.id, revision=self.job.revision)  # no column: only a proof
-        change.items.insert(0, change.items.pop())  # first, so that it is what is refused
+        change.require_first(Job, self.job.id, revision=self.job.revision)  # only a proof
         try:
             return (await change.commit()).number
         except (Stale, NotFound) as fault:
