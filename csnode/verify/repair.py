@@ -80,10 +80,9 @@ async def cured(
     done: list[Done] = []
     retried: set[str] = set()
     for _ in range(ROUNDS):
-        found = (*verdict.findings, *verdict.notes)
-        cures = [(f, f.repair) for f in found if f.repair is not None]
+        curable = [f for f in (*verdict.findings, *verdict.notes) if f.repair is not None]
         hand = Hand(bus, store, verdict.number, retried)
-        round = [await hand.cure(finding, repair) for finding, repair in cures]
+        round = [await hand.cure(finding) for finding in curable]
         done += round
         await hand.settle()
         if round:
@@ -101,8 +100,11 @@ class Hand:
         self._bus, self._store, self._number, self._retried = bus, store, number, retried
         self._jobs: list[str] = []
 
-    async def cure(self, finding: Finding, cure: Cure) -> Done:
+    async def cure(self, finding: Finding) -> Done:
         """What came of it; a cure that is refused is told, and the next one is tried."""
+        cure = finding.repair
+        if cure is None:
+            return Done(finding=finding, why="no cure is known for it")
         try:
             with acting(fence=self._number):
                 did = await _DO[type(cure)](self, cure)
