@@ -14,7 +14,7 @@ import pytest
 
 from csnode.bus.event import Changed
 from csnode.contracts.data import Delete
-from csnode.data import view as views
+from csnode.data import follower
 from csnode.data.view import View
 from csnode.faults import NotFound, Unavailable
 from csnode.model.place import Zone
@@ -246,7 +246,7 @@ async def until(view: View, size: int) -> None:
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """No view looks by itself: what it has, it has from events and what they made it ask."""
-    monkeypatch.setattr(views, "QUIET_S", 86_400.0)
+    monkeypatch.setattr(follower, "QUIET_S", 86_400.0)
 
 
 @pytest.mark.usefixtures("unasked")
