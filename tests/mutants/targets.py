@@ -26,7 +26,7 @@ TARGETS = (
             "tests/sim/test_resume.py", "tests/sim/test_frozen.py", "tests/sim/test_cancel.py",
             "tests/sim/test_lost_answers.py", "tests/sim/test_elsewhere.py",
             "tests/sim/test_stuck.py", "tests/sim/test_matrix.py")),
-    Target("view", ("csnode/data/view.py",),
+    Target("view", ("csnode/data/{feed_reader,follower,position,replica,view}.py",),
            ("tests/contract/test_view_pace.py", "tests/contract/test_view_hints.py",
             "tests/contract/test_view.py", *DATA, "tests/contract/test_data_large.py")),
     Target("data", ("roles/data/{alone,batch,change,draft,gathered,history,kind,layer,needs,"
