@@ -82,11 +82,18 @@ class Call:
         self.caller, self.asked, self.view, self.change = caller, asked, view, change
         self.shelves, self.options = shelves, options
         self.headers: list[tuple[str, str]] = []  # of the answer
-        self.owner: Account | None = None  # whose history this belongs to, if not the caller's
-        self.about: Entity | None = None  # what that line is about, if `run` does not return it
+        self.about: Entity | None = None  # see `note`
+        self.owner: Account | None = None
         self.ordered: list[Job] = []
         self.logins, self.nodes, self.backlog = logins, nodes, backlog
         self._once = once
+
+    def note(self, *, about: Entity | None = None, owner: Account | None = None) -> None:
+        """Say for the history what the call is about, and whose that is.
+
+        Else it is about what `run` returns, and belongs to the caller.
+        """
+        self.about, self.owner = about or self.about, owner or self.owner
 
     def seen(self, kind: type[E], id: str, parameter: str = "id") -> E:
         """The row; CloudStack's "entity does not exist" (431) if the caller may not see it."""

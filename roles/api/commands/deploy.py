@@ -126,7 +126,8 @@ class Deployment:
         view = call.view
         if asked.project_id:
             raise no_such(call.asked.command, "projectid", asked.project_id)
-        account = call.owner = owner(call.caller, view, asked.account or "", asked.domain_id)
+        account = owner(call.caller, view, asked.account or "", asked.domain_id)
+        call.note(owner=account)
         zone = view.get(Zone, asked.zone_id)
         offering = offered(call, Offering, asked.service_offering_id, "serviceofferingid")
         if not zone.enabled and call.caller.rank is not Rank.ROOT_ADMIN:

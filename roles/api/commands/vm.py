@@ -144,7 +144,7 @@ class UpdateVirtualMachine(ApiCommand):
 
     async def run(self, call: Call) -> Vm:
         row = call.seen(Vm, self.id)
-        call.owner = call.view.maybe(Account, row.account)
+        call.note(owner=call.view.maybe(Account, row.account))
         nics = call.view.by(Nic, "vm", row.id)
         networks = [call.view.get(Network, nic.network) for nic in nics if self.name]
         wanted = {
