@@ -319,19 +319,26 @@ async def test_the_bus_lets_go_of_a_view_that_is_closed_or_could_not_open(cloud:
     """Whoever waits for a data service tries with one view after another."""
     store: Any = cloud.store
     data = store.data
-    kept: WeakSet[View] = WeakSet()
+    kept: WeakSet[Any] = WeakSet()
     for there in (Away(), data):
         store.data = there
-        view = View(store, (Vm,))
-        kept.add(view)
+        view, listener = View(store, (Vm,)), Listener()
+        view.listen(Vm, listener)
+        kept |= {view, listener}  # it is forgotten with the rows that it would be told of
         with suppress(Unavailable):
             await view.open()
         view.close()
-    del view
+    del view, listener
     async with asyncio.timeout(60):
         while kept:
             await asyncio.sleep(0)
             gc.collect()
+
+
+class Listener:
+    """Is told of rows."""
+
+    def __call__(self, old: Any, new: Any) -> None: ...
 
 
 @pytest.mark.usefixtures("unasked")
@@ -355,3 +362,4 @@ async def test_a_view_opens_only_with_a_data_service(cloud: Cloud) -> None:
     with pytest.raises(Unavailable):
         await view.open()
     assert not view.opened
+    assert view.number == 0
