@@ -76,7 +76,7 @@ class Declaration(Struct):
         return self.shows.key if self.shows else ""
 
     @property
-    def view(self) -> type[Shown]:
+    def shown(self) -> type[Shown]:
         """What it shows. Raises Broken if it shows nothing."""
         if self.shows is None:
             raise Broken(f"{self.name} declares nothing that it shows")

@@ -301,7 +301,7 @@ class Door:
             return encoded(GoneView(id=id))
 
     def _encoded(self, call: Call, declared: Declaration, id: str) -> bytes:
-        return self.shelves.of(declared.view).encoded(id, call.caller.rank)
+        return self.shelves.of(declared.shown).encoded(id, call.caller.rank)
 
     # -- what he is told ---------------------------------------------------------------------
 
