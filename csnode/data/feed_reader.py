@@ -16,7 +16,7 @@ log = logger("view")
 
 
 class FeedReader:
-    """Asks the data service for all there is, or for what the replica lacks."""
+    """Asks the data service for all rows, or for what the replica lacks. A view makes one."""
 
     def __init__(self, store: Store, rows: RowWriter, position: Position) -> None:
         self._store, self._rows, self._position = store, rows, position
@@ -29,7 +29,7 @@ class FeedReader:
             await self._snapshot()
 
     async def look(self) -> None:
-        """Ask where the data service is, and go there."""
+        """Ask how far the data service is, and read up to there. Raises Unavailable."""
         position = self._position
         life, known = position.life, position.heads.copy()
         heads = await self.ask_heads()
@@ -51,8 +51,10 @@ class FeedReader:
                     await self._snapshot()
 
     async def ask_heads(self) -> Numbers:
-        """The head of each of our kinds; of one that a data service of the version before does not
-        know, no news: another one may have rows of it, and is asked the next time.
+        """Return the head of each kind.
+
+        A data service of the version before may not know a kind. Its head stays as it was, for
+        another data service may have rows of it, and is asked the next time.
         """
         data, position = self._store.data, self._position
         names = position.names
@@ -73,7 +75,7 @@ class FeedReader:
         return True
 
     async def _snapshot(self) -> None:
-        """Rows may be newer than `heads`; replaying from there is harmless, revisions decide."""
+        """Read all rows. They may be newer than `heads`: revisions make replaying harmless."""
         while True:
             self.snapping = True
             try:

@@ -27,7 +27,7 @@ SURE = 10  # and every so many times in any case
 
 
 class Follower:
-    """Hears events for a replica from `open` until `close`."""
+    """Hears events for a replica from `open` until `close`. A view makes one."""
 
     def __init__(self, bus: Bus, rows: RowWriter, position: Position, reader: FeedReader) -> None:
         self._bus, self._rows, self._position, self._reader = bus, rows, position, reader
@@ -55,7 +55,7 @@ class Follower:
         self._watching = self.spawn(self._watch())
 
     def close(self) -> None:
-        """Follow no more; the bus lets go of us, or nobody would forget the rows."""
+        """Follow no more, and have the bus let go: else it would hold the rows for ever."""
         self._closed = True
         for name in self._position.names:
             self._bus.unsubscribe(Changed, self._hear, name)
@@ -65,15 +65,15 @@ class Follower:
                 task.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """In the context the view was opened in: listeners are nobody's call."""
+        """Start a task in the context that the view was opened in: listeners serve no caller."""
         task = asyncio.get_running_loop().create_task(work, context=self._own.copy())
-        task.add_done_callback(lambda t: t.cancelled() or t.exception())  # somebody saw it
+        task.add_done_callback(lambda t: t.cancelled() or t.exception())  # it was looked at
         return task
 
     # -- events ----------------------------------------------------------------------------
 
     async def hear_out(self, heads: Numbers) -> None:
-        """Events may be on their way; if they did not come the last time, do not wait."""
+        """Wait for events that may be on their way, unless they did not come the last time."""
         if self._deaf:
             return
         try:
@@ -83,7 +83,7 @@ class Follower:
             self._deaf = True
 
     def _hear(self, event: Changed) -> None:
-        """What was written at once is seen at once, or a machine would be seen without its job."""
+        """Take in together what was written together: no VM is to be seen without its job."""
         self._heard = True
         if self._closed or self._reader.snapping or not event.entries:
             return
@@ -116,7 +116,7 @@ class Follower:
         position.tell()
 
     def _hear_heads(self, event: Heads) -> None:
-        """One below what we know may be late, or of another database: looking tells."""
+        """Have the feed read if a head differs: a lower one is late, or of another database."""
         self._heard = True
         if self._closed or self._watching is None:
             return
@@ -143,13 +143,13 @@ class Follower:
             log.exception("a view broke")
 
     def _hear_held(self) -> None:
-        """The feed was read: of what was heard meanwhile, and before in part, the later counts."""
+        """Hear again what came while the feed was read, and what had come in part before."""
         parts, held, self._parts, self._held = self._parts, self._held, {}, []
         for event in [*(event for batch in parts.values() for event in batch.values()), *held]:
             self._hear(event)
 
     async def _watch(self) -> None:
-        """The turn that makes events optional."""
+        """Look every few seconds in which no event came, and now and then in any case."""
         quiet = 0
         while True:
             await asyncio.sleep(QUIET_S)

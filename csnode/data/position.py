@@ -1,4 +1,4 @@
-"""How far a view has followed the feed of each of its kinds, and who waits until it is further."""
+"""How far a view has followed the feed of each of its kinds, and what waits for more of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ Numbers = tuple[int, ...]
 
 
 class Position:
-    """Of each kind: the number up to which the view has all entries, and the last known of."""
+    """Keeps two numbers of each kind: the view has all entries up to one, and knows of the other.
+
+    A view makes one, and its reader and its follower move it.
+    """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -21,7 +24,7 @@ class Position:
 
     @property
     def number(self) -> int:
-        """Every entry of our kinds up to there is in the view; there may be later ones."""
+        """Return the number up to which the view has every entry; there may be later ones."""
         return min((self.done[name] for name in self.kept), default=0)
 
     def lacks(self, heads: Numbers) -> bool:
@@ -30,7 +33,7 @@ class Position:
         return any(done[name] < head for name, head in zip(self.names, heads, strict=True))
 
     def sank(self, known: dict[str, int], heads: Numbers) -> bool:
-        """Whether a head is lower than it was before we asked. That is another database."""
+        """Whether a head is lower than it was before it was asked for: that is another database."""
         return any(head < known[name] for name, head in zip(self.names, heads, strict=True))
 
     def differs(self, numbers: dict[str, int]) -> bool:
@@ -39,14 +42,14 @@ class Position:
         return any(head > self.done[name] or head < self.heads[name] for name, head in heads)
 
     def restart(self, heads: Numbers, kept: tuple[str, ...]) -> None:
-        """All rows of the kinds `kept` were read, when the feed was as far as `heads`."""
+        """Note that all rows of the kinds `kept` were read, with the feed at `heads` or later."""
         self.life += 1
         self.heads = dict(zip(self.names, heads, strict=True))
         upto = max(heads, default=0)
         self.done = {name: upto if name in kept else 0 for name in self.names}
 
     def note(self, heads: Numbers) -> None:
-        """Where we have a kind's last entry, we have it up to the highest head."""
+        """Take in heads: a kind whose last entry is here is known up to the highest of them."""
         upto = max(heads, default=0)
         for name, head in zip(self.names, heads, strict=True):
             self.heads[name] = max(self.heads[name], head)
@@ -54,14 +57,14 @@ class Position:
                 self.done[name] = upto
 
     def advance(self, name: str, number: int) -> None:
-        """All entries of the kind up to that number, which is one of its entries, are here."""
+        """Note that all entries of the kind up to that number are here."""
         self.done[name] = max(self.done[name], number)
         self.heads[name] = max(self.heads[name], self.done[name])
 
     # -- waiting ---------------------------------------------------------------------------
 
     async def reached(self, heads: Numbers) -> None:
-        """Wait until the view has all up to these."""
+        """Wait until the view has every entry up to these."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((heads, waiting))
         try:
@@ -70,7 +73,7 @@ class Position:
             self._waiting = [w for w in self._waiting if w[1] is not waiting]
 
     def tell(self) -> None:
-        """Let those go on who wait for what is here by now."""
+        """Wake every `reached` whose heads are here by now."""
         for wanted, waiting in self._waiting:
             if not waiting.done() and not self.lacks(wanted):
                 waiting.set_result(None)

@@ -1,6 +1,6 @@
 """A replica: rows of some kinds in memory, with indexes and listeners.
 
-Reads need no round trip. Whoever keeps the replica has a `RowWriter` for it; see `View`.
+Reads need no round trip. A `RowWriter` puts rows there; see `View`.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ class Replica:
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
 
     def get(self, kind: type[E], id: str) -> E:
-        """The row; NotFound."""
+        """Return the row. Raises NotFound."""
         row = self._rows[kind.kind].get(id)
         if row is None:
             raise absent(kind.kind, id)
         return cast("E", row)
 
     def maybe(self, kind: type[E], id: str | None) -> E | None:
-        """The row, or None."""
+        """Return the row, or None."""
         return cast("E | None", self._rows[kind.kind].get(id or ""))
 
     def all(self, kind: type[E]) -> list[E]:
-        """Every row of the kind, in no order."""
+        """List every row of the kind, in no order."""
         return cast("list[E]", list(self._rows[kind.kind].values()))
 
     def size(self, kind: type[Entity]) -> int:
-        """How many rows of the kind there are."""
+        """Count the rows of the kind."""
         return len(self._rows[kind.kind])
 
     def by(self, kind: type[E], column: str, value: Any) -> list[E]:
-        """Rows whose column has the value; the index is made when first asked for, then kept."""
+        """List rows whose column has the value. The first call makes an index, which is kept."""
         index = self._indexes.get((kind.kind, column))
         if index is None:
             index = self._indexes[kind.kind, column] = Index(column, self._rows[kind.kind].values())

@@ -37,12 +37,12 @@ class View(Replica):
         self.opened = True
 
     def close(self) -> None:
-        """Follow no more; the bus lets go of us, or nobody would forget the rows."""
+        """Follow no more, and have the bus let go: else it would hold the rows for ever."""
         self._follower.close()
 
     @property
     def number(self) -> int:
-        """Every entry of our kinds up to there is in the view; there may be later ones."""
+        """Return the number up to which the view has every entry; there may be later ones."""
         return self._position.number
 
     async def fresh(self) -> None:
@@ -60,7 +60,7 @@ class View(Replica):
 
 
 class Questions:
-    """Asks the data service how far it is, one question for all who wait at that moment."""
+    """Asks the data service how far it is: one question for all callers of that moment."""
 
     def __init__(self, position: Position, reader: FeedReader, follower: Follower) -> None:
         self._position, self._reader, self._follower = position, reader, follower

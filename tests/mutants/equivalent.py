@@ -27,7 +27,7 @@ EQUIVALENT: tuple[Equivalent, ...] = (
                "only whether it is the same as before is looked at"),
     Equivalent(DATA + "follower.py",
                "task.add_done_callback(lambda t: t.cancelled() or t.exception())"
-               "  # somebody saw it", "pass  # somebody saw it",
+               "  # it was looked at", "pass  # it was looked at",
                "else asyncio logs that nobody saw it"),
     Equivalent(DATA + "view.py", "break", "continue",
                "in _reach_head, where the same is found a second time; no other break is there"),
