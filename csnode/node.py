@@ -169,8 +169,7 @@ class Node:
         while True:
             store = Store(self.bus, kind.name, self.node.node_id, self._leases)
             config = self.config.section(kind.name, kind.config_type())
-            role = kind(config, self.node, self.bus, store)
-            role.health, role.trust = self, self.trust
+            role = kind(config, self.node, self.bus, store, health=self, trust=self.trust)
             try:
                 if kind.needs_data:
                     await self._answering(store.data)

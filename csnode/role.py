@@ -48,12 +48,21 @@ class Role(Generic[ConfigT]):
 
     name: ClassVar[str]
     needs_data: ClassVar[bool] = True  # it opens once the data service answers
-    health: NodeHealth | None = None  # of the node that plays it
     cloud: str = ""  # the id of the cloud whose database this role keeps, if it keeps one
-    trust: Trust | None = None  # of this machine; None: a cluster without keys
 
-    def __init__(self, config: ConfigT, node: NodeConfig, bus: Bus, store: Store) -> None:
+    def __init__(
+        self,
+        config: ConfigT,
+        node: NodeConfig,
+        bus: Bus,
+        store: Store,
+        *,
+        health: NodeHealth | None = None,
+        trust: Trust | None = None,
+    ) -> None:
+        """`health` is of the node that plays it; without `trust` the cluster has no keys."""
         self.config, self.node, self.bus, self.store = config, node, bus, store
+        self.health, self.trust = health, trust
 
     @classmethod
     def config_type(cls) -> type[Struct]:

@@ -103,8 +103,8 @@ class Backlog:
         return f"{what} {account.name if account else id}"
 
     def _noted(self, old: Job | None, new: Job | None) -> None:
-        job = new or old
-        assert job is not None
+        if (job := new or old) is None:
+            return
         sent = self._sent.pop(job.id, None)
         if sent is not None:
             self._drop(sent.job)  # which may be of another object, if that request lost

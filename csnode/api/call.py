@@ -73,19 +73,27 @@ class Call:
 
     def __init__(
         self, caller: Caller, asked: Asked, view: View, change: Change, shelves: Shelves,
-        options: Options, once: Once | None = None, logins: Turns | None = None,
+        options: Options, logins: Turns, backlog: Backlog, once: Once | None = None,
+        nodes: Sequence[Member] = (),
     ) -> None:  # fmt: skip
-        """`logins` checks passwords; only commands that ask for one need it."""
+        """`logins` checks passwords, and `backlog` bounds orders; `nodes` are those that the
+        directory knows now.
+        """
         self.caller, self.asked, self.view, self.change = caller, asked, view, change
         self.shelves, self.options = shelves, options
         self.headers: list[tuple[str, str]] = []  # of the answer
-        self.owner: Account | None = None  # whose history this belongs to, if not the caller's
-        self.about: Entity | None = None  # what that line is about, if `run` does not return it
-        self.nodes: Sequence[Member] = ()  # that the directory knows now
-        self.backlog: Backlog | None = None  # what bounds its orders
+        self.about: Entity | None = None  # see `note`
+        self.owner: Account | None = None
         self.ordered: list[Job] = []
+        self.logins, self.nodes, self.backlog = logins, nodes, backlog
         self._once = once
-        self.logins = logins
+
+    def note(self, *, about: Entity | None = None, owner: Account | None = None) -> None:
+        """Say for the history what the call is about, and whose that is.
+
+        Else it is about what `run` returns, and belongs to the caller.
+        """
+        self.about, self.owner = about or self.about, owner or self.owner
 
     def seen(self, kind: type[E], id: str, parameter: str = "id") -> E:
         """The row; CloudStack's "entity does not exist" (431) if the caller may not see it."""
@@ -116,9 +124,8 @@ class Call:
             user=self.caller.user,
             id=(once and (once.custom_job or once.id("job"))) or "",
         )
-        if self.backlog is not None:
-            self.backlog.admit(job)
-            self.ordered.append(job)
+        self.backlog.admit(job)
+        self.ordered.append(job)
         return job
 
     def done(self, row: Entity) -> Job:

@@ -76,6 +76,13 @@ class Declaration(Struct):
         return self.shows.key if self.shows else ""
 
     @property
+    def shown(self) -> type[Shown]:
+        """What it shows. Raises Broken if it shows nothing."""
+        if self.shows is None:
+            raise Broken(f"{self.name} declares nothing that it shows")
+        return self.shows
+
+    @property
     def is_async(self) -> bool:
         return self.answers in (Answers.JOB, Answers.CREATED)
 

@@ -149,28 +149,27 @@ class Streams:
                 await asyncio.sleep(AGAIN_S)
 
     async def _news(self) -> Sequence[Event]:
-        if self._last is None:
-            await self._begin()
-        entries = await self._redis.read(FEED, f"{self._last}-0", AT_ONCE, WAIT_S)
+        last = await self._begin() if self._last is None else self._last
+        entries = await self._redis.read(FEED, f"{last}-0", AT_ONCE, WAIT_S)
         if entries:
             return self._changed(entries)
-        return await self._quiet()
+        return await self._quiet(last)
 
-    async def _begin(self) -> None:
-        """At the end; what was before that nobody told us."""
+    async def _begin(self) -> int:
+        """Return the number of the end; what was before that nobody told us."""
         end = await self._redis.last(FEED)
-        self._last = self._base = _number(end) if end else 0
+        self._last = self._base = last = _number(end) if end else 0
         self._seen.clear()
+        return last
 
-    async def _quiet(self) -> Sequence[Event]:
+    async def _quiet(self, last: int) -> Sequence[Event]:
         """Nothing came: there is nothing, or the stream is not the one it was."""
-        assert self._last is not None
         end = await self._redis.last(FEED)
-        if end is not None and _number(end) < self._last:
-            await self._begin()
+        if end is not None and _number(end) < last:
+            last = await self._begin()
         told = await self._redis.get(HEADS)
         heads = msgspec.json.decode(told, type=dict[str, int]) if told else {}
-        if max(heads.values(), default=0) < self._last:
+        if max(heads.values(), default=0) < last:
             return ()
         return (Heads(numbers=heads),)
 

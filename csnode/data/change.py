@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -32,17 +32,33 @@ from csnode.model.since import understood
 from csnode.types import AccountId, UserId
 from csnode.uuids import new_id
 
-if TYPE_CHECKING:
-    from csnode.data.store import Store
-
 AGAIN_S = 0.1  # between two attempts at a commit
 E = TypeVar("E", bound=Entity)
+
+
+class CommitTarget(Protocol):
+    """Where a change goes: the store that made it."""
+
+    role: str
+    name: str
+
+    def wire(self) -> int:
+        """The lowest wire number of the data services there are."""
+        ...
+
+    async def get(self, kind: type[E], id: str) -> E:
+        """Raises NotFound."""
+        ...
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Send a built commit; see Data.commit for what it raises."""
+        ...
 
 
 class Change:
     """Collects what is to happen; `commit` makes it so."""
 
-    def __init__(self, store: Store, token: str = "") -> None:
+    def __init__(self, store: CommitTarget, token: str = "") -> None:
         self._store = store
         self._token = token
         self.items: list[ChangeItem] = []

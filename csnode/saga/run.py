@@ -66,7 +66,7 @@ class Run:
         Returns the commit's number; a later one if its answer was lost.
         """
         times = tuple(self.times.values())
-        change, self.saga.change = self.saga.change, self.saga.store.change()
+        change = self.saga.take_change()
         # First: of a commit whose answer was lost, a second time this is what is refused.
         change.require_first(Job, self.job.id, revision=self.job.revision, times=times, **columns)
         number = await self._committed(change)
@@ -135,7 +135,7 @@ class Run:
                     await self.write(results=self._with(step, result), started=started)
             except Fault as fault:
                 self.saga.results.pop(step.name, None)
-                self.saga.change = self.saga.store.change()
+                self.saga.take_change()  # nothing of it is to be
                 if after is not None and after.name not in self.job.started:
                     self.times.pop(after.name, None)
                 await self._turn(step, fault)
@@ -212,7 +212,7 @@ class Run:
             try:
                 await self._take_back(step)
             except Fault as fault:
-                self.saga.change = self.saga.store.change()
+                self.saga.take_change()  # nothing of it is to be
                 await self._stuck(step, fault)
                 return
         if self.job.again and not await self._stays_undone():
@@ -319,7 +319,7 @@ class Run:
         if state is JobState.DONE:
             await self._conclude(saga.succeeded)
         else:
-            saga.change = saga.store.change()
+            saga.take_change()  # nothing of it is to be
             if tell:
                 await self._conclude(lambda: saga.failed(self.job.fault))
         for need in await self._locks(state):
@@ -390,7 +390,7 @@ class Run:
             try:
                 return await as_fault(act(self.saga))
             except Fault as fault:
-                self.saga.change = self.saga.store.change()
+                self.saga.take_change()  # nothing of it is to be
                 if not fault.retry or attempt == tries:
                     raise
                 await asyncio.sleep(pause(attempt))

@@ -87,6 +87,11 @@ class Saga(Generic[OrderT]):
         self.results: dict[str, Any] = {}
         self.change: Change = store.change()
 
+    def take_change(self) -> Change:
+        """Return what was added to `change` so far, and begin a new one."""
+        taken, self.change = self.change, self.store.change()
+        return taken
+
     def __init_subclass__(cls) -> None:
         """Saga[SomeOrder] says whose saga it is; Saga[OrderT] is for others to build on."""
         bases: tuple[Any, ...] = vars(cls).get("__orig_bases__", ())

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from contextvars import Context
-from typing import TYPE_CHECKING
 
 from csnode.directory.beacon import Address, Seal
 from csnode.directory.beating import BeatingDirectory
 from csnode.directory.datagrams import Datagrams, Take
-
-if TYPE_CHECKING:
-    from csnode.testing.wire import Wire
+from csnode.testing.wire import Wire
 
 
 class AirPost:

@@ -13,7 +13,7 @@ from csnode.bus.event import Changed
 from csnode.clock import now
 from csnode.context import acting, first_after
 from csnode.contracts.data import Delete
-from csnode.data import view as views
+from csnode.data import follower
 from csnode.data.view import View
 from csnode.faults import Outdated
 from csnode.model.place import Zone
@@ -49,12 +49,12 @@ class ViewRules(Served):
                 await cloud.create(vm(f"v{n}"))
                 await view.fresh()
                 assert view.size(Vm) == n + 1
-            assert now() - began < 20 * views.EVENTS_S  # it does not wait for them each time
+            assert now() - began < 20 * follower.EVENTS_S  # it does not wait for them each time
 
     async def test_without_any_event_a_view_that_nobody_asks_follows(
         self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(views, "QUIET_S", 0.02)
+        monkeypatch.setattr(follower, "QUIET_S", 0.02)
         cloud.bus.deaf = True
         async with following(cloud) as view:
             await cloud.create(vm("v1"))
@@ -141,7 +141,7 @@ class DurableViewRules(Served):
     ) -> None:
         """Somebody put a backup in its place."""
         if way == "quiet":
-            monkeypatch.setattr(views, "QUIET_S", 0.02)
+            monkeypatch.setattr(follower, "QUIET_S", 0.02)
         await cloud.create(vm("v1"), vm("v2"), Zone(id="z", name="z"))
         await cloud.close()
         self.keep(cloud.state)

@@ -6,18 +6,15 @@ id's type names, a flag is true or false. What cannot be derived stands in `valu
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from functools import cache
 
 from csnode.api.about import Field, Rank, fields_of
-from csnode.api.call import Caller
 from csnode.api.command import Declaration, load_commands
-from csnode.api.reach import may_see
 from csnode.api.refers import named_kind
-from csnode.data.view import View
 from csnode.model.entity import Entity
 from csnode.testing import values
+from csnode.testing.scene import Scene
 from csnode.types import Struct
 
 FITTING = 0.92  # how often a row is one that the command makes sense for, if there is one
@@ -31,30 +28,6 @@ class Draw(Struct):
     params: dict[str, str]
     rows: dict[str, str]  # by kind: the ids that it names
     target: tuple[str, str]  # kind and id of what it is about; ("", "") if it makes something
-
-
-class Scene:
-    """What one caller sees of the world at one moment, and what was drawn from it so far."""
-
-    def __init__(
-        self, chance: random.Random, view: View, caller: Caller, hosts: Mapping[str, str]
-    ) -> None:
-        """`hosts` are the world's machines that run guests: id of the host to machine."""
-        self.chance, self.view, self.caller, self.hosts = chance, view, caller, hosts
-        self.chosen: dict[type[Entity], Entity] = {}
-        self.command = ""
-
-    @property
-    def root(self) -> bool:
-        """Whether the caller may say where things run."""
-        return self.caller.rank is Rank.ROOT_ADMIN
-
-    def all(self, kind: type[Entity]) -> list[Entity]:
-        """Rows of that kind that the caller sees, in an order that does not change."""
-        if kind.kind not in set(self.view):
-            return []
-        rows = [row for row in self.view.all(kind) if may_see(self.caller, row, self.view)]
-        return sorted(rows, key=lambda row: row.id)
 
 
 @cache

@@ -5,39 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from csnode.bus.envelope import Request, asked
 from csnode.bus.wiring import Got
-
-if TYPE_CHECKING:
-    from csnode.testing.wire import Door, Wire
+from csnode.testing.wire import CONNECT_S, Door, Still, Wire
 
 HEARTBEAT_S = 3.0  # as csnode.bus.transport sets it
-CONNECT_S = 0.05
 STEP_S = 1e-7  # between two frames that would arrive together: order is kept
 ECHO_S = 30.0
-
-
-class Still:
-    """A Line of which most is nothing: it keeps no bytes, and is attached to nobody."""
-
-    def write(self, data: Sequence[bytes]) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def forget(self) -> None: ...
-
-    def subscribe(self, value: bytes) -> None: ...
-
-    def attach(self, endpoint: str, key: str = "") -> None: ...
-
-    def detach(self, endpoint: str) -> None: ...
-
-    def drain(self) -> None: ...
 
 
 class Flow:
@@ -170,6 +147,10 @@ class Link(Still):
             again_from = b"echo-%d" % wire.next_end()
             key = wire.machine(self.owner)
             wire.loop.call_later(late, _again, door, again_from, again, key, context=door.context)
+
+    def answer(self, parts: list[bytes]) -> None:
+        """What the other end sends back."""
+        self.back.send(parts)
 
     def abort(self, linger_ms: int = 0) -> None:
         del linger_ms

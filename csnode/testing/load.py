@@ -17,8 +17,9 @@ import msgspec
 from csnode.api.about import Rank
 from csnode.faults import Unavailable
 from csnode.model.vm import VmState
-from csnode.testing.draw import Draw, Scene, acting, drawn, naming
+from csnode.testing.draw import Draw, acting, drawn, naming
 from csnode.testing.ledger import Ledger
+from csnode.testing.scene import Scene
 from csnode.testing.tenants import ADMIN, TENANTS, caller_of
 from csnode.testing.values import AFTERWARDS, BECOMES, OPPOSITE, SCRIPTED, WEIGHTS
 from csnode.testing.world import World

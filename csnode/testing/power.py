@@ -3,26 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from csnode.drivers.fencer import Fencer
 from csnode.drivers.hypervisor import Hypervisor
 from csnode.drivers.network import NetworkDriver
 from csnode.drivers.prober import Prober
 from csnode.drivers.watchdog import Watchdog
+from csnode.testing.timeline import Timeline
+from csnode.testing.wire import Wire
 from csnode.uuids import id_of
 
-if TYPE_CHECKING:
-    from csnode.testing.world import World
-
 BOOT_S = 8.0  # after a reset by the watchdog
+
+
+class Running(Protocol):
+    """A process of the world, as far as its machine's power matters to it."""
+
+    name: str
+
+    @property
+    def machine(self) -> str:
+        """The machine it runs on."""
+        ...
+
+
+class Powered(Protocol):
+    """A world whose machines have power: what the power needs of it."""
+
+    timeline: Timeline
+    wire: Wire
+
+    @property
+    def processes(self) -> Mapping[str, Running]:
+        """Every process there is, by its name."""
+        ...
+
+    def outside(self, kind: type[Any], place: str) -> Any:
+        """The simulated hardware of a host, by the driver's kind and the host's id."""
+        ...
+
+    def start(self, name: str) -> None:
+        """Start a process that ended."""
+        ...
+
+    async def crash(self, name: str) -> None:
+        """End a process between two instructions."""
+        ...
 
 
 class Power:
     """Every machine has some. A switch (the sim fencer's) does what these methods do."""
 
-    def __init__(self, world: World, cluster: str) -> None:
+    def __init__(self, world: Powered, cluster: str) -> None:
         self._world, self._cluster = world, cluster
         self._off: set[str] = set()
         self.kept_off: set[str] = set()  # machines that somebody switched off and keeps so

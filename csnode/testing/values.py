@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from csnode.api.about import Rank
 from csnode.model.entity import Entity
@@ -24,12 +24,10 @@ from csnode.model.place import Cluster, Pod, Zone
 from csnode.model.template import Template
 from csnode.model.vm import Vm, VmState, Want
 from csnode.model.volume import Volume
+from csnode.testing.scene import Scene
 
-if TYPE_CHECKING:
-    from csnode.testing.draw import Scene
-
-Make = Callable[["Scene"], str | None]
-Fits = Callable[[Any, "Scene"], bool]
+Make = Callable[[Scene], str | None]
+Fits = Callable[[Any, Scene], bool]
 URL = "http://images.example/tiny.qcow2"
 SHARED = "san"  # the pool that hosts share in some worlds
 NAMES = ("web", "db", "mail")  # few, so that machines compete for them

@@ -10,20 +10,20 @@ second time, as from a connection that was thought dead.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import Context
-from typing import Any
+from typing import Protocol
 
 import msgspec
 
-from csnode.bus.wiring import Asked, Got, Line
+from csnode.bus.wiring import Asked
 from csnode.context import Principal
-from csnode.testing.air import AirPost
-from csnode.testing.link import CONNECT_S, Link, Still
+from csnode.directory.beacon import Address
 from csnode.testing.loop import SimLoop
 
 Way = tuple[str, str]
 """From one machine to another, by name."""
+CONNECT_S = 0.05
 
 
 class Weather(msgspec.Struct):
@@ -38,6 +38,94 @@ class Weather(msgspec.Struct):
     silent: bool = False  # no event arrives at all
 
 
+class Caller(Protocol):
+    """The other end of a connection to a bound socket."""
+
+    def answer(self, parts: list[bytes]) -> None:
+        """Send it frames back."""
+        ...
+
+    def lose(self, reset: bool = False) -> None:
+        """The connection is no more."""
+        ...
+
+
+class End(Protocol):
+    """A socket that is not bound, of one start of one process."""
+
+    owner: str
+
+    def abort(self) -> None:
+        """The process is gone."""
+        ...
+
+
+class Hearer(End, Protocol):
+    """A socket that hears events."""
+
+    def hears(self, mouth: Door, channel: bytes) -> bool:
+        """Whether it is attached there, and subscribed to the channel."""
+        ...
+
+    def take(self, parts: list[bytes]) -> None:
+        """An event is on its way to it."""
+        ...
+
+
+class Post(Protocol):
+    """Where one start of one process hears beacons."""
+
+    owner: str
+    context: Context
+
+    def arrive(self, datagram: bytes, sender: Address) -> None:
+        """A beacon is there."""
+        ...
+
+    def close(self) -> None:
+        """Hear no more."""
+        ...
+
+
+class Still:
+    """A Line of which most is nothing: it keeps no bytes, and is attached to nobody."""
+
+    def write(self, data: Sequence[bytes]) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def forget(self) -> None: ...
+
+    def subscribe(self, value: bytes) -> None: ...
+
+    def attach(self, endpoint: str, key: str = "") -> None: ...
+
+    def detach(self, endpoint: str) -> None: ...
+
+    def drain(self) -> None: ...
+
+
+class Door(Still):
+    """A bound socket: a ROUTER with the connections made to it, or a PUB."""
+
+    def __init__(self, wire: Wire, owner: str, context: Context, got: Asked) -> None:
+        self.wire, self.owner, self.context, self.got = wire, owner, context, got
+        self.open = True
+        self.callers: dict[bytes, Caller] = {}
+
+    def write(self, data: Sequence[bytes]) -> None:
+        caller = self.callers.get(bytes(data[0]))
+        if caller is not None:  # else it left; nobody is there to tell
+            caller.answer([bytes(part) for part in data[1:]])
+
+    def abort(self, linger_ms: int = 0) -> None:
+        del linger_ms
+        self.open = False
+        for link in tuple(self.callers.values()):
+            link.lose(reset=True)
+
+
 class Wire:
     """All connections there are, and who reaches whom."""
 
@@ -45,9 +133,9 @@ class Wire:
         self.weather = Weather()
         self.loop, self.chance = loop, chance
         self.doors: dict[str, Door] = {}  # by endpoint
-        self.links: list[Link] = []
-        self.ears: list[Ear] = []
-        self.posts: list[AirPost] = []
+        self.links: list[End] = []
+        self.ears: list[Hearer] = []
+        self.posts: list[Post] = []
         self.principals: dict[str, Principal] = {}  # by machine; none: nothing is proved
         self.cuts: list[frozenset[Way]] = []  # each: ways that no frame gets through
         self._sides: dict[str, int] = {}  # by process; a partition's two sides, or more
@@ -83,10 +171,6 @@ class Wire:
             return self.chance.uniform(weather.delay_s[1], weather.slow_s)
         return self.chance.uniform(*weather.delay_s)
 
-    def wiring(self, owner: str, context: Context) -> WireWiring:
-        """The sockets of one start of one process."""
-        return WireWiring(self, owner, context)
-
     def end(self, owner: str) -> None:
         """The process is gone: its sockets with it, and whoever is connected soon knows."""
         for endpoint in [e for e, d in self.doors.items() if d.owner == owner]:
@@ -107,147 +191,6 @@ class Wire:
         return self._ends
 
 
-class Door(Still):
-    """A bound socket: a ROUTER with the connections made to it, or a PUB."""
-
-    def __init__(self, wire: Wire, owner: str, context: Context, got: Asked) -> None:
-        self.wire, self.owner, self.context, self.got = wire, owner, context, got
-        self.open = True
-        self.callers: dict[bytes, Link] = {}
-
-    def write(self, data: Sequence[bytes]) -> None:
-        caller = self.callers.get(bytes(data[0]))
-        if caller is not None:  # else it left; nobody is there to tell
-            caller.back.send([bytes(part) for part in data[1:]])
-
-    def abort(self, linger_ms: int = 0) -> None:
-        del linger_ms
-        self.open = False
-        for link in tuple(self.callers.values()):
-            link.lose(reset=True)
-
-
-class Mouth(Door):
-    """A PUB: what is written goes to every ear that is attached and subscribed."""
-
-    def write(self, data: Sequence[bytes]) -> None:
-        wire, weather, chance = self.wire, self.wire.weather, self.wire.chance
-        parts = [bytes(part) for part in data]
-        for ear in wire.ears:
-            if not ear.hears(self, parts[0]) or weather.silent:
-                continue
-            if not wire.reach(self.owner, ear.owner):
-                continue
-            times = 1
-            if weather.lost and chance.random() < weather.lost:
-                times = 0
-            elif weather.doubled and chance.random() < weather.doubled:
-                times = 2
-            for _ in range(times):
-                ear.take(parts)
-
-
-class Ear(Still):
-    """A SUB."""
-
-    def __init__(self, wire: Wire, owner: str, context: Context, got: Got) -> None:
-        self.wire, self.owner, self.context, self._got = wire, owner, context, got
-        self._open = True
-        self._prefixes: list[bytes] = []
-        self._since: dict[str, float] = {}  # endpoint -> when the subscription stands there
-        wire.ears.append(self)
-
-    def hears(self, mouth: Door, channel: bytes) -> bool:
-        now = self.wire.loop.moment
-        for endpoint, since in self._since.items():
-            if self.wire.doors.get(endpoint) is mouth:
-                return since <= now and any(channel.startswith(p) for p in self._prefixes)
-        return False
-
-    def take(self, parts: list[bytes]) -> None:
-        """Late ones may be overtaken: a reader that missed some asks, and one connection would
-        keep their order, but an event is a hint and nobody may lean on more than that."""
-        loop = self.wire.loop
-        loop.call_later(self.wire.delay(), self._arrive, parts, context=self.context)
-
-    def _arrive(self, parts: list[bytes]) -> None:
-        if self._open:
-            self._got(parts)
-
-    def subscribe(self, value: bytes) -> None:
-        self._prefixes.append(value)
-
-    def attach(self, endpoint: str, key: str = "") -> None:
-        del key
-        self._since[endpoint] = self.wire.loop.moment + CONNECT_S
-
-    def detach(self, endpoint: str) -> None:
-        self._since.pop(endpoint, None)
-
-    def abort(self, linger_ms: int = 0) -> None:
-        del linger_ms
-        self._open = False
-        if self in self.wire.ears:
-            self.wire.ears.remove(self)
-
-
-class WireWiring:
-    """The Wiring of one start of one process."""
-
-    def __init__(self, wire: Wire, owner: str, context: Context) -> None:
-        self._wire, self._owner, self._context = wire, owner, context
-        self._lines: list[Line] = []
-
-    @property
-    def proves(self) -> bool:
-        return bool(self._wire.principals)
-
-    @property
-    def key(self) -> str:
-        return self._wire.machine(self._owner) if self.proves else ""
-
-    def own(self) -> Principal | None:
-        return self.who(self.key)
-
-    def who(self, key: str) -> Principal | None:
-        return self._wire.principals.get(key)
-
-    def answering(self, address: str, port: int, got: Asked) -> tuple[Line, str]:
-        del address, port
-        return self._bound(Door(self._wire, self._owner, self._context, got))
-
-    def publishing(self, address: str, port: int) -> tuple[Line, str]:
-        del address, port
-        return self._bound(Mouth(self._wire, self._owner, self._context, _nothing))
-
-    def asking(
-        self, endpoint: str, got: Got, changed: Callable[[bool], None], key: str = ""
-    ) -> Line:
-        del key
-        link = Link(self._wire, self._owner, self._context, endpoint, got, changed)
-        self._lines.append(link)
-        return link
-
-    def hearing(self, got: Got) -> Line:
-        ear = Ear(self._wire, self._owner, self._context, got)
-        self._lines.append(ear)
-        return ear
-
-    async def close(self) -> None:
-        for line in self._lines:
-            line.abort()
-
-    def _bound(self, door: Door) -> tuple[Line, str]:
-        endpoint = self._wire.endpoint(self._owner)
-        self._wire.doors[endpoint] = door
-        self._lines.append(door)
-        return door, endpoint
-
-
 def _process(owner: str) -> str:
     """The process's name, without the number of its start."""
     return owner.partition("#")[0]
-
-
-def _nothing(_: Any, __: str) -> None:
-    """A PUB receives nothing."""

@@ -39,6 +39,7 @@ from csnode.testing import disk
 from csnode.testing.air import AirDirectory
 from csnode.testing.loop import OWNER, SimLoop
 from csnode.testing.power import Power
+from csnode.testing.sockets import WireWiring
 from csnode.testing.standing import principal
 from csnode.testing.tenants import ADMIN, caller_of
 from csnode.testing.timeline import Timeline
@@ -181,7 +182,7 @@ class World:
     async def _play(self, process: Process) -> None:
         config, cloud = Config(self.config(process)), Cloud(None, CLUSTER)
         take_bearings(cloud.bearings)
-        wiring = self.wire.wiring(process.owner, process.context)
+        wiring = WireWiring(self.wire, process.owner, process.context)
         directory = AirDirectory(CLUSTER, self.wire, process.owner, process.context)
         process.node = Node(
             config, directory=directory, wiring=wiring, count=process.count, cloud=cloud

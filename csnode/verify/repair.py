@@ -103,7 +103,8 @@ class Hand:
     async def cure(self, finding: Finding) -> Done:
         """What came of it; a cure that is refused is told, and the next one is tried."""
         cure = finding.repair
-        assert cure is not None
+        if cure is None:
+            return Done(finding=finding, why="no cure is known for it")
         try:
             with acting(fence=self._number):
                 did = await _DO[type(cure)](self, cure)

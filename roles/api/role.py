@@ -53,8 +53,8 @@ class ApiRole(Role[ApiConfig]):
         async with AsyncExitStack() as stack:
             stack.callback(self.view.close)
             await self.view.open()
-            self.door = Door(self.store, self.view, commands, self.config)
-            self.door.nodes = self.bus.directory.members
+            members = self.bus.directory.members
+            self.door = Door(self.store, self.view, commands, self.config, members)
             self.http = Http(self.door, self.config)
             stack.callback(self.door.close)
             if self.config.listen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from csnode.clock import own_wall
 from csnode.contracts.data import Commit
@@ -14,11 +14,8 @@ from roles.data.layer import Holdings, Row
 from roles.data.needs import NeedReferrers
 from roles.data.schema import HistoryStatements
 from roles.data.sqlite import Database
-from roles.data.stored import Stored, Unread, lowest_free
+from roles.data.stored import NumberedWork, Stored, Unread, lowest_free
 from roles.data.timekeeper import Timekeeper
-
-if TYPE_CHECKING:
-    from roles.data.batch import Batch
 
 
 class Alone(Stored):
@@ -58,7 +55,7 @@ class Alone(Stored):
             ids = await self._database.text(sql, (need.id,))
             self._referrers[need] = ids.decode().split(ROW.decode()) if ids else []
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch: NumberedWork) -> None:
         await self._database.transact(batch.work())
 
     async def pass_on(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from csnode.contracts.data import Commit
 from csnode.faults import Unavailable
@@ -36,11 +36,8 @@ from roles.data.needs import (
 )
 from roles.data.postgres import Database
 from roles.data.schema import HistoryStatements, plain
-from roles.data.stored import Stored, Unread, lowest_free
+from roles.data.stored import NumberedWork, Stored, Unread, lowest_free
 from roles.data.timekeeper import Timekeeper
-
-if TYPE_CHECKING:
-    from roles.data.batch import Batch
 
 FOLLOW_MAX = 2000  # entries of others; if there are more, everything is read anew
 AHEAD = 64
@@ -212,7 +209,7 @@ class Shared(Stored):
             kind, column = self._by_value[part]
             self._having[kind, column, value] = id
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch: NumberedWork) -> None:
         turn = (self._sql.head, [("", batch.number)])
         await self._database.write([*batch.work(), turn])
 

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from csnode.contracts.data import Commit
 from csnode.faults import Invalid
+from roles.data.engine import Work
 from roles.data.kind import Kind, Pin, pins_of
 from roles.data.layer import Holdings, Layer, Row
-
-if TYPE_CHECKING:
-    from roles.data.batch import Batch
 
 CACHE_BYTES = 16 * 1024 * 1024
 
@@ -26,6 +24,16 @@ class Unread(Exception):
     def __init__(self, *needed: Any) -> None:
         super().__init__(*needed)
         self.needed = needed
+
+
+class NumberedWork(Protocol):
+    """What one transaction writes: a batch of commits."""
+
+    number: int  # of its last entry in the feed
+
+    def work(self) -> Work:
+        """The statements, and the rows of values that each is run with."""
+        ...
 
 
 class Stored(ABC):
@@ -65,7 +73,7 @@ class Stored(ABC):
         """Read what a commit needed."""
 
     @abstractmethod
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch: NumberedWork) -> None:
         """All of it, on disk when this returns; or none of it, and a Fault."""
 
     @abstractmethod

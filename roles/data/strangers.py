@@ -27,8 +27,9 @@ def yields_to(members: Sequence[Member], own: str, cloud: str) -> Member | None:
     the one that started first. All nodes hear the same, so one of the two goes.
     """
     ours = next((m for m in members if m.node == own), None)
-    for rival in rivals(members, cloud) if ours is not None else ():
-        assert ours is not None
+    if ours is None:
+        return None
+    for rival in rivals(members, cloud):
         if _standing(members, rival) > _standing(members, ours):
             return rival
     return None

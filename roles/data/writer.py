@@ -75,7 +75,6 @@ class Writer:
         self._leases: deque[Waiting] = deque()  # they go first
         self._queue: deque[Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
-        self._unread: Unread | None = None
 
     def put(self, wanted: Commit | Trim | Era) -> asyncio.Future[Committed]:
         """The answer will be there once the commit is on disk."""
@@ -129,7 +128,7 @@ class Writer:
             stored = self._stored
             now = await stored.begin([w.wanted for w in waiting if isinstance(w.wanted, Commit)])
             batch = Batch(stored, self._sql, now)
-            answers = [self._one(batch, w) or await self._with_more(batch, w) for w in waiting]
+            answers = [await self._answer(batch, w) for w in waiting]
             await (stored.pass_on() if batch.empty else stored.write(batch))
         except Unavailable as fault:
             if turns > 1 and self._stored.turn_lost:
@@ -143,17 +142,14 @@ class Writer:
         else:
             self._succeeded(waiting, answers, batch.done())
 
-    async def _with_more(self, batch: Batch, waiting: Waiting) -> Committed | Fault:
-        """The same, once what is lacking was fetched."""
-        answer: Committed | Fault | None = None
-        while answer is None:
-            assert self._unread is not None
-            await self._stored.fetch(self._unread)
-            answer = self._one(batch, waiting)
-        return answer
+    async def _answer(self, batch: Batch, waiting: Waiting) -> Committed | Fault:
+        """Work out a commit, as often as something that it needs had to be fetched."""
+        while isinstance(found := self._work_out(batch, waiting), Unread):
+            await self._stored.fetch(found)
+        return found
 
-    def _one(self, batch: Batch, waiting: Waiting) -> Committed | Fault | None:
-        """Its answer; None if something must be fetched first (`_unread`)."""
+    def _work_out(self, batch: Batch, waiting: Waiting) -> Committed | Fault | Unread:
+        """Return the answer of a commit, or what must be fetched first."""
         wanted = waiting.wanted
         try:
             if isinstance(wanted, Trim):
@@ -165,8 +161,7 @@ class Writer:
             known = self._stored.answer(wanted.token) if wanted.token else b""
             return batch.add(wanted, waiting.context, known)
         except Unread as unread:
-            self._unread = unread
-            return None
+            return unread
         except Unavailable:
             raise
         except Fault as fault:

@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from csnode.bus.bus import Bus
 from csnode.bus.event import Changed
-from csnode.config import NodeConfig
-from csnode.data.store import Store
 from csnode.drivers.network import NetworkDriver
 from csnode.plugins import driver_type
 from csnode.role import Opened, Role, every, on
@@ -26,12 +23,9 @@ class NetworkRole(Role[NetworkConfig]):
 
     name = "network"
 
-    def __init__(self, config: NetworkConfig, node: NodeConfig, bus: Bus, store: Store) -> None:
-        super().__init__(config, node, bus, store)
-        self._sweeps: list[HostSweep] = []
-        self._peers = Peers(store)
-
     async def opened(self) -> Opened:
+        self._sweeps: list[HostSweep] = []
+        self._peers = Peers(self.store)
         kind: type[NetworkDriver] = driver_type(NetworkDriver, self.config.driver)
         async with AsyncExitStack() as stack:
             for seat in seats(self.config, self.node):

@@ -9,9 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from csnode.bus.bus import Bus
-from csnode.config import NodeConfig
-from csnode.data.store import Store
 from csnode.drivers.driver import Seat
 from csnode.drivers.storage import StorageDriver
 from csnode.plugins import driver_type
@@ -26,11 +23,8 @@ class StorageRole(Role[StorageConfig]):
 
     name = "storage"
 
-    def __init__(self, config: StorageConfig, node: NodeConfig, bus: Bus, store: Store) -> None:
-        super().__init__(config, node, bus, store)
-        self._sweeps: list[PoolSweep] = []
-
     async def opened(self) -> Opened:
+        self._sweeps: list[PoolSweep] = []
         make = _maker(self.config.driver)
         async with AsyncExitStack() as open:
             for seat in seats(self.config, self.node):

@@ -21,6 +21,7 @@ from csnode.model.entity import Entity
 from csnode.model.network import Nic
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
+from csnode.role import NodeHealth
 from csnode.types import AccountId, DomainId, UserId
 from roles.api.config import ApiConfig
 from roles.api.envelope import Reply
@@ -29,6 +30,7 @@ from roles.data.config import DataConfig
 from roles.data.role import DataRole
 from tests.api import seeds
 from tests.api.shape import wrong
+from tests.support.store import HinderedStore
 
 
 def caller(account: str, domain: str, rank: Rank) -> Caller:
@@ -48,10 +50,16 @@ LAB = caller(seeds.LAB, seeds.ACME_LABS, Rank.USER)
 
 
 class Desk:
-    """What a test talks to: the api role, and the store behind it."""
+    """What a test talks to: the api role, and a store that goes past it."""
 
     def __init__(self, api: ApiRole, store: Store) -> None:
         self.api, self.store = api, store
+
+    @property
+    def behind(self) -> HinderedStore:
+        """The api's own store."""
+        assert isinstance(self.api.store, HinderedStore)
+        return self.api.store
 
     async def reply(self, command: str, by: Caller | None = ADMIN, **params: str) -> Reply:
         return await self.api.answer({"command": command, **params}, caller=by)
@@ -91,7 +99,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened_desk(config: ApiConfig, bus: LocalBus | None = None) -> AsyncGenerator[Desk]:
+async def opened_desk(
+    config: ApiConfig, bus: LocalBus | None = None, health: NodeHealth | None = None
+) -> AsyncGenerator[Desk]:
     node = NodeConfig(host="test")
     async with AsyncExitStack() as stack:
         bus = bus or LocalBus(AloneDirectory())
@@ -99,7 +109,7 @@ async def opened_desk(config: ApiConfig, bus: LocalBus | None = None) -> AsyncGe
         await stack.enter_async_context(asynccontextmanager(data.opened)())
         store = Store(bus, "fabric")
         await seeds.plant(store, seeds.base())
-        api = ApiRole(config, node, bus, Store(bus, "api"))
+        api = ApiRole(config, node, bus, HinderedStore(bus, "api"), health=health)
         await stack.enter_async_context(asynccontextmanager(api.opened)())
         yield Desk(api, store)
 

@@ -19,6 +19,7 @@ from csnode.api.parse import UUID
 from csnode.api.reach import may_see, owner_of
 from csnode.api.refers import Reference, named_kind, references
 from csnode.model.alert import Alert
+from csnode.model.entity import declared_kind
 from csnode.model.event import UserEvent
 from csnode.model.host import Host, StoragePool
 from csnode.model.identity import Account, Domain, User
@@ -134,7 +135,7 @@ def _sample(field: Field) -> str:
 def hidden(cloud: Desk, by: Caller) -> set[str]:
     """Ids (uuids) of rows that the caller may not see; but what he sees names who owns it."""
     view = cloud.api.view
-    rows = [row for kind in view._kinds.values() for row in view.all(kind)]
+    rows = [row for name in view for row in view.all(declared_kind(name))]
     seen = {row.id: owner_of(row, view) for row in rows if may_see(by, row, view)}
     owners = {id for owner in seen.values() for id in (owner.account, owner.domain)}
     return {row.id for row in rows if UUID.fullmatch(row.id)} - seen.keys() - owners

@@ -7,6 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from csnode.api.about import Rank
+from csnode.api.call import Call
+from csnode.api.command import Answers, ApiCommand, Declaration
+from csnode.api.parse import table
 from csnode.faults import Broken, Fault, Full, Refused, Stale, Unavailable
 from roles.api.door import Door
 from tests.api import seeds
@@ -113,32 +117,47 @@ async def test_an_unknown_command_with_a_key_is_401(desk: Desk) -> None:
     ],
 )
 async def test_inner_causes_are_for_root_admins(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, by: Any, fault: Exception, code: int, text: str
+    desk: Desk, by: Any, fault: Exception, code: int, text: str
 ) -> None:
-    async def broken(*_: Any) -> None:
-        raise fault
-
-    monkeypatch.setattr(Door, "_perform", broken)
-    body = await desk.refused("listZones", by)
-    assert body["errorcode"] == code
+    api = desk.api
+    door = Door(api.store, api.view, {"fail": failing(fault)}, api.config)
+    reply = await door.answer({"command": "fail", "response": "json"}, caller=by)
+    door.close()
+    body = msgspec.json.decode(reply.body)["failresponse"]
+    assert reply.status == body["errorcode"] == code
     assert body["errortext"].startswith(text)
 
 
-async def test_a_limit_met_after_a_stale_row_is_looked_at_again(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def failing(fault: Exception) -> Declaration:
+    """A plug-in's command that always fails so."""
+
+    class Fail(ApiCommand):
+        async def run(self, call: Call) -> None:
+            raise fault
+
+    return Declaration(
+        name="fail", request=Fail, answers=Answers.SUCCESS, shows=None, allows=Rank.USER, since="",
+        event="", java="", open=False, table=table("fail", Fail),
+    )  # fmt: skip
+
+
+async def test_a_limit_met_after_a_stale_row_is_looked_at_again(desk: Desk) -> None:
     """Only the command can say in CloudStack's words which limit it was."""
-    refusals: list[Fault] = [Full("no room", code=535), Stale("moved on")]
-    commit = Door._commit
+    left = desk.behind.refuse(Stale("moved on"), Full("no room", code=535))
+    await desk.ask("updateZone", id=seeds.ZONE, name="renamed")
+    assert left == []
 
-    async def crowded(*args: Any) -> None:
-        if refusals:
-            raise refusals.pop()
-        await commit(*args)
 
-    monkeypatch.setattr(Door, "_commit", crowded)
-    assert (await desk.ask("listZones"))["count"] == 1
-    assert not refusals
+async def test_a_limit_that_is_met_twice_is_the_answer(desk: Desk) -> None:
+    left = desk.behind.refuse(*[Full("no room", code=535)] * 3)
+    assert (await desk.refused("updateZone", id=seeds.ZONE, name="renamed"))["errorcode"] == 535
+    assert len(left) == 1, "and it was looked at again once"
+
+
+async def test_a_row_that_moves_on_at_every_try_is_a_refusal(desk: Desk) -> None:
+    left = desk.behind.refuse(*[Stale("moved on")] * 9)
+    await desk.refused("updateZone", id=seeds.ZONE, name="renamed")
+    assert len(left) == 4, "after five tries"
 
 
 async def test_a_foreign_object_is_as_good_as_none(desk: Desk) -> None:

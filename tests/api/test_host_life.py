@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from csnode.api.call import Call
 from csnode.config import NodeConfig
+from csnode.contracts.data import Commit
 from csnode.directory.directory import Member, Served, Serving
 from csnode.model.host import Host, Retired, Seen, StoragePool
 from csnode.model.job import Cancel, Job
@@ -15,7 +15,6 @@ from csnode.model.room import BYTES
 from csnode.model.stock import Tally
 from csnode.types import NodeId
 from csnode.uuids import id_of
-from roles.api.commands.pool import DeleteStoragePool
 from tests.api import seeds
 from tests.api.conftest import ADMIN, ALICE, Desk
 
@@ -170,24 +169,21 @@ async def test_a_pool_that_has_promised_room_is_not_removed(
     assert await desk.store.find(Tally, id=seeds.POOL) == []
 
 
-async def test_room_that_is_promised_as_its_pool_is_removed_keeps_the_pool(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_room_that_is_promised_as_its_pool_is_removed_keeps_the_pool(desk: Desk) -> None:
     """Nothing had been promised there before: there is no tally whose revision could tell."""
-    run, runs = DeleteStoragePool.run, list[Call]()
+    commits: list[Commit] = []
 
-    async def too_late(self: DeleteStoragePool, call: Call) -> None:
-        await run(self, call)
-        runs.append(call)
+    async def promise(commit: Commit) -> None:
+        commits.append(commit)
         change = desk.store.change()
         change.count(seeds.POOL, {BYTES: 5})
         await change.commit()
 
-    monkeypatch.setattr(DeleteStoragePool, "run", too_late)
+    desk.behind.hinder(promise)
     assert await desk.store.find(Tally, id=seeds.POOL) == []
     refusal = await desk.refused("deleteStoragePool", id=seeds.POOL, forced="true")
     assert "h1-pool has promised 5 bytes to disks" in refusal["errortext"]
-    assert len(runs) == 1, "and it was looked at again"
+    assert len(commits) == 1, "and it was looked at again"
     assert len(await desk.store.find(StoragePool)) == 1
     assert (await desk.store.get(Tally, seeds.POOL)).used == {BYTES: 5}
 

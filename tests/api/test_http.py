@@ -21,7 +21,6 @@ from csnode.listen import addresses
 from csnode.model.identity import User
 from roles.api.config import ApiConfig
 from roles.api.form import decoded, tokens
-from roles.api.role import ApiRole
 from tests.api import seeds
 from tests.api.conftest import Desk, opened_desk
 
@@ -267,10 +266,12 @@ class Ready:
     def troubles(self) -> dict[str, tuple[str, ...]]:
         return {"api": ()}
 
+    def warnings(self) -> dict[str, tuple[str, ...]]:
+        return {}
 
-async def test_the_nodes_health_is_told_here_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ApiRole, "health", Ready())
-    async with opened_desk(ApiConfig(listen="127.0.0.1:0")) as desk:
+
+async def test_the_nodes_health_is_told_here_too() -> None:
+    async with opened_desk(ApiConfig(listen="127.0.0.1:0"), health=Ready()) as desk:
         await desk.ask("listZones")
         base = f"http://127.0.0.1:{desk.api.port}"
         async with aiohttp.ClientSession(base) as http:

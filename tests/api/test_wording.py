@@ -122,8 +122,8 @@ async def refused(desk: Desk, change: Callable[[Change], None]) -> tuple[Fault, 
     with pytest.raises(Fault) as caught:
         await made.commit()
     asked = Asked(command="deployVirtualMachine", params={"zoneid": "z", "networkids": f"a,{GONE}"})
-    api = desk.api
-    call = Call(ALICE, asked, api.view, made, api.door.shelves, api.config)
+    view, door = desk.api.view, desk.api.door
+    call = Call(ALICE, asked, view, made, door.shelves, door.options, door.logins, door.backlog)
     return caught.value, worded(caught.value, call)
 
 

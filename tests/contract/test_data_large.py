@@ -22,6 +22,7 @@ from csnode.verify.rows import Rows
 from roles.data.config import DataConfig
 from tests.contract.data_writer import playing
 from tests.contract.zmq_nodes import ZmqNodes
+from tests.support.bus import deaf
 
 MANY = 20  # machines that an account may have, as CloudStack has it
 LARGEST = user_data(base64.b64encode(os.urandom(USER_DATA_MAX // 4 * 3)).decode())
@@ -59,14 +60,8 @@ async def test_they_are_all_found_and_seen_and_judged(store: Store) -> None:
     assert len(judged.of(Vm)) == MANY
 
 
-async def test_a_view_that_no_event_reaches_follows_them(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def lose(view: View, event: Changed) -> None:
-        del view, event
-
-    monkeypatch.setattr(View, "_hear", lose)
-    view = View(store, (Vm,))
+async def test_a_view_that_no_event_reaches_follows_them(store: Store) -> None:
+    view = View(Store(deaf(store.bus, Changed), "api", "api"), (Vm,))
     await view.open()
     await make(store, "v")
     for n in range(MANY):

@@ -14,7 +14,7 @@ import pytest
 
 from csnode.bus.event import Changed
 from csnode.contracts.data import Delete
-from csnode.data import view as views
+from csnode.data import follower
 from csnode.data.view import View
 from csnode.faults import NotFound, Unavailable
 from csnode.model.place import Zone
@@ -88,7 +88,9 @@ async def test_who_asks_while_a_question_is_under_way_sees_what_was_committed_be
     await gate.asked(1)
     await cloud.create(vm("v1"))
     later = [asyncio.create_task(view.fresh()) for _ in range(3)]
-    await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(gate.gates) == 1, "one question at a time"
     gate.gates[0].set()
     await first
     await gate.asked(2)
@@ -246,7 +248,7 @@ async def until(view: View, size: int) -> None:
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """No view looks by itself: what it has, it has from events and what they made it ask."""
-    monkeypatch.setattr(views, "QUIET_S", 86_400.0)
+    monkeypatch.setattr(follower, "QUIET_S", 86_400.0)
 
 
 @pytest.mark.usefixtures("unasked")
@@ -319,19 +321,26 @@ async def test_the_bus_lets_go_of_a_view_that_is_closed_or_could_not_open(cloud:
     """Whoever waits for a data service tries with one view after another."""
     store: Any = cloud.store
     data = store.data
-    kept: WeakSet[View] = WeakSet()
+    kept: WeakSet[Any] = WeakSet()
     for there in (Away(), data):
         store.data = there
-        view = View(store, (Vm,))
-        kept.add(view)
+        view, listener = View(store, (Vm,)), Listener()
+        view.listen(Vm, listener)
+        kept |= {view, listener}  # it is forgotten with the rows that it would be told of
         with suppress(Unavailable):
             await view.open()
         view.close()
-    del view
+    del view, listener
     async with asyncio.timeout(60):
         while kept:
             await asyncio.sleep(0)
             gc.collect()
+
+
+class Listener:
+    """Is told of rows."""
+
+    def __call__(self, old: Any, new: Any) -> None: ...
 
 
 @pytest.mark.usefixtures("unasked")
@@ -355,3 +364,4 @@ async def test_a_view_opens_only_with_a_data_service(cloud: Cloud) -> None:
     with pytest.raises(Unavailable):
         await view.open()
     assert not view.opened
+    assert view.number == 0

@@ -14,6 +14,7 @@ import pytest
 from csnode.bus.event import Changed, Heads
 from csnode.context import acting, current
 from csnode.contracts.data import Delete
+from csnode.data import follower
 from csnode.data import view as views
 from csnode.data.view import View
 from csnode.faults import Invalid
@@ -96,8 +97,8 @@ def counted(cloud: Cloud) -> Counted:
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No view looks by itself, and events that are due are waited for as long as it takes."""
-    monkeypatch.setattr(views, "QUIET_S", 86_400.0)
-    monkeypatch.setattr(views, "EVENTS_S", 15.0)
+    monkeypatch.setattr(follower, "QUIET_S", 86_400.0)
+    monkeypatch.setattr(follower, "EVENTS_S", 15.0)
     monkeypatch.setattr(views, "CATCH_UP_S", 20.0)
 
 
@@ -183,7 +184,7 @@ async def test_a_view_that_lacks_something_of_one_kind_is_not_as_far_as_another_
         assert view.number < number
         cloud.bus.deaf = True
         with pytest.MonkeyPatch.context() as hurried:
-            hurried.setattr(views, "EVENTS_S", 0.0)
+            hurried.setattr(follower, "EVENTS_S", 0.0)
             await view.reach(number)
         assert view.size(Lock) == 1
 
@@ -234,7 +235,7 @@ async def test_a_view_of_a_kind_that_the_data_service_does_not_know_has_the_othe
     async with following(cloud) as view:
         assert (view.size(Vm), view.size(Lock)) == (1, 0)
         with pytest.MonkeyPatch.context() as hurried:
-            hurried.setattr(views, "EVENTS_S", 0.0)
+            hurried.setattr(follower, "EVENTS_S", 0.0)
             await cloud.create(vm("v2"))
             await view.fresh()
             assert (view.size(Vm), view.size(Lock)) == (2, 0)
@@ -271,7 +272,7 @@ async def test_listeners_are_called_in_the_context_that_the_view_was_opened_in(
     with acting(caller="writer"):
         await cloud.create(vm("v1"))
         with pytest.MonkeyPatch.context() as hurried:
-            hurried.setattr(views, "EVENTS_S", 0.0)
+            hurried.setattr(follower, "EVENTS_S", 0.0)
             await view.fresh()
     assert callers == ["opener"]
     view.close()

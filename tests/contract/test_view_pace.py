@@ -11,7 +11,8 @@ import pytest
 
 from csnode.bus.event import Heads
 from csnode.clock import now
-from csnode.data.view import CATCH_UP_S, EVENTS_S, QUIET_S, SURE, View
+from csnode.data.follower import EVENTS_S, QUIET_S, SURE
+from csnode.data.view import CATCH_UP_S, View
 from csnode.faults import Unavailable
 from csnode.model.stock import Lock
 from csnode.model.vm import Vm

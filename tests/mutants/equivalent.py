@@ -14,22 +14,24 @@ class Equivalent(NamedTuple):
     why: str
 
 
-VIEW, TRUST = "csnode/data/view.py", "csnode/trust/"
+DATA, TRUST = "csnode/data/", "csnode/trust/"
 EQUIVALENT: tuple[Equivalent, ...] = (
-    Equivalent(VIEW, "self._kept = self._names  # what the data service asked last has of them",
+    Equivalent(DATA + "position.py",
+               "self.kept = names  # what the data service asked last has of them",
                "pass  # what the data service asked last has of them",
                "it is written before it is read: a view is open only once heads were asked for"),
-    Equivalent(VIEW, "self._life = 0  # how often the rows were read as a whole",
-               "self._life = (0 + 1)  # how often the rows were read as a whole",
+    Equivalent(DATA + "position.py", "self.life = 0  # how often the rows were read as a whole",
+               "self.life = (0 + 1)  # how often the rows were read as a whole",
                "only whether it is the same as before is looked at"),
-    Equivalent(VIEW, "self._life += 1", "self._life += (1 + 1)",
+    Equivalent(DATA + "position.py", "self.life += 1", "self.life += (1 + 1)",
                "only whether it is the same as before is looked at"),
-    Equivalent(VIEW, "task.add_done_callback(lambda t: t.cancelled() or t.exception())"
-               "  # somebody saw it", "pass  # somebody saw it",
+    Equivalent(DATA + "follower.py",
+               "task.add_done_callback(lambda t: t.cancelled() or t.exception())"
+               "  # it was looked at", "pass  # it was looked at",
                "else asyncio logs that nobody saw it"),
-    Equivalent(VIEW, "break", "continue",
+    Equivalent(DATA + "view.py", "break", "continue",
                "in _reach_head, where the same is found a second time; no other break is there"),
-    Equivalent(VIEW, "self._held += parts.values()", "pass",
+    Equivalent(DATA + "follower.py", "self._held += parts.values()", "pass",
                "the feed, which is read from then on, has what was heard"),
     Equivalent(TRUST + "files.py", "new.unlink(missing_ok=True)", "new.unlink(missing_ok=False)",
                "it is there: nobody else has a file of that name"),

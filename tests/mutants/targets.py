@@ -26,9 +26,10 @@ TARGETS = (
             "tests/sim/test_resume.py", "tests/sim/test_frozen.py", "tests/sim/test_cancel.py",
             "tests/sim/test_lost_answers.py", "tests/sim/test_elsewhere.py",
             "tests/sim/test_stuck.py", "tests/sim/test_matrix.py")),
-    Target("view", ("csnode/data/view.py",),
+    Target("view", ("csnode/data/{feed_reader,follower,position,replica,view}.py",),
            ("tests/contract/test_view_pace.py", "tests/contract/test_view_hints.py",
-            "tests/contract/test_view.py", *DATA, "tests/contract/test_data_large.py")),
+            "tests/contract/test_view.py", "tests/unit/test_position.py", *DATA,
+            "tests/contract/test_data_large.py")),
     Target("data", ("roles/data/{alone,batch,change,draft,gathered,history,kind,layer,needs,"
                     "reader,role,stock,stored,writer,sqlite}.py",),
            (*DATA, "tests/unit/data_role/test_disk.py", "tests/contract/test_data_large.py",

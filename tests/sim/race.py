@@ -31,8 +31,9 @@ from csnode.data.store import Store
 from csnode.model.host import Host
 from csnode.model.job import Job, JobState
 from csnode.testing.cloud import SimCloud, sim_config
-from csnode.testing.draw import Draw, Scene, acting, drawn, naming
+from csnode.testing.draw import Draw, acting, drawn, naming
 from csnode.testing.loop import simulate
+from csnode.testing.scene import Scene
 from csnode.testing.tenants import ADMIN, caller_of
 from csnode.testing.values import MADE, SCRIPTED, SHARED
 from csnode.verify.judge import verify

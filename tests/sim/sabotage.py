@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from csnode.api.once import Once
 from csnode.bus.event import Changed
 from csnode.context import Fences
-from csnode.data.view import View
+from csnode.data.follower import Follower
 from csnode.saga.engine import Engine
 from csnode.saga.run import Run
 from csnode.saga.saga import Step
@@ -85,10 +85,10 @@ def a_fence_ignored() -> Generator[None]:
 def a_lost_event_without_sweep() -> Generator[None]:
     """Events are lost, and nobody looks by himself."""
 
-    async def asleep(_: View) -> None:
+    async def asleep(_: Follower) -> None:
         await asyncio.Event().wait()
 
-    with without_events(), without_sweeps(), patch.object(View, "_watch", asleep):
+    with without_events(), without_sweeps(), patch.object(Follower, "_watch", asleep):
         yield
 
 
@@ -138,13 +138,13 @@ def a_unique_constraint_dropped() -> Generator[None]:
 @contextmanager
 def a_feed_gap_not_noticed() -> Generator[None]:
     """A view takes what it hears for all there is."""
-    hear = View._hear
+    hear = Follower._hear
 
-    def gullible(self: View, event: Changed) -> None:
-        done = self._done[event.kind]
+    def gullible(self: Follower, event: Changed) -> None:
+        done = self._position.done[event.kind]
         hear(self, replace(event, before=min(event.before, done), along=(event.kind,)))
 
-    with patch.object(View, "_hear", gullible):
+    with patch.object(Follower, "_hear", gullible):
         yield
 
 

@@ -10,6 +10,7 @@ from csnode.model.entity import Entity
 from csnode.model.network import Network, Nic
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
+from csnode.saga.engine import Engine
 from csnode.testing.cloud import SimCloud
 from csnode.types import (
     HostId,
@@ -18,6 +19,7 @@ from csnode.types import (
 from roles.data import change as data_change
 from roles.data import references
 from tests.sim.world import prepared
+from tests.support.store import HinderedStore
 
 LOST = "00000000-0000-4000-8000-00000000dead"
 
@@ -81,6 +83,14 @@ class Scene:
 
     def orchestrator_sleeps(self) -> None:
         self.cloud.role("orchestrator").work.accepting = False
+
+
+def hindered(cloud: SimCloud) -> HinderedStore:
+    """Have sagas from now on commit through a store that a test may hinder."""
+    engine: Engine = cloud.role("orchestrator").engine
+    store = HinderedStore(engine.bus, engine.store.role, engine.store.node)
+    engine.store = store
+    return store
 
 
 @contextmanager

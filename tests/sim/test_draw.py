@@ -15,8 +15,9 @@ from csnode.api.parse import table
 from csnode.api.refers import named_kind
 from csnode.model.network import Network
 from csnode.testing import values
-from csnode.testing.draw import Scene, acting, drawn
+from csnode.testing.draw import acting, drawn
 from csnode.testing.ledger import Ledger, reason
+from csnode.testing.scene import Scene
 from csnode.types import AccountId, DomainId, NetworkId, NetworkOfferingId, UserId, ZoneId
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from msgspec.structs import replace
-
-from csnode.contracts.data import Count
+from csnode.contracts.data import Commit, Count, Create
 from csnode.data.change import Change
 from csnode.faults import Refused
 from csnode.model.host import Host, StoragePool
@@ -17,12 +14,12 @@ from csnode.model.room import BYTES
 from csnode.model.stock import Lock, Tally
 from csnode.model.volume import Volume
 from csnode.testing.cloud import SimCloud
-from roles.orchestrator.machine import MachineSaga
-from roles.orchestrator.sagas.evacuate_host import Evacuate
 from tests.sim.conftest import World
-from tests.sim.scene import LOST, anybody_writes
+from tests.sim.scene import anybody_writes, hindered
 from tests.sim.stories import STORIES
 from tests.sim.world import prepared
+
+IMPLEMENT = b'"verb":"implement_network"'
 
 
 async def leaves(cloud: SimCloud, *rows: Host | StoragePool | Network) -> None:
@@ -62,26 +59,29 @@ def test_a_network_whose_host_left_while_it_was_shut_down_is_no_stuck_job(world:
     world(story)
 
 
-def test_a_network_that_is_deleted_while_its_rest_is_ordered_is_no_stuck_job(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_that_is_deleted_while_its_rest_is_ordered_is_no_stuck_job(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
-        told = STORIES["evacuate"]
+        told, gone = STORIES["evacuate"], list[Network]()
         on = await told.ready(cloud)
-        found = Evacuate._unfinished
-        (network,) = await cloud.store.find(Network)
 
-        async def of_before(self: Evacuate) -> list[Network]:
-            """The view has it still; the row has gone since."""
-            return [*await found(self), replace(network, id=LOST)]
+        async def unfinished(moment: str, step: Any) -> None:
+            """The step is refused, and the network's router is lost before the rest is ordered."""
+            if (moment, str(step)) == ("after", "routers"):
+                raise Refused("a test said no")
+            if (moment, str(step)) == ("undo", "routers"):
+                (network,) = await cloud.store.find(Network)
+                await cloud.store.acting_as("orchestrator").observe(Network, network.id, up=False)
 
-        monkeypatch.setattr(Evacuate, "_unfinished", of_before)
+        async def too_late(commit: Commit) -> None:
+            for item in commit.changes:
+                if isinstance(item, Create) and IMPLEMENT in item.row and not gone:
+                    gone.extend(await cloud.store.find(Network))
+                    await leaves(cloud, *gone)
 
-        async def nothing() -> None:
-            pass
-
-        refusing(cloud, "routers", nothing)
+        cloud.role("orchestrator").engine.hook = unfinished
+        hindered(cloud).hinder(too_late)
         ended = await cloud.wait(await told.order(cloud, on))
+        assert gone, "the network was there to be seen"
         assert "a test said no" in str(ended["jobresult"])
         assert (await cloud.store.get(Job, ended["jobid"])).state is JobState.FAILED
         assert await cloud.store.find(Lock) == []
@@ -89,9 +89,7 @@ def test_a_network_that_is_deleted_while_its_rest_is_ordered_is_no_stuck_job(
     world(story)
 
 
-def test_a_disk_whose_pool_left_as_it_was_chosen_goes_to_another(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_whose_pool_left_as_it_was_chosen_goes_to_another(world: World) -> None:
     async def story(cloud: SimCloud) -> None:
         params = await prepared(cloud)
         host, *_ = await cloud.store.find(Host)
@@ -100,16 +98,15 @@ def test_a_disk_whose_pool_left_as_it_was_chosen_goes_to_another(
             change.update(StoragePool, pool.id, host=host.id)
         with anybody_writes():
             await change.commit()
-        commit, left = MachineSaga[Any].commit, list[str]()
+        left: list[str] = []
 
-        async def too_late(self: MachineSaga[Any], change: Change) -> int:
-            for item in change.items:
+        async def too_late(commit: Commit) -> None:
+            for item in commit.changes:
                 if isinstance(item, Count) and BYTES in item.by and not left:
                     left.append(item.owner)
                     await leaves(cloud, await cloud.store.get(StoragePool, item.owner))
-            return await commit(self, change)
 
-        monkeypatch.setattr(MachineSaga, "commit", too_late)
+        hindered(cloud).hinder(too_late)
         ended = await cloud.settle("deployVirtualMachine", **params)
         assert ended["jobstatus"] == 1, ended
         (volume,) = await cloud.store.find(Volume)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from csnode.bus.local import LocalBus
 from csnode.cli import job as cli
-from csnode.faults import Conflict, Refused, Unavailable
+from csnode.contracts.compute import Compute
+from csnode.faults import Conflict, Refused
 from csnode.model.job import Job, JobState
 from csnode.model.network import Network
 from csnode.model.stock import Lock
@@ -16,11 +18,10 @@ from csnode.model.vm import Vm
 from csnode.saga.engine import no_hook
 from csnode.saga.saga import sagas
 from csnode.testing.cloud import SimCloud
-from csnode.types import HostId, Power, VmId
+from csnode.types import HostId, VmId
 from csnode.verify.judge import verify
 from csnode.verify.repair import cured
 from roles.compute.drivers import sim as hypervisors
-from roles.compute.host import HostCompute
 from tests.sim.conftest import World
 from tests.sim.scene import anybody_writes
 from tests.sim.stories import STORIES, Story
@@ -163,18 +164,19 @@ def test_a_machine_that_runs_on_two_hosts_is_not_let_go_of(world: World) -> None
 
 
 def test_a_machine_that_may_run_on_a_host_that_cannot_be_asked_is_not_let_go_of(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     async def story(cloud: SimCloud) -> None:
         job = await stuck(cloud, STORIES["start"], "power")
-
-        async def silent(self: HostCompute) -> dict[VmId, Power]:
-            raise Unavailable("it does not answer")
-
-        with monkeypatch.context() as patched:
-            patched.setattr(HostCompute, "survey", silent)
-            with pytest.raises(Conflict, match=r"may run on host sim.*cannot be asked"):
-                await cli.released(cloud.store, job.id)
+        (host,) = (await cloud.store.get(Vm, job.object_id)).maybe_on
+        bus = cloud.node.bus
+        assert isinstance(bus, LocalBus)
+        serving = bus.server_of(Compute, host)
+        assert serving is not None
+        bus.retire(serving)
+        with pytest.raises(Conflict, match=r"may run on host sim.*cannot be asked"):
+            await cli.released(cloud.store, job.id)
+        bus.serve(serving, at=(host,))
         assert await cloud.store.find(Lock), "it keeps its objects"
         await cli.released(cloud.store, job.id)
         await ended(cloud, job.id, JobState.FAILED)

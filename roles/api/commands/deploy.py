@@ -1,23 +1,28 @@
-"""What deployVirtualMachine commits: the machine, its disks and cards, and what they take."""
+"""deployVirtualMachine: the machine, its disks and cards, and what they take."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 from csnode import uuids
+from csnode.api.about import About, Entries, Free, Long, Map, Rank
 from csnode.api.call import Call
+from csnode.api.command import Answers, ApiCommand, command
+from csnode.api.lists import ProjectId
 from csnode.api.parse import no_such
-from csnode.api.reach import owner
+from csnode.api.reach import OF_OWNER, owner
 from csnode.clock import wall
 from csnode.faults import Denied, Invalid
 from csnode.model import rules
 from csnode.model.footprint import footprint, limits_of
 from csnode.model.identity import Account
 from csnode.model.ids import VM_NUMBERS, account_usage, guest_addresses, in_network
+from csnode.model.job import Job
 from csnode.model.network import Network, Nic
 from csnode.model.offering import DiskOffering, Offering
+from csnode.model.orders import DeployVm
 from csnode.model.place import Zone
 from csnode.model.stock import Range, Tally, usage
 from csnode.model.template import Template
@@ -26,40 +31,113 @@ from csnode.model.volume import Volume, VolumeType
 from csnode.types import (
     GIB,
     AccountId,
+    ClusterId,
     DiskOfferingId,
+    DomainId,
+    HostId,
     NetworkId,
     OfferingId,
+    PodId,
     TemplateId,
     VmId,
     ZoneId,
 )
 from csnode.uuids import new_id
+from roles.api.commands.aim import AIMED, aim_of
 from roles.api.commands.network import own_network, usable
 from roles.api.commands.offering import default_isolated, offered
+from roles.api.views.vm import VmView
 from roles.api.wording import limit_reached
 
-if TYPE_CHECKING:
-    from roles.api.commands.vm import DeployVirtualMachine
+
+@command(
+    "deployVirtualMachine",
+    answers=Answers.CREATED,
+    shows=VmView,
+    event="VM.CREATE",
+    java="org.apache.cloudstack.api.command.user.vm.DeployVMCmd",
+)
+class DeployVirtualMachine(ApiCommand):
+    """Creates a machine, and starts it unless startvm is false."""
+
+    zone_id: Annotated[ZoneId, About("where to put it")]
+    service_offering_id: Annotated[OfferingId, About("its size")]
+    template_id: Annotated[TemplateId | None, About("what to boot")] = None
+    name: Annotated[str | None, About("its host name; one is made up if left out")] = None
+    display_name: Annotated[str | None, About("the name shown")] = None
+    network_ids: Annotated[
+        tuple[NetworkId, ...], About("what to connect it to; the account's only network, or a new")
+    ] = ()
+    ip_to_network_list: Annotated[
+        Map,
+        About("networks with addresses: iptonetworklist[0].networkid=..&..ip=..&..mac=.."),
+        Entries((("networkid", NetworkId),)),
+    ] = ()
+    ip_address: Annotated[str | None, About("its address in the first network")] = None
+    mac_address: Annotated[str | None, About("its MAC address in the first network")] = None
+    disk_offering_id: Annotated[DiskOfferingId | None, About("a data disk of this size")] = None
+    size: Annotated[Long | None, About("GiB of a data disk whose size may be chosen")] = None
+    root_disk_size: Annotated[Long | None, About("GiB of the root disk")] = None
+    account: Annotated[str | None, About("whose it is to be; goes with domainid")] = None
+    domain_id: Annotated[DomainId | None, About("the domain of that account"), OF_OWNER] = None
+    project_id: Annotated[ProjectId | None, About("the project it is for: there are none")] = None
+    user_data: Annotated[
+        str | None, About("what it finds when it boots, in Base64", length=rules.USER_DATA_MAX)
+    ] = None
+    keypair: Annotated[str | None, About("the name of an ssh key pair")] = None
+    keypairs: Annotated[tuple[str, ...], About("names of ssh key pairs")] = ()
+    group: Annotated[str | None, About("its group")] = None
+    hypervisor: Annotated[str | None, About("KVM")] = None
+    start_vm: Annotated[bool, About("start it")] = True
+    host_id: Annotated[HostId | None, About("the host to start it on; root admins only"), AIMED] = (
+        None
+    )
+    cluster_id: Annotated[
+        ClusterId | None, About("the cluster to start it in; root admins only", since="4.13"), AIMED
+    ] = None
+    pod_id: Annotated[
+        PodId | None, About("the pod to start it in; root admins only", since="4.13"), AIMED
+    ] = None
+    custom_id: Annotated[
+        str | None, About("its id, chosen", allows=Rank.ROOT_ADMIN), Free("of what is to be made")
+    ] = None
+
+    async def run(self, call: Call) -> Job:
+        deployment = Deployment.checked(call, self)
+        aim = aim_of(call, self, ZoneId(deployment.zone.id))
+        vm = deployment.add()
+        return call.order(DeployVm(vm=VmId(vm.id), start=self.start_vm, **aim))
 
 
 class Deployment:
-    """One deployment under way: what was asked, checked against what there is."""
+    """One deployment under way: what was asked, and what there is of it. Made by `checked`."""
 
-    def __init__(self, call: Call, asked: DeployVirtualMachine) -> None:
-        view = call.view
+    def __init__(
+        self, call: Call, asked: DeployVirtualMachine, account: Account, zone: Zone,
+        offering: Offering, template: Template, data_gib: int,
+    ) -> None:  # fmt: skip
         self.call, self.asked = call, asked
+        self.account, self.zone = account, zone
+        self.offering, self.template, self.data_gib = offering, template, data_gib
+
+    @classmethod
+    def checked(cls, call: Call, asked: DeployVirtualMachine) -> Deployment:
+        """Look up what the request names. Raises the Fault that refuses it."""
+        view = call.view
         if asked.project_id:
             raise no_such(call.asked.command, "projectid", asked.project_id)
-        self.account = call.owner = owner(call.caller, view, asked.account or "", asked.domain_id)
-        self.zone = view.get(Zone, asked.zone_id)
-        self.offering = offered(call, Offering, asked.service_offering_id, "serviceofferingid")
-        if not self.zone.enabled and call.caller.rank < 3:
-            raise Denied(f"Cannot perform this operation, Zone is currently disabled: "
-                         f"{self.zone.name}")  # fmt: skip
-        self.template = self._template()
-        self.data_gib = self._data_gib()
-        for name in (*asked.keypairs, *((asked.keypair,) if asked.keypair else ())):
-            raise Invalid(f"A key pair with name '{name}' was not found.")
+        account = owner(call.caller, view, asked.account or "", asked.domain_id)
+        call.note(owner=account)
+        zone = view.get(Zone, asked.zone_id)
+        offering = offered(call, Offering, asked.service_offering_id, "serviceofferingid")
+        if not zone.enabled and call.caller.rank is not Rank.ROOT_ADMIN:
+            raise Denied(f"Cannot perform this operation, Zone is currently disabled: {zone.name}")
+        template = _template(call, asked, zone)
+        data_gib = _data_gib(call, asked)
+        names = (*asked.keypairs, *((asked.keypair,) if asked.keypair else ()))
+        if names:
+            raise Invalid(f"A key pair with name '{names[0]}' was not found.")
+        return cls(call, asked, account, zone, offering, template, data_gib)
 
     def add(self) -> Vm:
         """Add all rows to the change; the machine."""
@@ -102,21 +180,6 @@ class Deployment:
         self._count(root)
         return vm
 
-    def _template(self) -> Template:
-        asked, call = self.asked, self.call
-        if not asked.template_id:
-            raise Invalid("templateid must be given: what the machine is to boot")
-        template = call.seen(Template, asked.template_id, "templateid")
-        if template.gone or not template.ready:
-            raise Invalid(f"Template {template.name} is not ready to use")
-        if template.zone not in (None, self.zone.id):
-            raise Invalid(f"Template {template.name} is not available in zone {self.zone.name}")
-        if asked.hypervisor and asked.hypervisor.lower() != template.hypervisor.lower():
-            raise Invalid(
-                f"Template {template.name} is for {template.hypervisor}, not {asked.hypervisor}"
-            )
-        return template
-
     # -- disks -------------------------------------------------------------------------------
 
     def _root_bytes(self) -> int:
@@ -130,15 +193,6 @@ class Deployment:
                 f"{self.template.size} bytes"
             )
         return wanted * GIB
-
-    def _data_gib(self) -> int:
-        id, size = self.asked.disk_offering_id, self.asked.size
-        if id is None:
-            return 0
-        offering = offered(self.call, DiskOffering, id, "diskofferingid")
-        if not offering.custom:
-            return offering.gib
-        return rules.within(size, "size", 1, rules.DISK_GIB_MAX)
 
     def _volume(self, vm: Vm, kind: VolumeType, device: int, size: int) -> None:
         """The machine's number is not known before the commit, so the name has its id."""
@@ -215,6 +269,31 @@ class Deployment:
         """What the account uses with this machine, within its limits."""
         disks = (root, self.data_gib * GIB) if self.data_gib else (root,)
         count_within(self.call, self.account, footprint(self.offering, disks))
+
+
+def _template(call: Call, asked: DeployVirtualMachine, zone: Zone) -> Template:
+    if not asked.template_id:
+        raise Invalid("templateid must be given: what the machine is to boot")
+    template = call.seen(Template, asked.template_id, "templateid")
+    if template.gone or not template.ready:
+        raise Invalid(f"Template {template.name} is not ready to use")
+    if template.zone not in (None, zone.id):
+        raise Invalid(f"Template {template.name} is not available in zone {zone.name}")
+    if asked.hypervisor and asked.hypervisor.lower() != template.hypervisor.lower():
+        raise Invalid(
+            f"Template {template.name} is for {template.hypervisor}, not {asked.hypervisor}"
+        )
+    return template
+
+
+def _data_gib(call: Call, asked: DeployVirtualMachine) -> int:
+    id, size = asked.disk_offering_id, asked.size
+    if id is None:
+        return 0
+    offering = offered(call, DiskOffering, id, "diskofferingid")
+    if not offering.custom:
+        return offering.gib
+    return rules.within(size, "size", 1, rules.DISK_GIB_MAX)
 
 
 def count_within(call: Call, account: Account, by: dict[str, int]) -> None:

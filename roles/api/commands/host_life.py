@@ -254,7 +254,7 @@ class DeleteHost(ApiCommand):
             retire_pool(call, pool)
         if (tally := view.maybe(Tally, host.id)) is not None:
             call.change.delete(Tally, tally.id)
-        call.about = host
+        call.note(about=host)
 
 
 def _refuse(host: Host, what: str, names: list[str]) -> None:

@@ -119,7 +119,7 @@ class RegisterUserKeys(ApiCommand):
     async def run(self, call: Call) -> KeysView:
         user = _own(call, self.id)
         keys = KeysView(api_key=new_secret(KEY_BYTES), secret_key=new_secret(KEY_BYTES))
-        call.owner = call.view.maybe(Account, user.account)
+        call.note(owner=call.view.maybe(Account, user.account))
         call.change.update(
             User,
             user.id,

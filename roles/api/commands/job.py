@@ -140,7 +140,7 @@ class CancelAsyncJob(ApiCommand):
         user = call.view.maybe(User, call.caller.user)
         cancel = Cancel(id=job.id, by=user.name if user else "somebody", created=wall())
         call.change.create(cancel)
-        call.about, call.owner = job, call.view.maybe(Account, job.account)
+        call.note(about=job, owner=call.view.maybe(Account, job.account))
 
 
 @command("listJobQueue", answers=Answers.LIST, shows=QueuedJobView)

@@ -173,7 +173,7 @@ def _near(view: View, vm: Vm) -> frozenset[str]:
 def _movable(call: Call, id: VmId) -> Vm:
     """The machine, which runs; what waits in line before us may stop it yet."""
     row = call.seen(Vm, id, "virtualmachineid")
-    call.owner = call.view.maybe(Account, row.account)
+    call.note(owner=call.view.maybe(Account, row.account))
     if not call.jobs(row.id) and (state := state_in(call.view, row)) is not VmState.RUNNING:
         raise Invalid(f"VM is not Running but {state}, unable to migrate the vm {row.name}")
     return row

@@ -118,14 +118,15 @@ class CreateNetwork(ApiCommand):
             name, value = ("projectid", self.project_id) if self.project_id else (
                 "vpcid", self.vpc_id)  # fmt: skip
             raise no_such(call.asked.command, name, value or "")
-        call.owner = owner(call.caller, call.view, self.account or "", self.domain_id)
+        account = owner(call.caller, call.view, self.account or "", self.domain_id)
+        call.note(owner=account)
         zone = call.view.get(Zone, self.zone_id)
         return new_network(
             call,
             id=call.new_id(),
             name=self.name,
             text=self.display_text or self.name,
-            account=call.owner,
+            account=account,
             zone=zone,
             offering=call.view.get(NetworkOffering, self.network_offering_id),
             plan=self._plan(zone),
@@ -164,7 +165,7 @@ class DeleteNetwork(ApiCommand):
                 + ", ".join(names[:10])
                 + (", ..." if len(names) > 10 else "")
             )
-        call.owner = call.view.maybe(Account, row.account)
+        call.note(owner=call.view.maybe(Account, row.account))
         call.change.update(Network, row.id, revision=row.revision, gone=True)
         return call.order(ShutdownNetwork(network=self.id, remove=True))
 

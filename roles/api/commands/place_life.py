@@ -156,7 +156,7 @@ class DeleteZone(ApiCommand):
             if range is not None:
                 call.change.delete(Range, range.id, revision=range.revision)
         call.change.delete(Zone, zone.id, revision=zone.revision)
-        call.about = zone
+        call.note(about=zone)
 
 
 @command(
@@ -242,7 +242,7 @@ class DeletePod(ApiCommand):
         pod = call.view.get(Pod, self.id)
         check_empty(call, pod, "pod", (Cluster, Host, StoragePool))
         call.change.delete(Pod, pod.id, revision=pod.revision)
-        call.about = pod
+        call.note(about=pod)
 
 
 @command(
@@ -348,4 +348,4 @@ class DeleteCluster(ApiCommand):
         cluster = call.view.get(Cluster, self.id)
         check_empty(call, cluster, "cluster", (Host, StoragePool))
         call.change.delete(Cluster, cluster.id, revision=cluster.revision)
-        call.about = cluster
+        call.note(about=cluster)

@@ -177,7 +177,7 @@ class DeleteStoragePool(ApiCommand):
                 f"{pool.name} still has {len(volumes)} volumes: {names}", code=431, cs=4350
             )
         retire_pool(call, pool)
-        call.about = pool
+        call.note(about=pool)
 
 
 @command(

@@ -72,7 +72,7 @@ class CreateVlanIpRange(ApiCommand):
             id=public_addresses(zone.id), low=int(first), high=int(last), form=RangeForm.IPV4
         )
         call.change.create(range)
-        call.about = zone
+        call.note(about=zone)
         return _shown(call.view, zone.id, str(network), str(gateway), range)
 
     def again(self, call: Call) -> PublicRangeView | None:
@@ -129,7 +129,7 @@ class DeleteVlanIpRange(ApiCommand):
         columns = {"public_cidr": "", "public_gateway": ""}
         call.change.update(Zone, zone.id, revision=zone.revision, **columns)
         call.change.delete(Range, range.id, revision=range.revision)
-        call.about = zone
+        call.note(about=zone)
 
 
 @command(

@@ -74,9 +74,7 @@ class Login(ApiCommand):
             raise Denied(text, code=405, cs=BY_SERVER)
         domain = self._domain(call)
         named = [u for u in call.view.by(User, "name", self.username) if u.domain == domain.id]
-        user = named[0] if named else None
-        await self._check_password(call, user, domain)
-        assert user is not None  # or its password would have been wrong
+        user = await self._proven(call, named[0] if named else None, domain)
         account = call.view.get(Account, user.account)
         enabled = Standing.ENABLED
         if user.standing is not enabled or account.standing is not enabled:
@@ -117,17 +115,19 @@ class Login(ApiCommand):
             raise Denied(text, cs=0)
         return found[0]
 
-    async def _check_password(self, call: Call, user: User | None, domain: Domain) -> None:
-        """A wrong one is counted; at the limit the user is disabled, unless it is the first."""
+    async def _proven(self, call: Call, user: User | None, domain: Domain) -> User:
+        """Return the user if the password is theirs.
+
+        A wrong one is counted; at the limit the user is disabled, unless it is the first.
+        """
         stored = user.password if user else NOBODYS
-        assert call.logins is not None  # every door has it
         check = partial(passwords.matches, self.password, stored)
         right = await call.logins.take(call.asked.address, self.username.lower(), check)
         failed = _failed(call, user)
         if user is not None and right:
             if failed:
                 call.change.count(failed_logins(user.id), {"failed": -failed})
-            return
+            return user
         if user is not None:
             change = call.change
             change.count(failed_logins(user.id), {"failed": 1})

@@ -128,7 +128,7 @@ class RegisterTemplate(ApiCommand):
 
     async def run(self, call: Call) -> Listing | Template:
         account = owner(call.caller, call.view, self.account or "", self.domain_id)
-        call.owner = account
+        call.note(owner=account)
         form = self.format.upper()
         if form not in [*ImageFormat]:
             raise Invalid(f"format {self.format} is not supported; use {' or '.join(ImageFormat)}")
@@ -199,7 +199,7 @@ class DeleteTemplate(ApiCommand):
         if using:
             names = ", ".join(using[:10]) + (", ..." if len(using) > 10 else "")
             raise Invalid(f"Unable to delete template {row.name}: machines use it: {names}")
-        call.owner = call.view.maybe(Account, row.account)
+        call.note(owner=call.view.maybe(Account, row.account))
         call.change.update(Template, row.id, revision=row.revision, gone=True)
         return call.order(DeleteOrder(template=self.id))
 

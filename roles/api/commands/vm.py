@@ -1,4 +1,4 @@
-"""deployVirtualMachine, listVirtualMachines, updateVirtualMachine."""
+"""listVirtualMachines, updateVirtualMachine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import Annotated, ClassVar, NewType
 
 import msgspec
 
-from csnode.api.about import About, By, Entries, Free, Long, Map, Rank
+from csnode.api.about import About, By, Free
 from csnode.api.call import Call
 from csnode.api.command import Answers, ApiCommand, command
-from csnode.api.lists import ProjectId, ProjectList, Test
+from csnode.api.lists import ProjectList, Test
 from csnode.api.parse import bad_value
-from csnode.api.reach import OF_OWNER
 from csnode.api.refers import REFERS
 from csnode.api.shelf import Shelf
 from csnode.api.view import Shown, for_rank
@@ -19,15 +18,11 @@ from csnode.model import rules
 from csnode.model.host import Host
 from csnode.model.identity import Account
 from csnode.model.ids import in_network
-from csnode.model.job import Job
 from csnode.model.network import Network, Nic
-from csnode.model.orders import DeployVm
 from csnode.model.vm import LEAVING, Vm
 from csnode.model.volume import Volume
 from csnode.types import (
     ClusterId,
-    DiskOfferingId,
-    DomainId,
     HostId,
     NetworkId,
     OfferingId,
@@ -39,8 +34,7 @@ from csnode.types import (
     VmId,
     ZoneId,
 )
-from roles.api.commands.aim import AIMED, aim_of
-from roles.api.commands.deploy import Deployment, checked_name
+from roles.api.commands.deploy import checked_name
 from roles.api.views.vm import VmView, state_in
 
 DETAILS = {
@@ -50,65 +44,6 @@ DETAILS = {
 GroupId = NewType("GroupId", str)
 REFERS[GroupId] = Free("groups are only names here: none has an id")
 PRESENT = "present"  # neither Destroyed nor Expunging
-
-
-@command(
-    "deployVirtualMachine",
-    answers=Answers.CREATED,
-    shows=VmView,
-    event="VM.CREATE",
-    java="org.apache.cloudstack.api.command.user.vm.DeployVMCmd",
-)
-class DeployVirtualMachine(ApiCommand):
-    """Creates a machine, and starts it unless startvm is false."""
-
-    zone_id: Annotated[ZoneId, About("where to put it")]
-    service_offering_id: Annotated[OfferingId, About("its size")]
-    template_id: Annotated[TemplateId | None, About("what to boot")] = None
-    name: Annotated[str | None, About("its host name; one is made up if left out")] = None
-    display_name: Annotated[str | None, About("the name shown")] = None
-    network_ids: Annotated[
-        tuple[NetworkId, ...], About("what to connect it to; the account's only network, or a new")
-    ] = ()
-    ip_to_network_list: Annotated[
-        Map,
-        About("networks with addresses: iptonetworklist[0].networkid=..&..ip=..&..mac=.."),
-        Entries((("networkid", NetworkId),)),
-    ] = ()
-    ip_address: Annotated[str | None, About("its address in the first network")] = None
-    mac_address: Annotated[str | None, About("its MAC address in the first network")] = None
-    disk_offering_id: Annotated[DiskOfferingId | None, About("a data disk of this size")] = None
-    size: Annotated[Long | None, About("GiB of a data disk whose size may be chosen")] = None
-    root_disk_size: Annotated[Long | None, About("GiB of the root disk")] = None
-    account: Annotated[str | None, About("whose it is to be; goes with domainid")] = None
-    domain_id: Annotated[DomainId | None, About("the domain of that account"), OF_OWNER] = None
-    project_id: Annotated[ProjectId | None, About("the project it is for: there are none")] = None
-    user_data: Annotated[
-        str | None, About("what it finds when it boots, in Base64", length=rules.USER_DATA_MAX)
-    ] = None
-    keypair: Annotated[str | None, About("the name of an ssh key pair")] = None
-    keypairs: Annotated[tuple[str, ...], About("names of ssh key pairs")] = ()
-    group: Annotated[str | None, About("its group")] = None
-    hypervisor: Annotated[str | None, About("KVM")] = None
-    start_vm: Annotated[bool, About("start it")] = True
-    host_id: Annotated[HostId | None, About("the host to start it on; root admins only"), AIMED] = (
-        None
-    )
-    cluster_id: Annotated[
-        ClusterId | None, About("the cluster to start it in; root admins only", since="4.13"), AIMED
-    ] = None
-    pod_id: Annotated[
-        PodId | None, About("the pod to start it in; root admins only", since="4.13"), AIMED
-    ] = None
-    custom_id: Annotated[
-        str | None, About("its id, chosen", allows=Rank.ROOT_ADMIN), Free("of what is to be made")
-    ] = None
-
-    async def run(self, call: Call) -> Job:
-        deployment = Deployment(call, self)
-        aim = aim_of(call, self, ZoneId(deployment.zone.id))
-        vm = deployment.add()
-        return call.order(DeployVm(vm=VmId(vm.id), start=self.start_vm, **aim))
 
 
 @command(
@@ -210,7 +145,7 @@ class UpdateVirtualMachine(ApiCommand):
 
     async def run(self, call: Call) -> Vm:
         row = call.seen(Vm, self.id)
-        call.owner = call.view.maybe(Account, row.account)
+        call.note(owner=call.view.maybe(Account, row.account))
         nics = call.view.by(Nic, "vm", row.id)
         networks = [call.view.get(Network, nic.network) for nic in nics if self.name]
         wanted = {

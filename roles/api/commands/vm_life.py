@@ -171,7 +171,7 @@ class ExpungeVirtualMachine(ApiCommand):
 
 def _yours(call: Call, id: VmId) -> Vm:
     row = call.seen(Vm, id)
-    call.owner = call.view.maybe(Account, row.account)
+    call.note(owner=call.view.maybe(Account, row.account))
     return row
 
 

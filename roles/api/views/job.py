@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from csnode.api.about import About, Date, Long, Rank, Word
-from csnode.api.command import COMMANDS, Declaration
+from csnode.api.command import COMMANDS
 from csnode.api.progress import Place, StepShown, waits_for
 from csnode.api.shelf import Shelves
 from csnode.api.view import Part, Shown, date, names
@@ -229,14 +229,13 @@ def job_result(job: Job, shelves: Shelves, rank: Rank) -> msgspec.Raw | None:
     if declared is None or declared.shows is None:
         return _raw({"success": True})
     return msgspec.Raw(
-        b'{"%b":%b}' % (declared.key.encode(), _object(job, declared, shelves, rank))
+        b'{"%b":%b}' % (declared.key.encode(), _object(job, declared.shows, shelves, rank))
     )
 
 
-def _object(job: Job, declared: Declaration, shelves: Shelves, rank: Rank) -> bytes:
-    assert declared.shows is not None
+def _object(job: Job, shows: type[Shown], shelves: Shelves, rank: Rank) -> bytes:
     try:
-        return shelves.of(declared.shows).encoded(job.object_id, rank)
+        return shelves.of(shows).encoded(job.object_id, rank)
     except NotFound:
         state = GONE_STATE.get(job.object_kind)
         return msgspec.json.encode(GoneView(id=job.object_id, state=state))

@@ -113,8 +113,8 @@ def _whys(pool: PoolSeen) -> str:
 def _proof(leased: Leased) -> str:
     said: list[str] = []
     for pool in leased.pools:
-        seen = max((s for s in pool.seen if s.lease is not None), key=lambda s: s.still_s)
-        assert seen.lease is not None
-        how = "watchdog armed" if seen.lease.armed else "no watchdog, trusted"
-        said.append(f"its lease on {pool.name} stands still for {seen.still_s:.0f} s ({how})")
+        read = ((s.lease, s.still_s) for s in pool.seen if s.lease is not None)
+        lease, still_s = max(read, key=lambda each: each[1])
+        how = "watchdog armed" if lease.armed else "no watchdog, trusted"
+        said.append(f"its lease on {pool.name} stands still for {still_s:.0f} s ({how})")
     return ", ".join(said)

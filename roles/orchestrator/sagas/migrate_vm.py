@@ -167,7 +167,7 @@ class Migrate(MachineSaga[MigrateVm]):
         if has_moved(left, there):
             if here:  # it broke in the last moment: the source gave it away
                 await self.ask(Compute, at=source).ensure_absent(self.order.vm)
-            await self._settle(vm)
+            await self._settle(vm, source, target)
             return
         if there is not None:
             await self.ask(Compute, at=target).ensure_absent(self.order.vm)
@@ -178,8 +178,8 @@ class Migrate(MachineSaga[MigrateVm]):
     async def home(self) -> None:
         """The rows say where it is: host, disks and capacity change at one moment."""
         vm = await self.vm()
-        if vm.moving_to is not None:
-            await self._settle(vm)
+        if vm.host is not None and vm.moving_to is not None:
+            await self._settle(vm, vm.host, vm.moving_to)
 
     @step
     async def remains(self) -> None:
@@ -233,15 +233,13 @@ class Migrate(MachineSaga[MigrateVm]):
             return None
         return await asking(self.ask(Compute, at=host))
 
-    async def _settle(self, vm: Vm) -> None:
+    async def _settle(self, vm: Vm, source: HostId, target: HostId) -> None:
         """With the step's record: what was the target is its host, and nothing is elsewhere."""
-        assert vm.host is not None
-        assert vm.moving_to is not None
         self.change.update(
-            Vm, vm.id, host=vm.moving_to, last_host=vm.host, moving_to=None,
-            maybe_on=_without(vm, vm.host),
+            Vm, vm.id, host=target, last_host=source, moving_to=None,
+            maybe_on=_without(vm, source),
         )  # fmt: skip
-        self.change.uncount(vm.host, reservation(vm))
+        self.change.uncount(source, reservation(vm))
         volumes = {volume.id: volume for volume in await self.volumes()}
         for spot in self.spots:
             if spot.moves:
