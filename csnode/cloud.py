@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -36,12 +37,44 @@ class Known(Message):
     mark: Mark | None = None
 
 
+class Notes(Protocol):
+    """Where a machine keeps what its processes know of their cloud. Its text says where that is."""
+
+    def read(self) -> bytes:
+        """Return what was written last. Raises OSError, also if nothing was."""
+        ...
+
+    def write(self, known: bytes) -> None:
+        """Keep this and nothing else, whole or not at all. Raises OSError."""
+        ...
+
+
+class FileNotes:
+    """Notes in a file, for all processes of a machine that share [node] state."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read(self) -> bytes:
+        """Return what the file has."""
+        return self._file.read_bytes()
+
+    def write(self, known: bytes) -> None:
+        """Replace the file, for a reader finds it whole."""
+        new = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        self._file.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        new.write_bytes(known)
+        os.replace(new, self._file)
+
+    def __str__(self) -> str:
+        return str(self._file)
+
+
 class Cloud:
     """A process's own cloud: the first whose data service it met, here or at an earlier start."""
 
-    def __init__(self, file: Path | None, cluster: str) -> None:
-        """What is known is kept in that file; in no file, in a virtual world."""
-        self.file, self._cluster = file, cluster
+    def __init__(self, notes: Notes, cluster: str) -> None:
+        self._notes, self._cluster = notes, cluster
         self.bearings = Bearings()
         self.known = Known()
         self.trouble = ""
@@ -56,10 +89,10 @@ class Cloud:
 
     def recall(self) -> None:
         """Know what this machine knows: a process on it may have met the cloud before us."""
-        if self._keeps or self.file is None:
+        if self._keeps:
             return
         try:
-            self.known = msgspec.json.decode(self.file.read_bytes(), type=Known)
+            self.known = msgspec.json.decode(self._notes.read(), type=Known)
         except OSError:
             return
         except msgspec.MsgspecError as error:
@@ -123,7 +156,7 @@ class Cloud:
     def _refusal(self, cloud: str, where: str) -> str:
         return (
             f"this machine belongs to the cloud {self.id}, and {where} keeps the database of"
-            f" {cloud}; if it is to belong there, remove {self.file} and start again"
+            f" {cloud}; if it is to belong there, remove {self._notes} and start again"
         )
 
     def _take_bearings(self, mark: Mark, own: float) -> None:
@@ -147,13 +180,8 @@ class Cloud:
 
     def _learn(self, known: Known) -> None:
         self.known, self._kept_at = known, now()
-        if self.file is None:
-            return
-        new = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         try:
-            self.file.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-            new.write_bytes(msgspec.json.encode(known))
-            os.replace(new, self.file)
+            self._notes.write(msgspec.json.encode(known))
         except OSError as error:
-            log.info("what is known of the cloud cannot be kept", file=str(self.file),
+            log.info("what is known of the cloud cannot be kept", file=str(self._notes),
                      why=str(error))  # fmt: skip

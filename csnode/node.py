@@ -20,7 +20,7 @@ from csnode.bus.streams import streaming
 from csnode.bus.wiring import Wiring
 from csnode.bus.zeromq import ZmqBus
 from csnode.clock import take_bearings
-from csnode.cloud import MEET_S, Cloud
+from csnode.cloud import MEET_S, Cloud, FileNotes
 from csnode.config import (
     KERNEL,
     BusConfig,
@@ -100,7 +100,7 @@ class Node:
         self._kinds = role_types(names)
         self._bus, self._directory, self._settled = bus, directory, settled
         self._wiring, self._count = wiring, count
-        self.cloud = cloud or Cloud(Path(self.node.state) / "cloud", self.node.cluster)
+        self.cloud = cloud or Cloud(FileNotes(Path(self.node.state) / "cloud"), self.node.cluster)
         self._number = 0
         self._stopping = asyncio.Event()
         self._told: tuple[Any, ...] = ()

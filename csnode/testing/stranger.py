@@ -25,6 +25,7 @@ class Stranger:
 
     async def __aenter__(self) -> Self:
         disk.forget(NAME)
+        self.world.notes.pop(NAME, None)
         config = Config(self.world.config(self.process))
         self.world.wire.principals[NAME] = principal([config])
         self.world.launch(self.process)
@@ -34,3 +35,4 @@ class Stranger:
         await self.world.kill(self.process)
         self.world.wire.principals.pop(NAME, None)
         disk.forget(NAME)
+        self.world.notes.pop(NAME, None)

@@ -38,6 +38,7 @@ from csnode.plugins import driver_type
 from csnode.testing import disk
 from csnode.testing.air import AirDirectory
 from csnode.testing.loop import OWNER, SimLoop
+from csnode.testing.notes import DiskNotes
 from csnode.testing.power import Power
 from csnode.testing.sockets import WireWiring
 from csnode.testing.standing import principal
@@ -120,6 +121,7 @@ class World:
         self.wire = Wire(loop, random.Random(f"wire {seed}"))
         self.processes = {name: Process(name, roles) for name, roles in shape.items()}
         self.broken: list[str] = []  # what no code of ours caught
+        self.notes: dict[str, DiskNotes] = {}  # by machine
         self.drifts: dict[str, float] = {}  # by machine, from its next starts on: see SimLoop
         self._sections = sections or {}
         self._image = image
@@ -180,7 +182,9 @@ class World:
         self.timeline.add("world", f"starts {process.name}")
 
     async def _play(self, process: Process) -> None:
-        config, cloud = Config(self.config(process)), Cloud(None, CLUSTER)
+        machine = process.machine
+        notes = self.notes.setdefault(machine, DiskNotes(machine))
+        config, cloud = Config(self.config(process)), Cloud(notes, CLUSTER)
         take_bearings(cloud.bearings)
         wiring = WireWiring(self.wire, process.owner, process.context)
         directory = AirDirectory(CLUSTER, self.wire, process.owner, process.context)

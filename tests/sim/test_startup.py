@@ -1,4 +1,4 @@
-"""Who starts while the data service is being killed waits for it."""
+"""Who starts while the data service is away waits for it, and for no other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from csnode.testing.stranger import Stranger
 from csnode.testing.world import World
 from tests.sim.test_world import played
 
@@ -31,5 +32,23 @@ def test_a_process_that_starts_while_the_data_service_is_killed_comes_up(first_m
             await world.whole()
         told = [str(each) for each in world.timeline.happenings if "cannot run" in each.what]
         assert told == []
+
+    played(story)
+
+
+def test_who_starts_while_only_a_stranger_serves_waits_for_its_own_cloud() -> None:
+    """The data process sleeps for a while, as one does whose host is suspended."""
+
+    async def story(world: World) -> None:
+        for name in STARTING:
+            await world.crash(name)
+        world.pause("data")
+        async with Stranger(world):
+            for name in STARTING:
+                world.start(name)
+            await asyncio.sleep(10)
+            assert not any(world.processes[name].ready for name in STARTING)
+            world.resume("data")
+            await world.whole()
 
     played(story)
