@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from operator import attrgetter
 from typing import Any, NoReturn, cast
 
@@ -160,14 +161,27 @@ def _stand_in(kind: type[Entity], note: Callable[[str], None]) -> Callable[[Enti
 
     A property is noted as a column is, by its value; a method reads the columns of the stand-in.
     """
+    columns, methods = _members(kind)
     body: dict[str, Any] = {"__slots__": (), "__class__": property(lambda _: kind)}
+    body |= methods | {name: _column(name, note) for name in columns}
+    return type(f"{kind.__name__}Read", (_StandIn,), body)
+
+
+@cache
+def _members(kind: type[Entity]) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of the kind's columns and properties, and its methods and constants.
+
+    Looked up once for each kind: an api that starts makes a stand-in of every one.
+    """
+    columns: list[str] = []
+    methods: dict[str, Any] = {}
     for name in dir(kind):
         held = inspect.getattr_static(kind, name)
         if name in kind.__struct_fields__ or isinstance(held, property):
-            body[name] = _column(name, note)
+            columns.append(name)
         elif not name.startswith("__"):
-            body[name] = held if inspect.isfunction(held) else getattr(kind, name)
-    return type(f"{kind.__name__}Read", (_StandIn,), body)
+            methods[name] = held if inspect.isfunction(held) else getattr(kind, name)
+    return columns, methods
 
 
 def _column(name: str, note: Callable[[str], None]) -> property:
