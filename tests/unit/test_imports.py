@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import grimp
+import pytest
 
 ROOT = Path(__file__).parents[2]
 CROWDED_MAX = 19  # classes beyond the limits; the number may only shrink
@@ -35,6 +36,24 @@ def test_no_import_goes_round_in_a_circle() -> None:
     assert circle == []
 
 
+def test_no_package_imports_anything_by_itself() -> None:
+    """Or a circle could go through the package of a module, which no import statement names."""
+    packages = [p for top in ("csnode", "roles") for p in (ROOT / top).rglob("__init__.py")]
+    importing = [
+        str(path.relative_to(ROOT))
+        for path in packages
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom) and node_names(node) != ["annotations"]
+    ]
+    assert packages
+    assert importing == []
+
+
+def node_names(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [alias.name for alias in node.names]
+
+
+@pytest.mark.nightly  # it follows from the two tests above
 def test_every_module_can_be_imported_first() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
