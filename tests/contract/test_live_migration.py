@@ -34,7 +34,7 @@ NAMES = f"mig{os.getpid() % 0x1000:03x}"
 SWITCH, BRIDGE, MAC = f"{NAMES}s", "br0", "02:00:00:77:00:10"
 ROUTER, GUEST = "10.77.0.1", "10.77.0.10"
 WITHIN_S = 60.0
-SLOW_MIB_S = 8  # a move takes several seconds
+SLOW_MIB_S = 16  # a move takes some seconds
 
 ASKER = """\
 import asyncio, sys, msgspec
