@@ -175,6 +175,10 @@ class PrivateLibvirtd:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def tried(self, *words: str) -> str:
+        """The same for what may be refused: nothing is seen then."""
+        return self._virsh(*words).stdout
+
     def clear(self) -> None:
         """End and forget every domain."""
         for name in self.virsh("list", "--name").split():
