@@ -19,8 +19,9 @@ from msgspec.structs import replace
 from csnode.faults import Conflict, Refused, Unavailable
 from csnode.model.machine import GuestNetwork
 from csnode.testing.network import guest_network, guest_nic
+from csnode.testing.patience import patient
 from roles.network.drivers import dnsmasq
-from roles.network.drivers.command import batch, run
+from roles.network.drivers.command import batch, links, run
 from roles.network.drivers.namespace import PLACE
 from roles.network.drivers.told import Told
 from roles.network.host import HostNetwork
@@ -60,6 +61,13 @@ async def kill_dnsmasq(lab: Lab, network: GuestNetwork) -> None:
         ended, _, _ = await asyncio.to_thread(select.select, [handle], [], [], 10)
         os.close(handle)
         assert ended
+
+
+async def links_gone(network: GuestNetwork) -> None:
+    """The kernel takes a namespace apart, and the pairs that reach into it, after `ip` returned."""
+    async with asyncio.timeout(patient(10)):
+        while any(name.endswith(network.network[:8]) for name in await links()):
+            await asyncio.sleep(0.05)
 
 
 CUTS = {
@@ -134,6 +142,7 @@ async def test_a_router_from_before_the_host_started_is_left_to_the_rows(lab: La
             f"link del {lab.names}b{network.network[:8]}",
         ]
     )
+    await links_gone(network)
     async with lab.driver() as driver:
         found = await HostNetwork(driver).repair()
         assert [each.network for each in found] == [kept.network]
