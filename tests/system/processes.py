@@ -95,8 +95,7 @@ class Cloud:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if error is not None:
-                print(f"--- {name}\n{self.log(name)[-6000:]}")
+            print(f"--- {name}\n{self.log(name)[-6000:]}")  # pytest shows it if the test fails
 
     @property
     def url(self) -> str:
