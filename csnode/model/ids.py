@@ -6,6 +6,7 @@ module writes or reads them by hand (tests/unit/test_ids.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -69,6 +70,20 @@ def account_in(tally: str) -> str:
 def failed_logins(user: str) -> str:
     """Name the tally of a user's wrong passwords."""
     return OF_LOGIN + user
+
+
+LEFT = "left:"
+
+
+def left_there(id: str) -> str:
+    """Name what the tally of a host or pool counts for each thing that was dropped while the host
+    was proven off: it is there until the host is taken back."""
+    return LEFT + id
+
+
+def left_in(used: Iterable[str]) -> list[str]:
+    """Tell the ids of the things that a tally counts so."""
+    return [what.removeprefix(LEFT) for what in used if what.startswith(LEFT)]
 
 
 def object_name(kind: str, id: str) -> str:

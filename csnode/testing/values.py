@@ -35,7 +35,7 @@ PUBLIC = IPv4Network("203.0.113.0/24")  # of zones that clients make
 
 WEIGHTS: dict[str, int] = {
     "deployVirtualMachine": 14, "startVirtualMachine": 7, "stopVirtualMachine": 5,
-    "rebootVirtualMachine": 2, "destroyVirtualMachine": 4, "recoverVirtualMachine": 4,
+    "rebootVirtualMachine": 2, "destroyVirtualMachine": 4, "recoverVirtualMachine": 6,
     "expungeVirtualMachine": 4, "updateVirtualMachine": 3, "cancelAsyncJob": 5,
     "createNetwork": 4, "deleteNetwork": 5, "registerTemplate": 3, "deleteTemplate": 4,
     "migrateVirtualMachine": 7, "migrateVirtualMachineWithVolume": 4,

@@ -24,7 +24,7 @@ from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.saga.saga import Saga
 from csnode.types import HostId, PoolId, VolumeId
-from roles.orchestrator.networks import is_there
+from roles.orchestrator.networks import can_drop
 from roles.orchestrator.placement import choose_pool
 
 PLACE_TRIES = 8
@@ -146,7 +146,7 @@ class DiskSaga(Saga[VmOrderT]):
             await self.commit(change)
         for volume in volumes:
             if volume.pool is not None:
-                if await is_there(self, StoragePool, volume.pool):
+                if await can_drop(self, StoragePool, volume.pool, volume.id):
                     await self.ask(Storage, at=volume.pool).ensure_no_volume(VolumeId(volume.id))
                 self.change.update(Volume, volume.id, pool=None, ready=False)
                 self.change.count(volume.pool, {BYTES: -volume.size})

@@ -28,7 +28,7 @@ from csnode.model.vm import Vm, Want
 from csnode.model.volume import Volume
 from csnode.types import HostId, NicId, VmId, VolumeId
 from roles.orchestrator.disks import PLACE_TRIES, DiskSaga, VmOrderT
-from roles.orchestrator.networks import ensure_network, is_there
+from roles.orchestrator.networks import can_drop, ensure_network, is_there
 from roles.orchestrator.placement import place, returning
 
 RETURN_S = 20.0  # a restart of csnode on a host takes less, and a look at its pools
@@ -263,7 +263,9 @@ class MachineSaga(DiskSaga[VmOrderT]):
                 network = await self.store.get(Network, nic.network)
             except NotFound:  # older versions let networks go while machines came to them
                 continue
-            if network.router is not None and await is_there(self, Host, network.router):
+            if network.router is None:
+                continue
+            if await can_drop(self, Host, network.router, nic.id):
                 router = self.ask(Networking, at=network.router)
                 await router.ensure_no_nic(nic.network, NicId(nic.id))
 
@@ -301,8 +303,9 @@ class MachineSaga(DiskSaga[VmOrderT]):
 
         Raises what the first of them answered that could not say so, once all have answered.
         """
-        there = [h for h in sorted(filter(None, hosts)) if await is_there(self, Host, h)]
-        asked = [self.ask(Compute, at=host).ensure_absent(self.order.vm) for host in there]
+        vm, each = self.order.vm, sorted(filter(None, hosts))
+        there = [host for host in each if await can_drop(self, Host, host, vm)]
+        asked = [self.ask(Compute, at=host).ensure_absent(vm) for host in there]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for answer in answers:
             if answer is not None:

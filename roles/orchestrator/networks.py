@@ -11,6 +11,7 @@ from csnode.data.view import View
 from csnode.faults import Conflict, NotFound, Outdated, Stale, Unavailable
 from csnode.model.fit import closed, places
 from csnode.model.host import Host, StoragePool
+from csnode.model.ids import left_there
 from csnode.model.machine import GuestNetwork
 from csnode.model.network import Network
 from csnode.model.place import Cluster, Pod, Zone
@@ -34,6 +35,19 @@ async def is_there(saga: Saga[Any], kind: type[Host | StoragePool], id: str) -> 
     except NotFound:
         return False
     return not row.fenced
+
+
+async def can_drop(saga: Saga[Any], kind: type[Host | StoragePool], id: str, thing: str) -> bool:
+    """Whether the host or pool can be told to drop the thing.
+
+    One that is proven off has it until it is taken back. Its tally says so, with the saga's next
+    commit: by then the thing's row may be gone, and the feed and the jobs have forgotten it.
+    """
+    if await is_there(saga, kind, id):
+        return True
+    if await saga.store.find(kind, id=id):
+        saga.change.count(id, {left_there(thing): 1})
+    return False
 
 
 async def can_be_asked(saga: Saga[Any], host: str) -> bool:
@@ -118,7 +132,7 @@ async def drop_unfinished(saga: Saga[Any], id: NetworkId, host: HostId | None) -
         number = await saga.commit(change)
     except Stale:
         return  # somebody else is at it, and means to keep it
-    if not await is_there(saga, Host, host):
+    if not await can_drop(saga, Host, host, id):
         return
     with acting(fence=number), suppress(Outdated, Conflict):
         # Outdated: a later job has built it since. Conflict: machines use its bridge there.

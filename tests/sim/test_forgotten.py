@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
-from csnode.model.host import Host
+import pytest
+
+from csnode.contracts.networking import Networking
+from csnode.model.host import Host, StoragePool
 from csnode.model.job import Job
+from csnode.model.network import Nic
 from csnode.model.orders import ReturnHost
+from csnode.model.stock import Tally
 from csnode.model.vm import Vm
+from csnode.model.volume import Volume
+from csnode.sweep import was_ours
 from csnode.testing.cloud import SimCloud
 from csnode.types import HostId, VmId
 from roles.compute.drivers import sim
+from roles.storage.drivers import sim as pools
 from tests.sim.conftest import World
-from tests.sim.test_moved_and_lost import is_off
-from tests.sim.world import a_machine, agrees, gone, tear_down
+from tests.sim.test_moved_and_lost import is_off, taken_back
+from tests.sim.world import a_machine, agrees, gone, prepared, tear_down
 
 
 async def forgotten(cloud: SimCloud, id: str) -> None:
@@ -75,3 +83,55 @@ def test_what_no_job_and_no_feed_knows_is_left_alone(world: World) -> None:
         assert somebodys in sim.outside(host).machines
 
     world(story, data={"feed_keep": 5})
+
+
+async def some(cloud: SimCloud, params: dict[str, str], host: str) -> list[str]:
+    """Five machines of one host: more than its sweeps may ever take for strangers."""
+    ordered = [await cloud.call("deployVirtualMachine", **params, hostid=host) for _ in range(5)]
+    for asked in ordered:
+        assert (await cloud.wait(asked["jobid"]))["jobstatus"] == 1
+    return [asked["id"] for asked in ordered]
+
+
+async def expunged(cloud: SimCloud, vms: list[str]) -> None:
+    for vm in vms:
+        ended = await cloud.settle("destroyVirtualMachine", id=vm, expunge="true")
+        assert ended["jobstatus"] == 1, ended
+
+
+@pytest.mark.parametrize("left", ["all", "its machines"])
+def test_what_was_taken_away_while_its_host_was_off_is_gone_before_it_is_used_again(
+    world: World, left: str
+) -> None:
+    """Neither rows nor jobs nor the feed know it by then, and it is most of what is there."""
+
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        host = (await cloud.store.find(Host))[0].id
+        vms = await some(cloud, params, host)
+        [pool] = await cloud.store.find(StoragePool, host=host)
+        disks = {row.id for row in await cloud.store.find(Volume)}
+        ids = [*vms, *disks, *(row.id for row in await cloud.store.find(Nic))]
+        await is_off(cloud, host)
+        await expunged(cloud, vms)
+        if left == "all":
+            await tear_down(cloud)
+        for id in ids:
+            await forgotten(cloud, id)
+        async with asyncio.timeout(600):
+            while [vm for vm in vms if await was_ours(cloud.store, vm)]:
+                await asyncio.sleep(5)
+        await taken_back(cloud, host)
+        assert not sim.outside(host).machines
+        assert (pools.outside(pool.id).volumes, pools.outside(pool.id).aside) == ({}, set())
+        seen = await cloud.node.bus.ask(Networking, at=host).survey()
+        assert [nic for nics in seen.values() for nic in nics] == []
+        for owner in (host, pool.id):
+            assert not any((await cloud.store.get(Tally, owner)).used.values())
+        await tear_down(cloud)
+        assert await gone(cloud) == []
+
+    # a sweep that takes a long time to be sure has no part in it
+    patient = {"ghost_seconds": 36_000}
+    short = {"data": {"feed_keep": 5}, "orchestrator": {"job_keep_seconds": 60}}
+    world(story, **short, compute=patient, network=patient, storage=patient)

@@ -269,7 +269,11 @@ def test_a_machine_that_finds_no_room_is_tried_until_it_does_and_says_why() -> N
         change.update(Host, cloud.power.host(others[0]), enabled=True)
         await change.commit()
         assert await cloud.runs_elsewhere(vm, home)
-        assert (await cloud.vm(vm)).trouble == ""
+
+        async def content() -> bool:
+            return not (await cloud.vm(vm)).trouble
+
+        assert await cloud.world.until(content, 60)
 
     played(story)
 

@@ -33,6 +33,7 @@ WITHOUT_ACTS = {
     "release-capacity",
     "release-host",
     "return-fenced",
+    "return-left",
     "return-networks",
     "return-volumes",
     "shutdown-host",

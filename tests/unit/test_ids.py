@@ -38,6 +38,7 @@ def test_ids_are_stored_as_they_always_were() -> None:
     assert ids.taken_value("guest:n1", 7) == "guest:n1=7"
     assert ids.account_usage("a1") == "account:a1"
     assert ids.failed_logins("u1") == "login:u1"
+    assert ids.left_there("v1") == "left:v1"
     assert ids.orchestrator_lease("n#1") == "orchestrator/n#1"
     assert ids.in_network("n1", "WEB") == "n1/web"
     assert StartVm(vm=VmId("v1")).needs == ("vm:v1",)
@@ -52,6 +53,7 @@ def test_what_is_written_can_be_read_again() -> None:
     assert ids.range_parts(ids.vnis("z:1")) == ("vni", "z:1")
     assert ids.range_parts(ids.VM_NUMBERS) == ("vm", "")
     assert ids.taken_parts(ids.taken_value("odd=1", 5)) == ("odd=1", 5)
+    assert ids.left_in({"bytes": 5, ids.left_there("v:1"): 1}) == ["v:1"]
     assert ids.account_in(ids.account_usage("a1")) == "a1"
     assert ids.object_parts(ids.object_name("vm", "v1")) == ("vm", "v1")
     assert ids.orchestrator_in(ids.orchestrator_lease("n#1")) == "n#1"

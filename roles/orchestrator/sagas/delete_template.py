@@ -9,7 +9,7 @@ from csnode.model.host import StoragePool
 from csnode.model.orders import DeleteTemplate
 from csnode.model.template import Template
 from csnode.saga.saga import Saga, step
-from roles.orchestrator.networks import is_there
+from roles.orchestrator.networks import can_drop
 
 
 class Delete(Saga[DeleteTemplate]):
@@ -20,9 +20,8 @@ class Delete(Saga[DeleteTemplate]):
     @step
     async def images(self) -> None:
         for pool in await self.store.find(StoragePool):
-            if not await is_there(self, StoragePool, pool.id):
-                continue  # when its host is taken back, the pool sets aside what nobody knows
-            await self.ask(Storage, at=pool.id).ensure_no_image(self.order.template)
+            if await can_drop(self, StoragePool, pool.id, self.order.template):
+                await self.ask(Storage, at=pool.id).ensure_no_image(self.order.template)
 
     async def turned(self) -> None:
         pools = await self.store.find(StoragePool)

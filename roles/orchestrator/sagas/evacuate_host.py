@@ -27,7 +27,7 @@ from csnode.saga.saga import Saga, step
 from csnode.types import HostId, NetworkId, Power, VmId
 from csnode.uuids import id_of
 from roles.orchestrator.lost import needs_router, order_router
-from roles.orchestrator.networks import can_be_asked, ensure_network
+from roles.orchestrator.networks import can_drop, ensure_network
 
 ROUNDS = 3  # a machine that cannot be moved is tried so often
 AT_ONCE = 4  # moves under way: each takes its share of the hosts' network
@@ -203,7 +203,7 @@ class Evacuate(Saga[EvacuateHost]):
         await self._tell_cards(id)
 
     async def _drop_router(self, id: NetworkId, number: int) -> None:
-        if not await can_be_asked(self, self.order.host):
+        if not await can_drop(self, Host, self.order.host, id):
             return
         with acting(fence=number), suppress(Outdated, Conflict):
             # Conflict: its bridge stays as long as a machine is plugged into it

@@ -12,7 +12,7 @@ from csnode.model.telling import image_of
 from csnode.model.template import Template
 from csnode.saga.saga import Saga, step
 from csnode.types import PoolId, TemplateId
-from roles.orchestrator.networks import is_there
+from roles.orchestrator.networks import can_drop
 
 
 class Fetch(Saga[FetchTemplate]):
@@ -40,7 +40,7 @@ class Fetch(Saga[FetchTemplate]):
 
     @image.undo
     async def drop_image(self) -> None:
-        if await is_there(self, StoragePool, self.pool):
+        if await can_drop(self, StoragePool, self.pool, self.order.template):
             await self.ask(Storage, at=self.pool).ensure_no_image(TemplateId(self.order.template))
 
     async def succeeded(self) -> None:

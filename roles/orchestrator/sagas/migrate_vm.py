@@ -26,7 +26,7 @@ from csnode.model.volume import Volume
 from csnode.saga.saga import step
 from csnode.types import HostId, PoolId, Power, Struct, VolumeId
 from roles.orchestrator.machine import PLACE_TRIES, MachineSaga
-from roles.orchestrator.networks import can_be_asked, is_there
+from roles.orchestrator.networks import can_be_asked, can_drop, is_there
 
 log = logger("orchestrator")
 
@@ -127,7 +127,9 @@ class Migrate(MachineSaga[MigrateVm]):
         """One that is left while its disk's own pool is off may be the last, so the sweep sets it
         aside."""
         for spot in await self._left_behind():
-            if await is_there(self, StoragePool, spot.pool) and await self._can_be_read(spot):
+            if not await self._can_be_read(spot):
+                continue
+            if await can_drop(self, StoragePool, spot.pool, spot.volume):
                 await self.ask(Storage, at=spot.pool).ensure_no_volume(spot.volume)
 
     @step
@@ -186,7 +188,7 @@ class Migrate(MachineSaga[MigrateVm]):
         """Copies in pools of the source go. One that does not answer sweeps them itself."""
         for spot in await self._left_behind():
             try:
-                if await is_there(self, StoragePool, spot.pool):
+                if await can_drop(self, StoragePool, spot.pool, spot.volume):
                     await self.ask(Storage, at=spot.pool).ensure_no_volume(spot.volume)
             except Unavailable as fault:
                 log.warning("copy left", volume=spot.volume, pool=spot.pool, why=fault.message)

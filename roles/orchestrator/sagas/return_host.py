@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from csnode.contracts.compute import Compute
 from csnode.contracts.networking import Networking
@@ -11,8 +12,12 @@ from csnode.data.alarm import HA, alarm
 from csnode.faults import Conflict, NotFound, Unavailable
 from csnode.log import logger
 from csnode.model.host import Host, StoragePool
-from csnode.model.network import Network
+from csnode.model.ids import left_in
+from csnode.model.machine import FoundNetwork, Holdings
+from csnode.model.network import Network, Nic
 from csnode.model.orders import ReturnHost
+from csnode.model.stock import Tally
+from csnode.model.template import Template
 from csnode.model.vm import Vm
 from csnode.model.volume import Volume
 from csnode.saga.saga import Saga, step
@@ -58,6 +63,13 @@ class Return(Saga[ReturnHost]):
         raise Unavailable("machines of the host have not let go of it yet")
 
     @step
+    async def left(self) -> tuple[str, ...]:
+        """What was to go from here while the host was off: its tally and its pools' have it."""
+        owners = [self.order.host, *(pool.id for pool in await self._pools())]
+        tallies = await self.store.find(Tally, id=tuple(owners))
+        return tuple(sorted({id for tally in tallies for id in left_in(tally.used)}))
+
+    @step
     async def domains(self) -> tuple[str, ...]:
         host = self.order.host
         removed: list[str] = []
@@ -75,7 +87,7 @@ class Return(Saga[ReturnHost]):
         try:
             row = await self.store.get(Vm, vm)
         except NotFound:
-            return await was_ours(self.store, vm)
+            return vm in self.left or await was_ours(self.store, vm)
         return row.host != self.order.host
 
     @step
@@ -91,32 +103,74 @@ class Return(Saga[ReturnHost]):
             if not (found.told or found.trouble):
                 continue  # only a bridge
             rows = await self.store.find(Network, id=network)
-            if rows and all(row.router != host for row in rows):
+            if all(row.router != host for row in rows) if rows else network in self.left:
                 await self.ask(Networking, at=host).ensure_no_router(network)
                 removed.append(network)
+            else:
+                await self._drop_cards(found)
         return tuple(removed)
+
+    async def _drop_cards(self, found: FoundNetwork) -> None:
+        cards = [card.nic for card in found.nics if card.nic in self.left]
+        known = {row.id for row in await self.store.find(Nic, id=tuple(cards))}
+        for nic in cards:
+            if nic not in known:
+                networking = self.ask(Networking, at=self.order.host)
+                await networking.ensure_no_nic(found.network, nic)
 
     @step
     async def volumes(self) -> tuple[str, ...]:
-        """Copies that moves left in pools of the host: the sweep takes many of them for a sign
-        that the records are wrong, and touches none."""
+        """Copies that moves left in pools of the host are set aside, what was to go goes: the
+        sweep takes many of them for a sign that the records are wrong, and touches none."""
         aside: list[str] = []
         if not self.fenced:
             return ()
-        for pool in await self.store.find(StoragePool, host=self.order.host):
+        for pool in await self._pools():
             storage = self.ask(Storage, at=PoolId(pool.id))
             try:
-                held = sorted((await storage.survey()).volumes)
+                held = await storage.survey()
             except Unavailable as fault:
                 log.warning("pool not looked through", pool=pool.id, why=fault.message)
                 continue
-            for row in await self.store.find(Volume, id=tuple(held)):
+            known: set[str] = set()
+            for row in await self.store.find(Volume, id=tuple(sorted(held.volumes))):
                 busy = row.vm is not None and await at_work(self.store, row.vm)
+                if busy or row.pool is not None or row.id not in self.left:
+                    known.add(row.id)
                 if row.pool not in (None, pool.id) and not busy:
                     await self._check_fenced()
                     await storage.set_aside(VolumeId(row.id))
                     aside.append(row.id)
+            await self._drop_left(storage, held, known)
         return tuple(aside)
+
+    async def _drop_left(self, storage: Storage, held: Holdings, known: set[str]) -> None:
+        """Disks of no pool, and images of no row; an image that a disk stands on stays."""
+        for volume in held.volumes:
+            if volume in self.left and volume not in known:
+                await self._check_fenced()
+                await storage.ensure_no_volume(volume)
+        for template in held.templates:
+            if template in self.left and not await self.store.find(Template, id=template):
+                await self._check_fenced()
+                with suppress(Conflict):
+                    await storage.ensure_no_image(template)
+
+    @step
+    async def nothing_left(self) -> None:
+        """The tallies say so, now that it is. Of a pool that did not answer the sweep looks on."""
+        owners = [self.order.host, *(pool.id for pool in await self._pools())]
+        for tally in await self.store.find(Tally, id=tuple(owners)) if self.fenced else ():
+            still = {what: n for what, n in tally.used.items() if not left_in((what,))}
+            if still != tally.used:
+                change = self.store.change()
+                change.delete(Tally, tally.id, revision=tally.revision)
+                change.count(tally.id, still)
+                await self.commit(change)
+
+    async def _pools(self) -> list[StoragePool]:
+        """The host's own."""
+        return await self.store.find(StoragePool, host=self.order.host)
 
     async def succeeded(self) -> None:
         if not self.fenced:

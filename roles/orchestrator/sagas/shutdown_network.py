@@ -15,7 +15,7 @@ from csnode.model.stock import Range
 from csnode.model.vm import Vm
 from csnode.saga.saga import Saga, step
 from csnode.types import HostId
-from roles.orchestrator.networks import is_there
+from roles.orchestrator.networks import can_drop
 
 
 class Shutdown(Saga[ShutdownNetwork]):
@@ -36,7 +36,7 @@ class Shutdown(Saga[ShutdownNetwork]):
         number = await self._take_from_row(self.host)
         if number is None:
             return False
-        if await is_there(self, Host, self.host):
+        if await can_drop(self, Host, self.host, self.order.network):
             with acting(fence=number), suppress(Outdated):  # somebody has built it there since
                 await self.ask(Networking, at=self.host).ensure_no_router(self.order.network)
         return True
