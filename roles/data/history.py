@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import MetaData, bindparam, select
+from sqlalchemy import Dialect, MetaData, Table, bindparam, select
 
 from csnode.bus.event import Entry
 from csnode.contracts.data import Past
@@ -25,8 +25,6 @@ class History:
 
     def __init__(self, database: Engine, tables: MetaData) -> None:
         self._database, self._feed = database, tables.tables["feed"]
-        self._sql = cache(self._make_sql)
-        self._since = self._make_since()
 
     async def read(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
         """The last entries, oldest first; fewer than `limit` if their rows are very long."""
@@ -34,7 +32,7 @@ class History:
             raise Invalid("history is asked for by an id or by a trace: one of them")
         if limit < 1:
             raise Invalid(f"a history of {limit} entries cannot be read")
-        sql = self._sql("id" if id else "trace")
+        sql = _sql_by(self._feed, self._database.dialect, "id" if id else "trace")
         text = await self._database.text(sql, (id or trace, limit))
         found: list[Past] = []
         size = 0
@@ -47,20 +45,23 @@ class History:
 
     async def since(self, after: int, limit: int) -> tuple[Past, ...]:
         """Entries past that number, of all kinds, oldest first; from where the feed begins."""
-        text = await self._database.text(self._since, (after, limit))
+        sql = _sql_since(self._feed, self._database.dialect)
+        text = await self._database.text(sql, (after, limit))
         return tuple(_past(row) for row in text.split(ROW)) if text else ()
 
-    def _make_since(self) -> str:
-        feed = self._feed
-        query: Any = select(*(feed.c[name] for name in COLUMNS))
-        query = query.where(feed.c.number > bindparam("after")).order_by(feed.c.number)
-        return compiled(gathered(query), ("after", "limit"), self._database.dialect)
 
-    def _make_sql(self, column: str) -> str:
-        feed = self._feed
-        query: Any = select(*(feed.c[name] for name in COLUMNS))
-        query = query.where(feed.c[column] == bindparam("is")).order_by(feed.c.number.desc())
-        return compiled(gathered(query), ("is", "limit"), self._database.dialect)
+@lru_cache(8)  # for all of this process, as the reader's
+def _sql_since(feed: Table, dialect: Dialect) -> str:
+    query: Any = select(*(feed.c[name] for name in COLUMNS))
+    query = query.where(feed.c.number > bindparam("after")).order_by(feed.c.number)
+    return compiled(gathered(query), ("after", "limit"), dialect)
+
+
+@lru_cache(8)
+def _sql_by(feed: Table, dialect: Dialect, column: str) -> str:
+    query: Any = select(*(feed.c[name] for name in COLUMNS))
+    query = query.where(feed.c[column] == bindparam("is")).order_by(feed.c.number.desc())
+    return compiled(gathered(query), ("is", "limit"), dialect)
 
 
 def _past(row: bytes) -> Past:

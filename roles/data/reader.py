@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Column, MetaData, bindparam, or_, select
+from sqlalchemy import Column, Dialect, MetaData, bindparam, or_, select
 
 from csnode.bus.event import Entry
 from csnode.contracts.data import Feed
@@ -28,8 +28,6 @@ class Reader:
 
     def __init__(self, database: Engine, stored: Stored, tables: MetaData) -> None:
         self._database, self._stored, self._tables = database, stored, tables
-        self._find_sql = lru_cache(1024)(self._make_find_sql)
-        self._feed_sql = lru_cache(64)(self._make_feed_sql)
 
     async def get(self, name: str, id: str) -> Found:
         """One row."""
@@ -59,7 +57,7 @@ class Reader:
                 return ()
             shape.append((column, len(wanted), null))
             values.extend(wanted)
-        sql = self._find_sql(name, tuple(shape))
+        sql = _find_sql(self._tables, self._database.dialect, name, tuple(shape))
         text = await self._database.text(sql, (*values, min(limit, PAGE_MAX)))
         if not text:
             return ()
@@ -71,7 +69,7 @@ class Reader:
         names = tuple(sorted({self._stored.kind(name).name for name in kinds}))
         if limit < 1:
             raise Invalid(f"a page of {limit} entries cannot be read")
-        sql = self._feed_sql(len(names)) if names else ""
+        sql = _feed_sql(self._tables, self._database.dialect, len(names)) if names else ""
         asked = (after, *names, min(limit, PAGE_MAX)) if names else ()
         last, floor, text = await self._stored.page(sql, asked)
         if after < floor and (not names or await self._newest(names) > after):
@@ -90,34 +88,34 @@ class Reader:
         heads = await self._stored.known_heads()
         return max(heads.get(name, 0) for name in names)
 
-    def _make_find_sql(self, name: str, shape: tuple[tuple[str, int, bool], ...]) -> str:
-        table = self._tables.tables[name]
-        query = select(table.c.id, table.c.row).where(table.c.id > bindparam("after"))
-        names = ["after"]
-        for column, count, null in shape:
-            binds = [f"{column}_{n}" for n in range(count)]
-            names += binds
-            column_of = table.c[column]
-            tests = [column_of.in_([bindparam(b) for b in binds])] if count > 1 else []
-            tests = tests or [column_of == bindparam(b) for b in binds]
-            query = query.where(or_(*tests, *([column_of.is_(None)] if null else [])))
-        return compiled(
-            gathered(query.order_by(table.c.id)), (*names, "limit"), self._database.dialect
-        )
 
-    def _make_feed_sql(self, count: int) -> str:
-        feed = self._tables.tables["feed"]
-        binds = [f"kind_{n}" for n in range(count)]
-        query = (
-            select(feed.c.number, feed.c.kind, feed.c.id, feed.c.revision, feed.c.row)
-            .where(feed.c.number > bindparam("after"))
-            .where(feed.c.kind.in_([bindparam(b) for b in binds]))
-        )
-        return compiled(
-            gathered(query.order_by(feed.c.number)),
-            ("after", *binds, "limit"),
-            self._database.dialect,
-        )
+@lru_cache(1024)  # for all readers of this process: making one takes as long as a commit
+def _find_sql(
+    tables: MetaData, dialect: Dialect, name: str, shape: tuple[tuple[str, int, bool], ...]
+) -> str:
+    table = tables.tables[name]
+    query = select(table.c.id, table.c.row).where(table.c.id > bindparam("after"))
+    names = ["after"]
+    for column, count, null in shape:
+        binds = [f"{column}_{n}" for n in range(count)]
+        names += binds
+        column_of = table.c[column]
+        tests = [column_of.in_([bindparam(b) for b in binds])] if count > 1 else []
+        tests = tests or [column_of == bindparam(b) for b in binds]
+        query = query.where(or_(*tests, *([column_of.is_(None)] if null else [])))
+    return compiled(gathered(query.order_by(table.c.id)), (*names, "limit"), dialect)
+
+
+@lru_cache(64)
+def _feed_sql(tables: MetaData, dialect: Dialect, count: int) -> str:
+    feed = tables.tables["feed"]
+    binds = [f"kind_{n}" for n in range(count)]
+    query = (
+        select(feed.c.number, feed.c.kind, feed.c.id, feed.c.revision, feed.c.row)
+        .where(feed.c.number > bindparam("after"))
+        .where(feed.c.kind.in_([bindparam(b) for b in binds]))
+    )
+    return compiled(gathered(query.order_by(feed.c.number)), ("after", *binds, "limit"), dialect)
 
 
 def _fitting(column: Column[Any], values: list[Any]) -> list[Any]:
