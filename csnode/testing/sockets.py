@@ -38,7 +38,7 @@ class Ear(Still):
     def __init__(self, wire: Wire, owner: str, context: Context, got: Got) -> None:
         self.wire, self.owner, self.context, self._got = wire, owner, context, got
         self._open = True
-        self._prefixes: list[bytes] = []
+        self._prefixes: tuple[bytes, ...] = ()
         self._since: dict[str, float] = {}  # endpoint -> when the subscription stands there
         wire.ears.append(self)
 
@@ -46,7 +46,7 @@ class Ear(Still):
         now = self.wire.loop.moment
         for endpoint, since in self._since.items():
             if self.wire.doors.get(endpoint) is mouth:
-                return since <= now and any(channel.startswith(p) for p in self._prefixes)
+                return since <= now and channel.startswith(self._prefixes)
         return False
 
     def take(self, parts: list[bytes]) -> None:
@@ -60,7 +60,7 @@ class Ear(Still):
             self._got(parts)
 
     def subscribe(self, value: bytes) -> None:
-        self._prefixes.append(value)
+        self._prefixes += (value,)
 
     def attach(self, endpoint: str, key: str = "") -> None:
         del key
