@@ -83,6 +83,7 @@ class PoolStorage(Storage):
     async def set_aside(self, id: VolumeId | TemplateId) -> None:
         self._fences.check(id)
         async with self.turn(id):
+            await self._check_unwanted(VolumeId(id))
             await self.driver.set_aside(id)
 
     # -- turns ---------------------------------------------------------------------------------

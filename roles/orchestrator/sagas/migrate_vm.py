@@ -124,13 +124,16 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @disks.undo
     async def drop_copies(self) -> None:
-        """One that is left while its disk's own pool is off may be the last, so the sweep sets it
-        aside."""
+        """One whose disk's own pool is off may be the last: it is set aside. The sweep of its pool
+        would take many of them for a sign that the records are wrong."""
         for spot in await self._left_behind():
-            if not await self._can_be_read(spot):
+            if not await can_drop(self, StoragePool, spot.pool, spot.volume):
                 continue
-            if await can_drop(self, StoragePool, spot.pool, spot.volume):
-                await self.ask(Storage, at=spot.pool).ensure_no_volume(spot.volume)
+            storage = self.ask(Storage, at=spot.pool)
+            if await self._can_be_read(spot):
+                await storage.ensure_no_volume(spot.volume)
+            else:
+                await storage.set_aside(spot.volume)
 
     @step
     async def power(self) -> Power:
