@@ -183,7 +183,7 @@ class ZooKeeperServer(Server):
             "maxClientCnxns=0\n"
             "admin.enableServer=false\n"
             "4lw.commands.whitelist=ruok,srvr\n"
-            "maxSessionTimeout=600000\n"
+            "maxSessionTimeout=40000\n"
         )
         jars = ":".join(f"/usr/share/java/{name}.jar" for name in JARS)
         return [
