@@ -129,6 +129,12 @@ class Cloud:
         process.kill()
         process.wait()
 
+    def wait_started(self, name: str, times: int = 1, seconds: float = 60) -> None:
+        """Until all roles of the process serve, after so many starts: what the api says of itself
+        tells nothing of others."""
+        said = '"event": "ready"'
+        wait_for(lambda: self.log(name).count(said) >= times, seconds, f"{name} is ready")
+
     def wait_ready(self, seconds: float = 60) -> None:
         """Until the api says that it may take traffic."""
 

@@ -253,6 +253,7 @@ def test_jobs_that_are_open_at_the_move_end_after_it(
         assert still  # most of them, if the machine is not too busy
         moved(f"sqlite:{file}", url)
         cloud.start("data", settings=(f"data.url={url}",))
+        cloud.wait_started("data", times=2)
         cloud.wait_ready()
         wait_for(
             lambda: all(cs.queryAsyncJobResult(jobid=job)["jobstatus"] == 1 for job in jobs),
