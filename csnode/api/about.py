@@ -96,13 +96,13 @@ class Field(msgspec.Struct, frozen=True):
 
 
 def wire_name(name: str) -> str:
-    """CloudStack writes serviceofferingid where we write service_offering_id."""
+    """Name a field as CloudStack does: serviceofferingid where we write service_offering_id."""
     return name.replace("_", "")
 
 
 @cache
 def fields_of(kind: type[msgspec.Struct]) -> tuple[Field, ...]:
-    """Every field of a request or an answer, in the order declared."""
+    """Return every field of a request or an answer, in the order declared."""
     hints: dict[str, Any] = {}
     for part in reversed(kind.__mro__):  # not get_type_hints: a field may be called `type`
         if issubclass(part, msgspec.Struct):
@@ -117,7 +117,7 @@ def fields_of(kind: type[msgspec.Struct]) -> tuple[Field, ...]:
 
 
 def shaped(kind: Any) -> type[Struct] | None:
-    """The struct that is nested in a field of that type, if one is."""
+    """Return the struct that is nested in a field of that type, if one is."""
     return kind if isinstance(kind, type) and issubclass(kind, Struct) else None
 
 
@@ -141,7 +141,7 @@ def _field(name: str, wire: str, required: bool, hint: Any) -> Field:
 
 
 def _bare(hint: Any) -> tuple[Any, list[Any]]:
-    """The type under Annotated and `| None`, and the marks around it, outermost first."""
+    """Return the type under Annotated and `| None`, and the marks around it, outermost first."""
     marks: list[Any] = []
     while True:
         if get_origin(hint) is Annotated:

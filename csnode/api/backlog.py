@@ -52,7 +52,7 @@ class Backlog:
     """Counts the jobs that have not ended; follows the view by itself."""
 
     def __init__(self, view: View, per_object: int, per_account: int) -> None:
-        """The bounds; -1: none."""
+        """Bound the open jobs of an object and of an account; -1: no bound."""
         self._view = view
         self._object_max, self._account_max = per_object, per_account
         self._open: Counter[Line] = Counter()
@@ -86,7 +86,7 @@ class Backlog:
             self._open.update(_lines(job))
 
     def withdraw(self, job: Job) -> None:
-        """It was not ordered after all, as far as we know."""
+        """Forget an order of the job: it was not ordered after all, as far as we know."""
         sent = self._sent.get(job.id)
         if sent is not None and sent.times > 1:
             self._sent[job.id] = replace(sent, times=sent.times - 1)

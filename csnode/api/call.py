@@ -76,8 +76,10 @@ class Call:
         options: Options, logins: Turns, backlog: Backlog, once: Once | None = None,
         nodes: Sequence[Member] = (),
     ) -> None:  # fmt: skip
-        """`logins` checks passwords, and `backlog` bounds orders; `nodes` are those that the
-        directory knows now.
+        """Make a call.
+
+        `logins` checks passwords, and `backlog` bounds orders; `nodes` are those that the directory
+        knows now.
         """
         self.caller, self.asked, self.view, self.change = caller, asked, view, change
         self.shelves, self.options = shelves, options
@@ -96,14 +98,17 @@ class Call:
         self.about, self.owner = about or self.about, owner or self.owner
 
     def seen(self, kind: type[E], id: str, parameter: str = "id") -> E:
-        """The row; CloudStack's "entity does not exist" (431) if the caller may not see it."""
+        """Return the row.
+
+        Raises CloudStack's "entity does not exist" (431) if the caller may not see it.
+        """
         row = self.view.maybe(kind, id)
         if row is None or not may_see(self.caller, row, self.view):
             raise no_such(self.asked.command, parameter, id)
         return row
 
     def new_id(self) -> str:
-        """The id of what the command creates, asked for once in a `run`.
+        """Return the id of what the command creates, asked for once in a `run`.
 
         A root admin may choose it by `customid`; it follows from the Idempotency-Key if there is
         one.
@@ -129,8 +134,9 @@ class Call:
         return job
 
     def done(self, row: Entity) -> Job:
-        """The job of a command that CloudStack runs later and that is done with this commit: its
-        clients wait for a job, and this one has ended before they ask.
+        """Return the job of a command that CloudStack runs later and that is done with this commit.
+
+        Its clients wait for a job; this one has ended before they ask.
         """
         at, once = wall(), self._once
         return self.change.create(
@@ -151,18 +157,18 @@ class Call:
         )
 
     def jobs(self, object_id: str) -> list[Job]:
-        """The jobs not yet ended on an object, oldest first."""
+        """Return the jobs not yet ended on an object, oldest first."""
         return open_jobs(self.view, object_id)
 
 
 def open_jobs(view: View, object_id: str) -> list[Job]:
-    """The jobs not yet ended on an object, oldest first."""
+    """Return the jobs not yet ended on an object, oldest first."""
     found = [job for job in view.by(Job, "holds", object_id) if job.open]
     return sorted(found, key=lambda job: (job.created, job.id))
 
 
 def job_at_work(view: View, object_id: str) -> Job | None:
-    """The order that an object's state shows: the oldest one that has not ended."""
+    """Return the order that an object's state shows: the oldest one that has not ended."""
     found: Job | None = None
     for job in view.by(Job, "holds", object_id):
         if job.open and (found is None or (job.created, job.id) < (found.created, found.id)):

@@ -17,13 +17,13 @@ _JOB_FIELDS = (
 
 
 def entries(rank: Rank) -> list[dict[str, Any]]:
-    """What listApis tells a caller of that rank, by name."""
+    """Return what listApis tells a caller of that rank, by name."""
     declared = [d for d in COMMANDS.values() if d.allows <= rank and not d.open]
     return [describe(d) for d in sorted(declared, key=lambda d: d.name)]
 
 
 def describe(declared: Declaration) -> dict[str, Any]:
-    """One entry of listApis."""
+    """Describe a command, as one entry of listApis."""
     entry: dict[str, Any] = {
         "name": declared.name,
         "description": inspect.cleandoc(declared.request.__doc__ or ""),
@@ -38,7 +38,7 @@ def describe(declared: Declaration) -> dict[str, Any]:
 
 
 def markdown() -> str:
-    """The docs page: a section a command."""
+    """Return the docs page: a section for each command."""
     lines = ["# API commands", ""]
     for declared in sorted(COMMANDS.values(), key=lambda d: d.name):
         lines += [f"## {declared.name}", "", inspect.cleandoc(declared.request.__doc__ or ""), ""]

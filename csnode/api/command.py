@@ -43,7 +43,7 @@ class ApiCommand(Struct, rename=wire_name):
         raise NotImplementedError
 
     def again(self, call: Call) -> Shown | None:
-        """What a repetition under the same name shows, where `run` shows what is no row.
+        """Return what a repetition under the same name shows, where `run` shows what is no row.
 
         The repetition is not run: it is answered with the row as it is now, or its job.
         """
@@ -135,14 +135,15 @@ def command(
 
 
 def load_commands() -> dict[str, Declaration]:
-    """Every command that some installed package offers (entry points csnode.commands)."""
+    """Load every command that some installed package offers (entry points csnode.commands)."""
     plugins.load_all("commands")
     return dict(sorted(COMMANDS.items()))
 
 
 def kinds_needed() -> set[type[Entity]]:
-    """The kinds of row that all commands name, that their answers show, or say that they read; and
-    the kinds that tell whose these are.
+    """Return the kinds of row that any command names, or that its answer shows or it says it reads.
+
+    The kinds that tell whose these are come with them.
     """
     shown = {d.shows for d in COMMANDS.values() if d.shows and d.shows.of.kind}
     kinds = {s.of for s in shown} | {kind for s in shown for kind in s.reads}
@@ -151,7 +152,7 @@ def kinds_needed() -> set[type[Entity]]:
 
 
 def _owning(kind: type[Entity]) -> set[type[Entity]]:
-    """The kinds through which rows of the kind have an owner."""
+    """Return the kinds through which rows of the kind have an owner."""
     owner = kind.owned_by
     if not isinstance(owner, Through):
         return set()

@@ -28,7 +28,10 @@ class Dependencies:
     """
 
     def __init__(self, view: View, stale: Callable[[str], None]) -> None:
-        """`stale` is told the name of a thing whose reads changed; perhaps of one never made."""
+        """Keep dependencies.
+
+        `stale` is told the name of a thing whose reads changed; perhaps of one never made.
+        """
         self._view, self._stale = view, stale
         self._kinds: dict[type[Entity], KindReads] = {}
         self._joined: dict[str, tuple[Any, ...]] = {}  # by name: readers, value, readers, value ...

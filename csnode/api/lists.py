@@ -39,21 +39,21 @@ class ListCommand(ApiCommand):
     page_size: Annotated[int | None, About("how many entries a page has")] = None
 
     def scope(self, call: Call) -> Scope:
-        """Which rows the list is about; narrowed by who asks."""
+        """Return which rows the list is about; narrowed by who asks."""
         del call
         return ALL
 
     def tests(self, call: Call) -> list[Test]:
-        """Conditions beyond those of By."""
+        """Return the conditions beyond those of By."""
         del call
         return []
 
     def matches(self, row: Any, keyword: str) -> bool:
-        """Whether the keyword, in lower case, is part of the row's searched fields."""
+        """Tell whether the keyword, in lower case, is part of the row's searched fields."""
         return any(keyword in str(getattr(row, name, "")).lower() for name in _SEARCHED)
 
     def rows(self, call: Call, shelf: Shelf, ids: list[str]) -> list[bytes]:
-        """The page itself; most lists show what the shelf keeps."""
+        """Return the page itself; most lists show what the shelf keeps."""
         rank = call.caller.rank
         return [shelf.encoded(id, rank) for id in ids]
 
@@ -92,11 +92,11 @@ class ListCommand(ApiCommand):
         return tests
 
     def _is_unbounded(self, call: Call) -> bool:
-        """Whether the list is about all rows, of a kind that not all callers may see."""
+        """Tell whether the list is about all rows, of a kind that not all callers may see."""
         return not isinstance(self.shown.of.owned_by, Everyone) and self.scope(call) == ALL
 
     def _named(self) -> list[str] | None:
-        """The ids asked for by id or ids, checked already; None if neither was given."""
+        """Return the ids asked for by id or ids, checked already; None if neither was given."""
         id: str | None = getattr(self, "id", None)
         ids: tuple[str, ...] | None = getattr(self, "ids", None)
         if id and ids:
@@ -106,7 +106,7 @@ class ListCommand(ApiCommand):
         return list(dict.fromkeys(ids)) if ids else None
 
     def _window(self, most: int) -> tuple[int, int]:
-        """Where the page starts, and how many rows it has."""
+        """Return where the page starts, and how many rows it has."""
         page, size = self.page, self.page_size
         if size == -1:
             if page is not None:

@@ -58,11 +58,11 @@ class Once(Struct):
     made: type[Entity] | None = None
 
     def with_digest(self, asked: str) -> Once:
-        """The same, once its parameters are worth a digest."""
+        """Return a copy that has the digest of its parameters, `asked`, once they are worth one."""
         return replace(self, asked=asked)
 
     def id(self, what: str) -> str:
-        """The id of what is made under the key; empty without one."""
+        """Return the id of what is made under the key; empty without one."""
         return self._line("key", self.key, what) if self.key else ""
 
     @property
@@ -75,7 +75,7 @@ class Once(Struct):
         return self._line("customjobid", self.custom_job)
 
     def first(self, view: View) -> First | None:
-        """The request of that name that was carried out before, if the view has one.
+        """Return the request of that name that was carried out before, if the view has one.
 
         Raises Conflict if the name was given to something else.
         """
@@ -98,7 +98,7 @@ class Once(Struct):
         return First(kind=job.object_kind, id=job.object_id, job=job.id)
 
     def _by_id(self, view: View) -> First | None:
-        """By what was made, where its line is no longer there, or has another name."""
+        """Find it by what was made, where its line is no longer there, or has another name."""
         job = view.maybe(Job, self.id("job"))
         if job is not None:
             return First(kind=job.object_kind, id=job.object_id, job=job.id)
@@ -121,7 +121,10 @@ class Once(Struct):
 
 
 def digest(params: Mapping[str, str], known: Iterable[str]) -> str:
-    """Of the parameters that the command knows; credentials and chosen ids are none of those."""
+    """Digest the parameters that the command knows.
+
+    Credentials and chosen ids are none of those.
+    """
     names = frozenset(known) - {"customid", "customjobid"}
     text = "".join(
         f"{len(name)}:{name}{len(value)}:{value}"
@@ -132,7 +135,7 @@ def digest(params: Mapping[str, str], known: Iterable[str]) -> str:
 
 
 def checked_key(text: str) -> str:
-    """The key in a header, with or without the quotes that the draft has. Invalid (400)."""
+    """Return the key in a header, with or without the quotes of the draft. Raises Invalid (400)."""
     key = text.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")

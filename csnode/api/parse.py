@@ -40,7 +40,7 @@ class Table(msgspec.Struct):
     required: tuple[tuple[str, str], ...]  # attribute and wire name
 
     def read(self, params: Mapping[str, str]) -> Any:
-        """Raises Invalid, in CloudStack's words. Unknown parameters are ignored."""
+        """Read a request. Raises Invalid, in CloudStack's words. Unknown parameters are ignored."""
         values: dict[str, Any] = {}
         maps: dict[str, dict[int, dict[str, str]]] = {}
         for name, text in params.items():
@@ -68,7 +68,7 @@ class Table(msgspec.Struct):
 
 
 def table(command: str, request: type[msgspec.Struct]) -> Table:
-    """The table of a command."""
+    """Return the table of a command."""
     fields = fields_of(request)
     lower = command.lower()
     return Table(
@@ -83,7 +83,7 @@ def table(command: str, request: type[msgspec.Struct]) -> Table:
 
 
 def lowered(name: str) -> str:
-    """Names come in any case; of a map's, only the part before the bracket is ours."""
+    """Lower names, which come in any case; of a map's, only the part before the bracket is ours."""
     if "[" not in name:
         return name.lower()
     base, bracket, rest = name.partition("[")
@@ -91,12 +91,15 @@ def lowered(name: str) -> str:
 
 
 def merged(map: tuple[dict[str, str], ...]) -> dict[str, str]:
-    """Free fields: details[0].a=1&details[1].b=2 as one dict."""
+    """Merge free fields: details[0].a=1&details[1].b=2 as one dict."""
     return {key: value for entry in map for key, value in entry.items()}
 
 
 def no_such(command: str, name: str, value: str) -> Invalid:
-    """Nothing by that id, or nothing that this caller may see. Go clients look for this text."""
+    """Return the Invalid for nothing by that id, or nothing that this caller may see.
+
+    Go clients look for this text.
+    """
     return _refusal(
         f"Unable to execute API command {command.lower()} due to invalid value. "
         f"Invalid parameter {name} value={value} due to incorrect long value format, or entity "
@@ -105,7 +108,7 @@ def no_such(command: str, name: str, value: str) -> Invalid:
 
 
 def bad_value(command: str, name: str, value: str) -> Invalid:
-    """The value is none that the parameter can have."""
+    """Return the Invalid for a value that is none that the parameter can have."""
     return _refusal(
         f"Unable to execute API command {command.lower()} due to invalid value {value} "
         f"for parameter {name}"
@@ -113,7 +116,7 @@ def bad_value(command: str, name: str, value: str) -> Invalid:
 
 
 def moment(text: str) -> float | None:
-    """Seconds since 1970 for a date as clients write it (UTC unless it says); None if bad.
+    """Return seconds since 1970 for a date as clients write it (UTC unless it says); None if bad.
 
     2026-01-01, 2026-01-01 00:00:00, and RFC 3339 as Java, Python (microseconds), Go (nanoseconds)
     and JavaScript (.000Z) have it, with Z+0000 for Z, and a space where a + was not escaped.
@@ -150,7 +153,7 @@ def _map_key(name: str) -> tuple[str, int, str]:
 
 
 def _reader(command: str, field: Field) -> Reader:
-    """The reader of one parameter, by its type word."""
+    """Return the reader of one parameter, by its type word."""
     match field.word:
         case "boolean":
             return lambda text: text.lower() == "true"

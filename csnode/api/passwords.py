@@ -15,13 +15,13 @@ _SALT_BYTES, _HASH_BYTES = 16, 32
 
 
 def hashed(password: str) -> str:
-    """A new salted hash."""
+    """Hash a password, with a new salt."""
     salt = uuids.source.randbytes(_SALT_BYTES)
     return f"scrypt${N}${R}${P}${salt.hex()}${_scrypt(password, salt, N, R, P).hex()}"
 
 
 def matches(password: str, stored: str) -> bool:
-    """Whether the password is the one stored; False for what is no such hash."""
+    """Tell whether the password is the one stored; False for what is no such hash."""
     try:
         scheme, n, r, p, salt, hash = stored.split("$")
         if scheme != "scrypt":

@@ -41,7 +41,7 @@ class Place(Struct):
 
 
 def steps_of(job: Job) -> list[StepShown]:
-    """Every step that was begun, in the order of the saga.
+    """Return every step that was begun, in the order of the saga.
 
     A step's beginning is written down together with the end of the one before it: so that end
     is when a step began whose own time is not in the record yet.
@@ -84,16 +84,18 @@ class Lines:
                 self._lines[need].append(job)
 
     def needs(self) -> list[str]:
-        """Every object that somebody stands in line for."""
+        """Return every object that somebody stands in line for."""
         return list(self._lines)
 
     def behind(self, job: Job) -> tuple[Ahead, ...]:
-        """The objects at which others stand before the job."""
+        """Return the objects at which others stand before the job."""
         firsts = ((need, self._lines[need][0]) for need in job.needs if self._lines.get(need))
         return tuple(Ahead(need=n, job=first.id) for n, first in firsts if first.id != job.id)
 
     def at(self, need: str, holder: Job | None = None) -> list[Place]:
-        """The line for one object. `holder` is a job that ended stuck, and keeps its objects."""
+        """Return the line for one object. `holder` is a job that ended stuck, and keeps its
+        objects.
+        """
         first = [Place(position=0, job=holder)] if holder is not None else []
         return first + [
             Place(position=position, job=job, behind=self.behind(job))
@@ -102,7 +104,7 @@ class Lines:
 
 
 def waits_for(place: Place) -> str:
-    """In words; empty for a job that is at work or has ended."""
+    """Say in words what it waits for; empty for a job that is at work or has ended."""
     if place.behind:
         return ", ".join(f"{ahead.need}, where job {ahead.job} is first" for ahead in place.behind)
     return "an orchestrator" if place.job.state is JobState.WAITING else ""

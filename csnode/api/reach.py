@@ -42,7 +42,7 @@ OF_OWNER = Unscoped("the domain of an account that the caller may not act for is
 
 
 def within(view: View, domain: str, above: str) -> bool:
-    """Whether the domain is the one above or somewhere below it."""
+    """Tell whether the domain is the one above or somewhere below it."""
     if domain == above:
         return True
     here, there = view.maybe(Domain, domain), view.maybe(Domain, above)
@@ -50,7 +50,7 @@ def within(view: View, domain: str, above: str) -> bool:
 
 
 def chain(view: View, domain: str) -> list[str]:
-    """The domain and those above it."""
+    """Return the domain and those above it."""
     found: list[str] = []
     row = view.maybe(Domain, domain)
     while row is not None and row.id not in found:
@@ -60,7 +60,7 @@ def chain(view: View, domain: str) -> list[str]:
 
 
 def may_see(caller: Who, row: Entity, view: View) -> bool:
-    """Whether the caller may know that the row exists."""
+    """Tell whether the caller may know that the row exists."""
     if caller.rank is Rank.ROOT_ADMIN:
         return True
     owner = owner_of(row, view)
@@ -79,7 +79,7 @@ def may_see(caller: Who, row: Entity, view: View) -> bool:
 
 
 def owner_of(row: Entity, view: View) -> Owner:
-    """Whose the row is, as its kind declares it."""
+    """Return whose the row is, as its kind declares it."""
     return type(row).owned_by.of(row, partial(_found, view))
 
 
@@ -92,7 +92,7 @@ def scope(
     recursive: bool,
     all: bool,
 ) -> Scope:
-    """Which rows a list is about.
+    """Return which rows a list is about.
 
     Raises Denied (531) beyond the caller's reach, Invalid for an unknown account.
     """
@@ -111,7 +111,7 @@ def scope(
 
 
 def account_named(caller: Who, view: View, name: str, domain: DomainId | None) -> Account:
-    """An account that the caller may act for; the domain is the caller's unless given."""
+    """Find an account that the caller may act for; the domain is the caller's unless given."""
     place = domain or caller.domain
     found = [a for a in view.by(Account, "name", name) if a.domain == place]
     if not found:
@@ -122,7 +122,7 @@ def account_named(caller: Who, view: View, name: str, domain: DomainId | None) -
 
 
 def owner(caller: Who, view: View, account: str, domain: DomainId | None) -> Account:
-    """Who is to own what is created: the caller unless account (and domain) are given."""
+    """Return who is to own what is created: the caller unless account (and domain) are given."""
     if account:
         return account_named(caller, view, account, domain)
     if domain and domain != caller.domain:
@@ -131,7 +131,7 @@ def owner(caller: Who, view: View, account: str, domain: DomainId | None) -> Acc
 
 
 def _rules(caller: Who, domain: Any, view: View) -> bool:
-    """Whether the caller administers that domain."""
+    """Tell whether the caller administers that domain."""
     if caller.rank is Rank.ROOT_ADMIN:
         return True
     return caller.rank is Rank.DOMAIN_ADMIN and within(view, domain, caller.domain)

@@ -91,7 +91,7 @@ class KindReads:
         return readers
 
     def matters(self, old: Entity, new: Entity) -> bool:
-        """Whether the two differ in a column that is read."""
+        """Tell whether the two differ in a column that is read."""
         return any(getattr(old, column) != getattr(new, column) for column in self.columns)
 
 
@@ -99,7 +99,7 @@ class Recorder:
     """Stands in for a View while one thing is made; it has the reads of a View and nothing more."""
 
     def __init__(self, view: View, of: Callable[[type[Entity]], KindReads]) -> None:
-        """`of` gives what is read of a kind."""
+        """Make a recorder; `of` gives what is read of a kind."""
         self._view, self._of = view, of
         self.notes: list[tuple[Readers, Any]] = []
 
@@ -108,14 +108,14 @@ class Recorder:
         return cast("View", self)
 
     def get(self, kind: type[Entity], id: str) -> Any:
-        """The row; NotFound."""
+        """Return the row. Raises NotFound."""
         row = self.maybe(kind, id)
         if row is None:
             raise absent(kind.kind, id)
         return row
 
     def maybe(self, kind: type[Entity], id: str | None) -> Any:
-        """The row, or None: then it is noted that there was none."""
+        """Return the row, or None: then it is noted that there was none."""
         if not id:
             return None
         reads = self._of(kind)
@@ -124,13 +124,16 @@ class Recorder:
         return None if row is None else reads.stand_in(row)
 
     def by(self, kind: type[Entity], column: str, value: Any) -> list[Any]:
-        """Rows whose column has the value; which these are is noted, also where there is none."""
+        """Find rows whose column has the value.
+
+        Which these are is noted, also where there is none.
+        """
         reads = self._of(kind)
         self.notes.append((reads.by(column), value))
         return [reads.stand_in(row) for row in self._view.by(kind, column, value)]
 
     def all(self, kind: type[Entity]) -> list[Any]:
-        """Every row of the kind."""
+        """Return every row of the kind."""
         reads = self._of(kind)
         self.notes.append((reads.by(EVERY), EVERY))
         return [reads.stand_in(row) for row in self._view.all(kind)]

@@ -69,19 +69,19 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def kind_of(type: Any) -> type[Entity] | None:
-    """The kind of row that ids of the type name; None if they name none."""
+    """Return the kind of row that ids of the type name; None if they name none."""
     kind = REFERS.get(type)
     return None if isinstance(kind, Free) else kind
 
 
 def named_kind(field: Field) -> type[Entity] | None:
-    """The kind of row that a parameter names by id; None if it names none."""
+    """Return the kind of row that a parameter names by id; None if it names none."""
     return None if field.free else kind_of(field.item if field.item is not None else field.kind)
 
 
 @cache
 def references(request: type[msgspec.Struct]) -> tuple[Reference, ...]:
-    """The parameters of a request that name rows."""
+    """Return the parameters of a request that name rows."""
     return tuple(found for field in fields_of(request) for found in _references(field))
 
 
@@ -96,7 +96,7 @@ def _references(field: Field) -> Iterator[Reference]:
 
 
 def check_declared(command: str, request: type[msgspec.Struct]) -> None:
-    """Raises Broken if an id of the request says neither what it names nor that it is free."""
+    """Raise Broken if an id of the request says neither what it names nor that it is free."""
     for field in fields_of(request):
         type = field.item if field.item is not None else field.kind
         where = f"{command}, parameter {field.name}"
@@ -117,7 +117,7 @@ def check_declared(command: str, request: type[msgspec.Struct]) -> None:
 
 
 def check_references(call: Call, request: msgspec.Struct) -> None:
-    """Raises "entity does not exist" (431) for what is not there or not for this caller.
+    """Raise "entity does not exist" (431) for what is not there or not for this caller.
 
     NO_ID is let through: it means "any" or "none" to the few commands that take it.
     """
@@ -130,7 +130,7 @@ def check_references(call: Call, request: msgspec.Struct) -> None:
 
 
 def _ids(reference: Reference, value: Any) -> Iterator[tuple[str, str]]:
-    """Each id in the value of a parameter, and how the caller calls its place."""
+    """Yield each id in the value of a parameter, and how the caller calls its place."""
     if reference.key:
         for at, entry in enumerate(value):
             if reference.key in entry:

@@ -45,7 +45,7 @@ class Shelf:
         self._list()
 
     def encoded(self, id: str, rank: Rank) -> bytes:
-        """The answer as that rank is shown it, as JSON. NotFound."""
+        """Return the answer as that rank is shown it, as JSON. Raises NotFound."""
         kept = self._kept[rank]
         found = kept.get(id)
         if found is None:
@@ -55,11 +55,11 @@ class Shelf:
         return found
 
     def size(self, scope: Scope) -> int:
-        """How many rows there are in a scope, those hidden from users included."""
+        """Count the rows in a scope, those hidden from users included."""
         return len(self._list().get(scope, ()))
 
     def page(self, scope: Scope, start: int, size: int) -> list[str]:
-        """Ids in order, some of them."""
+        """Return some ids, in order."""
         places = self._list().get(scope, [])
         if not self.shown.newest_first:
             return [id for _, id in places[start : start + size]]
@@ -67,15 +67,15 @@ class Shelf:
         return [id for _, id in reversed(places[max(0, end - size) : max(0, end)])]
 
     def every(self, scope: Scope) -> list[str]:
-        """All ids of a scope, in order."""
+        """Return all ids of a scope, in order."""
         return self.page(scope, 0, self.size(scope))
 
     def hides(self) -> bool:
-        """Whether any row is hidden from plain users."""
+        """Tell whether any row is hidden from plain users."""
         return bool(self._hidden)
 
     def hidden(self, id: str) -> bool:
-        """Whether plain users are not shown the row."""
+        """Tell whether plain users are not shown the row."""
         return id in self._hidden
 
     # -- following the view ------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Shelves:
         self._shelves: dict[type[Shown], Shelf] = {}
 
     def of(self, shown: type[Shown]) -> Shelf:
-        """The shelf; never shared between two kinds of answer."""
+        """Return the shelf of that kind of answer; two kinds never share one."""
         shelf = self._shelves.get(shown)
         if shelf is None:
             shelf = self._shelves[shown] = Shelf(shown, self.view)

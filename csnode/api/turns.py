@@ -30,7 +30,7 @@ class Turns:
     """The pieces of one kind of work, in one process. Made by the door; lives as long."""
 
     def __init__(self, what: str, threads: int, waiting_max: int) -> None:
-        """`waiting_max` bounds the pieces of one address that wait."""
+        """Make turns; `waiting_max` bounds the pieces of one address that wait."""
         self._what, self._waiting_max = what, waiting_max
         self._threads = ThreadPoolExecutor(threads, what)
         self._free = threads

@@ -30,7 +30,7 @@ class Shown(Part):
 
     @classmethod
     def made(cls, row: Any, view: View) -> Shown:
-        """The answer that shows the row, from it and what it reads of the view: nothing else.
+        """Make the answer that shows the row, from it and what it reads of the view: nothing else.
 
         A shelf keeps the answer until a row changes that it read. What follows from time, the
         configuration or the caller is added by commands, to an answer that no shelf keeps.
@@ -39,24 +39,24 @@ class Shown(Part):
 
     @classmethod
     def hidden(cls, row: Any, view: View) -> bool:
-        """Whether plain users are not shown the row."""
+        """Tell whether plain users are not shown the row."""
         del row, view
         return False
 
     @classmethod
     def owner(cls, row: Any, view: View) -> tuple[str, str]:
-        """The account and domain that the row belongs to; empty if it has none."""
+        """Return the account and domain that the row belongs to; empty if it has none."""
         found = owner_of(row, view)
         return found.account, found.domain
 
 
 def date(seconds: float) -> str | None:
-    """A date as the wire has it; None for one that never was."""
+    """Return a date as the wire has it; None for one that never was."""
     return stamp(seconds) if seconds else None
 
 
 def names(view: View, account: str | None, domain: str | None) -> dict[str, Any]:
-    """Who owns a thing, as every owned thing shows it."""
+    """Return who owns a thing, as every owned thing shows it."""
     owner, place = view.maybe(Account, account), view.maybe(Domain, domain)
     return {
         "account": owner.name if owner else None,
@@ -67,12 +67,12 @@ def names(view: View, account: str | None, domain: str | None) -> dict[str, Any]
 
 
 def encoded(shown: Part) -> bytes:
-    """JSON, on one line."""
+    """Encode as JSON, on one line."""
     return msgspec.json.encode(shown)
 
 
 def for_rank(shown: Shown, rank: Rank) -> bytes:
-    """JSON, without what only higher ranks are shown."""
+    """Encode as JSON, without what only higher ranks are shown."""
     left_out = restricted(type(shown), rank)
     if not left_out:
         return encoded(shown)
@@ -81,5 +81,5 @@ def for_rank(shown: Shown, rank: Rank) -> bytes:
 
 @cache
 def restricted(kind: type[Shown], rank: Rank) -> tuple[str, ...]:
-    """The attributes that a caller of that rank is not shown. They are optional, every one."""
+    """Return the attributes that a caller of that rank is not shown. All of them are optional."""
     return tuple(f.attribute for f in fields_of(kind) if f.about.allows > rank)

@@ -37,7 +37,7 @@ class Authenticator:
     """Knows users by their keys and sessions. The door has one."""
 
     def __init__(self, store: Store, view: View, options: Options, heavy: Turns) -> None:
-        """`heavy` verifies the signatures of long requests."""
+        """Make an authenticator; `heavy` verifies the signatures of long requests."""
         self._store, self._view, self._options, self._heavy = store, view, options, heavy
 
     def check_begun(self) -> None:
@@ -82,7 +82,7 @@ class Authenticator:
         return user if user is not None and user.secret_key and self._may_act(user) else None
 
     def is_named(self, key: str, cookies: Mapping[str, str]) -> bool:
-        """Whether there is such an API key, or such a session. It proves nothing yet."""
+        """Tell whether there is such an API key, or such a session. It proves nothing yet."""
         asked = Asked(cookies=cookies)
         return self._keyed(key) is not None or session.find(self._view, asked) is not None
 
@@ -122,5 +122,5 @@ def usable(asked: Asked, declared: Declaration | None, rank: Rank) -> Declaratio
 
 
 def _id(row: Entity) -> Any:
-    """A row's id as its own type."""
+    """Return a row's id as its own type."""
     return row.id

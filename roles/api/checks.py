@@ -20,7 +20,7 @@ HYPERVISORS = ("KVM", "Simulator")
 
 
 def enabled_of(text: str | None, otherwise: bool) -> bool:
-    """What an allocationstate says. Raises Invalid."""
+    """Tell whether an allocationstate says Enabled. Raises Invalid."""
     if not text:
         return otherwise
     word = text.lower()
@@ -36,7 +36,7 @@ def tags_of(tags: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def check_free(call: Call, kind: type[Entity], name: str, **where: str) -> None:
-    """Raises Conflict if a row of that kind, there, has the name."""
+    """Raise Conflict if a row of that kind, there, has the name."""
     if not name.strip():
         raise Invalid("name must not be empty")
     for row in call.view.by(kind, "name", name):
@@ -47,7 +47,7 @@ def check_free(call: Call, kind: type[Entity], name: str, **where: str) -> None:
 def check_empty(
     call: Call, row: Zone | Pod | Cluster, column: str, inside: tuple[type[Any], ...]
 ) -> None:
-    """Raises Conflict that says what is still there, and how much."""
+    """Raise Conflict that says what is still there, and how much."""
     found = {kind.kind: len(call.view.by(kind, column, row.id)) for kind in inside}
     left = ", ".join(f"{count} of kind {kind}" for kind, count in found.items() if count)
     if left:
@@ -55,22 +55,22 @@ def check_empty(
 
 
 def given(**columns: str | None) -> dict[str, Any]:
-    """The columns that were named."""
+    """Return the columns that were named."""
     return {column: value for column, value in columns.items() if value}
 
 
 def address_of(text: str | None, parameter: str) -> str:
-    """A name server's address; "" if none is named. Raises Invalid."""
+    """Check a name server's address; "" if none is named. Raises Invalid."""
     return rules.dns_server(text, parameter.replace("_", "")) if text else ""
 
 
 def domain_of(text: str | None) -> str:
-    """A DNS suffix; "" if none is named. Raises Invalid."""
+    """Check a DNS suffix; "" if none is named. Raises Invalid."""
     return rules.network_domain(text) if text else ""
 
 
 def cidr_of(text: str | None, public_cidr: str = "") -> str:
-    """The guest network of a zone, apart from its public range; "" if none is named.
+    """Check the guest network of a zone, apart from its public range; "" if none is named.
 
     Its first address will be the gateway's. Raises Invalid.
     """
@@ -89,7 +89,7 @@ def cidr_of(text: str | None, public_cidr: str = "") -> str:
 def span_of(
     gateway: str | None, netmask: str | None, start: str | None, end: str | None
 ) -> dict[str, str]:
-    """A pod's addresses, checked together; all of them or none."""
+    """Return a pod's addresses, checked together; all of them or none."""
     given = {"gateway": gateway, "netmask": netmask, "startip": start}
     if not any(given.values()):
         return {}
@@ -109,7 +109,7 @@ def span_of(
 
 
 def check_span(first: IPv4Address, last: IPv4Address, gateway: IPv4Address) -> None:
-    """Raises Invalid if the addresses from first to last are none, or the gateway is among them."""
+    """Raise Invalid if the addresses from first to last are none, or the gateway is among them."""
     if first > last:
         raise Invalid(f"startip {first} lies behind endip {last}")
     if first <= gateway <= last:
@@ -117,7 +117,7 @@ def check_span(first: IPv4Address, last: IPv4Address, gateway: IPv4Address) -> N
 
 
 def hypervisor_of(text: str) -> str:
-    """Its name as rows have it. Raises Invalid."""
+    """Return a hypervisor's name as rows have it. Raises Invalid."""
     for known in HYPERVISORS:
         if known.lower() == text.lower():
             return known
@@ -125,7 +125,7 @@ def hypervisor_of(text: str) -> str:
 
 
 def retire_pool(call: Call, pool: StoragePool) -> None:
-    """The pool leaves the cloud, with its tally. Raises Conflict while it has promised room.
+    """Take the pool out of the cloud, with its tally. Raises Conflict while it has promised room.
 
     Disks that are on their way there are named by no row but their job's: the tally has them. The
     count has the commit refused if one is promised meanwhile: it adds 1 byte, up to a limit of 1.

@@ -76,7 +76,7 @@ class Patience:
         self._stale, self._looked = TRIES, False
 
     def is_worth(self, fault: Fault) -> bool:
-        """Whether to look again: rows may have moved on, or somebody took what was free."""
+        """Tell whether to look again: rows may have moved on, or somebody took what was free."""
         if isinstance(fault, Stale):
             self._stale -= 1
             return self._stale > 0
@@ -102,7 +102,10 @@ class Door:
         options: Options,
         members: Callable[[], Sequence[Member]] = tuple,
     ) -> None:
-        """`members` are the nodes that the directory knows now, for commands that list them."""
+        """Make a door.
+
+        `members` are the nodes that the directory knows now, for commands that list them.
+        """
         self.store, self.view, self.commands, self.options = store, view, commands, options
         self.shelves = Shelves(view)
         self.backlog = Backlog(view, options.jobs_per_object, options.jobs_per_account)
@@ -124,7 +127,7 @@ class Door:
         address: str = "",
         foreign: bool = False,
     ) -> Reply:
-        """Never raises. With a `caller` given nobody is asked for credentials.
+        """Answer, and never raise. With a `caller` given nobody is asked for credentials.
 
         `key` is the Idempotency-Key as it was sent; see csnode.api.once. `address` sent the
         request, and it is `foreign` if a page of another site made it.
@@ -215,7 +218,7 @@ class Door:
         return self._reply(call, declared, self._body(call, declared, result))
 
     async def _fresh(self) -> None:
-        """A data service that is started again is away for a second: so wait for it."""
+        """Wait for fresh rows: a data service that is started again is away for a second."""
         deadline = now() + self.options.patience_seconds
         while True:
             try:
@@ -256,7 +259,7 @@ class Door:
     def _repeated(
         self, call: Call, declared: Declaration, request: ApiCommand, first: First
     ) -> bytes:
-        """The answer of the first such request; what it made is shown as it is now."""
+        """Answer as the first such request was; what it made is shown as it is now."""
         if declared.answers in (Answers.JOB, Answers.CREATED):
             return self._body(call, declared, Ordered(object_id=first.id, id=first.job))
         if declared.answers is Answers.SUCCESS or declared.shows is None:
@@ -294,7 +297,10 @@ class Door:
                 return envelope.entity(wrapper, key, self._made(call, declared, result.id))
 
     def _made(self, call: Call, declared: Declaration, id: str) -> bytes:
-        """What a command made or changed; but its id if it has gone since: the change was made."""
+        """Show what a command made or changed.
+
+        If it has gone since, show but its id: the change was made.
+        """
         try:
             return self._encoded(call, declared, id)
         except NotFound:

@@ -32,7 +32,7 @@ class Reply(NamedTuple):
 
 
 def listing(wrapper: str, key: str, page: Listing) -> bytes:
-    """{} for nothing found; a page past the end has the count alone."""
+    """Write a list: {} for nothing found; a page past the end has the count alone."""
     if page.rows:
         rows = b",".join(page.rows)
         return b'{"%b":{"count":%d,"%b":[%b]}}' % (wrapper.encode(), page.count, key.encode(), rows)
@@ -42,22 +42,22 @@ def listing(wrapper: str, key: str, page: Listing) -> bytes:
 
 
 def entity(wrapper: str, key: str, body: bytes) -> bytes:
-    """One object under its key."""
+    """Put one object under its key."""
     return b'{"%b":{"%b":%b}}' % (wrapper.encode(), key.encode(), body)
 
 
 def bare(wrapper: str, body: bytes) -> bytes:
-    """The fields directly in the wrapper."""
+    """Put the fields directly in the wrapper."""
     return b'{"%b":%b}' % (wrapper.encode(), body)
 
 
 def success(wrapper: str) -> bytes:
-    """A synchronous command that shows nothing."""
+    """Answer a synchronous command that shows nothing."""
     return b'{"%b":{"success":true}}' % wrapper.encode()
 
 
 def error(wrapper: str, fault: Fault) -> bytes:
-    """What went wrong. Answers with 401, and those to a failed login, have no cserrorcode."""
+    """Say what went wrong. Answers with 401, and those to a failed login, have no cserrorcode."""
     body: dict[str, Any] = {"uuidList": [], "errorcode": fault.code}
     if fault.code != 401 and fault.cs:
         body["cserrorcode"] = fault.cs
@@ -65,7 +65,7 @@ def error(wrapper: str, fault: Fault) -> bytes:
 
 
 def told(fault: Fault, rank: Rank | None) -> Fault:
-    """The fault as that caller is told it: others than root admins hear no inner causes."""
+    """Return the fault as that caller is told it: others than root admins hear no inner causes."""
     plain = fault.code not in (530, 533, 534) or isinstance(fault, Away)
     if plain or (rank is Rank.ROOT_ADMIN and not isinstance(fault, Broken)):
         return fault
@@ -73,14 +73,14 @@ def told(fault: Fault, rank: Rank | None) -> Fault:
 
 
 def reply(params: Mapping[str, str], declared: Declaration | None, body: bytes) -> Reply:
-    """A good answer in the form asked for; XML unless it says response=json."""
+    """Make a good answer in the form asked for; XML unless it says response=json."""
     if params.get("response", "").lower() == "json":
         return Reply(200, [("Content-Type", JSON)], body)
     return Reply(200, [("Content-Type", XML)], document(body, declared and declared.shows))
 
 
 def refusal(params: Mapping[str, str], wrapper: str, fault: Fault) -> Reply:
-    """An error answer; the status line and X-Description carry the text too."""
+    """Make an error answer; the status line and X-Description carry the text too."""
     body = error(wrapper, fault)
     line = one_line(fault.message)
     as_json = params.get("response", "").lower() == "json"
@@ -89,6 +89,6 @@ def refusal(params: Mapping[str, str], wrapper: str, fault: Fault) -> Reply:
 
 
 def one_line(text: str) -> str:
-    """Text that may stand in a header: printable ASCII, and not too long."""
+    """Return text that may stand in a header: printable ASCII, and not too long."""
     plain = text.encode("ascii", "replace").decode()
     return "".join(c if c.isprintable() else " " for c in plain)[:512]

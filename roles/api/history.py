@@ -21,7 +21,7 @@ from csnode.uuids import new_id
 
 
 def once_of(caller: Caller, asked: Asked, declared: Declaration) -> Once | None:
-    """The names that the request was given; None if it has none, or changes nothing."""
+    """Return the names that the request was given; None if it has none, or changes nothing."""
     if not declared.changes or not caller.account:
         return None
     table = declared.table
@@ -42,7 +42,7 @@ def once_of(caller: Caller, asked: Asked, declared: Declaration) -> Once | None:
 
 
 def _custom(caller: Caller, asked: Asked, name: str) -> str:
-    """Ids that root admins may choose; CloudStack ignores those of others."""
+    """Return ids that root admins may choose; CloudStack ignores those of others."""
     wish = asked.params.get(name, "")
     if not wish or caller.rank is not Rank.ROOT_ADMIN:
         return ""

@@ -66,7 +66,7 @@ class Http:
         await self._idle.wait()
 
     def application(self, more: Routes) -> web.Application:
-        """The routes, and what the node adds (health)."""
+        """Make the application: the routes, and what the node adds (health)."""
         app = web.Application(client_max_size=self.config.body_max)
         app.add_routes(
             [
@@ -81,7 +81,7 @@ class Http:
         return app
 
     async def api(self, request: web.Request) -> web.Response:
-        """One API request."""
+        """Answer one API request."""
         self._busy += 1
         self._asked = now()
         self._idle.clear()
@@ -116,12 +116,12 @@ class Http:
         return response
 
     async def to_client(self, request: web.Request) -> web.Response:
-        """CloudStack's own redirect."""
+        """Redirect as CloudStack does."""
         del request
         return web.Response(status=302, headers={"Location": "/client"})
 
     async def hello(self, request: web.Request) -> web.Response:
-        """What somebody with a browser is told."""
+        """Answer somebody with a browser."""
         del request
         return web.Response(body=_HELLO, content_type="text/plain")
 
@@ -178,8 +178,9 @@ class Http:
 
 
 def leaves_at(began: float, asked: float, quiet: float) -> float:
-    """When an api that began to leave takes no more requests, if it was last asked then: `quiet`
-    seconds after the last one, though never longer than LINGER_MAX_S after it began.
+    """Return when an api that began to leave takes no more requests, if it was last asked then.
+
+    It is `quiet` seconds after the last one, though never longer than LINGER_MAX_S after it began.
     """
     return min(asked + quiet, began + max(quiet, LINGER_MAX_S))
 
@@ -209,7 +210,7 @@ async def serving(http: Http, more: Routes) -> AsyncGenerator[int]:
 
 
 def _terse(record: logging.LogRecord) -> bool:
-    """Bad HTTP is the client's failure, not ours: one line, without the secrets it may hold."""
+    """Cut bad HTTP to one line, without its secrets: it is the client's failure, not ours."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError | web.RequestPayloadError):
         record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
@@ -218,18 +219,21 @@ def _terse(record: logging.LogRecord) -> bool:
 
 
 def _decoded(posted: Sequence[form.Token], query: Sequence[form.Token]) -> dict[str, str]:
-    """Of a name given twice the first in the body counts, and the last in the query above all."""
+    """Decode the parameters.
+
+    Of a name given twice the first in the body counts, and the last in the query above all.
+    """
     return form.decoded(posted, last=False) | form.decoded(query)
 
 
 def _key(request: web.Request) -> str:
-    """The Idempotency-Key; one that is there but empty is refused later, as any bad one."""
+    """Return the Idempotency-Key; one that is there but empty is refused later, as any bad one."""
     keys = request.headers.getall(HEADER, ())
     return ", ".join(keys) or ('""' if keys else "")
 
 
 def _trace(traceparent: str) -> str:
-    """The caller's W3C trace id, or a new one."""
+    """Return the caller's W3C trace id, or a new one."""
     found = _TRACEPARENT.fullmatch(traceparent)
     return found[1] if found else uuids.source.randbytes(16).hex()
 

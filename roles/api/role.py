@@ -72,7 +72,7 @@ class ApiRole(Role[ApiConfig]):
         cookies: Mapping[str, str] | None = None,
         key: str = "",
     ) -> Reply:
-        """The door under HTTP: status, headers and body for parameters as received.
+        """Answer as the door under HTTP: with status, headers and body for parameters as received.
 
         With a `caller` the request needs no credentials; without, it is checked like any other.
         `key` is its Idempotency-Key.
@@ -81,19 +81,19 @@ class ApiRole(Role[ApiConfig]):
 
     @every(seconds=60)
     async def forget_sessions(self) -> None:
-        """Sessions end whether or not their owners come back."""
+        """End sessions, whether or not their owners come back."""
         await session.sweep(self.store, self.view)
 
     @every(seconds=3600)
     async def forget_events(self) -> None:
-        """What listEvents reaches back is bounded in days and in lines."""
+        """Bound what listEvents reaches back, in days and in lines."""
         config = self.config
         days, most = config.event_keep_days, config.events_max
         await sweep_events(self.store, self.view, days, most, wall())
 
     @every(seconds=60)
     async def bound_events(self) -> None:
-        """A busy hour must not leave many times as many lines as are to be kept."""
+        """Keep a busy hour from leaving many times as many lines as are to be kept."""
         if self.view.size(UserEvent) > self.config.events_max * 11 // 10:
             await self.forget_events()
 

@@ -25,7 +25,7 @@ log = logger("api.session")
 
 
 def digest(secret: str) -> str:
-    """What is kept of a secret that is long and random, so needs no salt.
+    """Return what is kept of a secret that is long and random, so needs no salt.
 
     A cookie may hold bytes that are no UTF-8, which arrive as surrogates: then it is none of ours.
     """
@@ -48,7 +48,7 @@ def make_room(change: Change, view: View, user: UserId, most: int) -> None:
 
 
 def cookie_headers(cookie: str, key: str) -> list[tuple[str, str]]:
-    """Set-Cookie for a new session.
+    """Return Set-Cookie for a new session.
 
     The two cookies alone are enough to act, so a browser must not send them for another site.
     """
@@ -59,7 +59,7 @@ def cookie_headers(cookie: str, key: str) -> list[tuple[str, str]]:
 
 
 def no_cookie_headers() -> list[tuple[str, str]]:
-    """Set-Cookie that makes the client forget."""
+    """Return Set-Cookie that makes the client forget."""
     return [
         ("Set-Cookie", f'{COOKIE}=""; Path=/client; Max-Age=0'),
         ("Set-Cookie", 'sessionkey=""; Path=/client; Max-Age=0'),
@@ -67,19 +67,22 @@ def no_cookie_headers() -> list[tuple[str, str]]:
 
 
 def find(view: View, asked: Asked) -> Session | None:
-    """The session that the cookie names, whether or not the key is right."""
+    """Find the session that the cookie names, whether or not the key is right."""
     cookie = asked.cookies.get(COOKIE, "")
     return view.maybe(Session, digest(cookie)) if cookie else None
 
 
 def key_is_right(session: Session, params: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
-    """The sessionkey comes as a parameter or as a cookie; if both are there, both are right."""
+    """Tell whether the sessionkey is right, as parameter or cookie; if both are there, both."""
     given = [k for k in (params.get("sessionkey"), cookies.get("sessionkey")) if k]
     return bool(given) and all(hmac.compare_digest(digest(k), session.key) for k in given)
 
 
 async def use(store: Store, view: View, asked: Asked, seconds: float) -> Session:
-    """The session of a request, prolonged. Denied (401) if there is none, and it is then over."""
+    """Prolong the session of a request.
+
+    Raises Denied (401) if there is none, and it is then over.
+    """
     session = find(view, asked)
     if session is not None and session.ends > wall():
         if key_is_right(session, asked.params, asked.cookies):
@@ -97,7 +100,7 @@ async def sweep(store: Store, view: View) -> None:
 
 
 async def delete_all(store: Store, kind: type[Entity], ids: Sequence[str]) -> None:
-    """Some at a time: nobody else's commit is to wait long for ours."""
+    """Delete some at a time: nobody else's commit is to wait long for ours."""
     for start in range(0, len(ids), AT_ONCE):
         change = store.change()
         for id in ids[start : start + AT_ONCE]:
@@ -118,7 +121,7 @@ def _delete(store: Store, session: Session) -> Change:
 
 
 async def _quietly(change: Change) -> None:
-    """Another api may have ended the session meanwhile."""
+    """Commit, if it may be: another api may have ended the session meanwhile."""
     try:
         await change.commit()
     except Fault as fault:

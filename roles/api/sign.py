@@ -24,7 +24,7 @@ Swaps = tuple[tuple[bytes, bytes], ...]
 
 
 def verified(received: Mapping[str, str], secret: str) -> bool:
-    """Whether the signature is right. Names are as received: their case counts."""
+    """Tell whether the signature is right. Names are as received: their case counts."""
     given = b""
     signed: dict[str, str] = {}
     for name, value in received.items():
@@ -39,7 +39,7 @@ def verified(received: Mapping[str, str], secret: str) -> bool:
 
 
 def current(params: Mapping[str, str], now: float) -> bool:
-    """Whether a request of signature version 3 is still good; the others never expire.
+    """Tell whether a request of signature version 3 is still good; the others never expire.
 
     `params` have lower-case names; `now` is in seconds since 1970.
     """
@@ -50,7 +50,7 @@ def current(params: Mapping[str, str], now: float) -> bool:
 
 
 def _digests(signed: Mapping[str, str], key: bytes) -> Iterator[bytes]:
-    """The signatures of what may have been signed, likeliest first."""
+    """Yield the signatures of what may have been signed, likeliest first."""
     values = {name: encoded(value) for name, value in signed.items()}
     exact = sorted(values)
     other = sorted(exact, key=str.lower)
@@ -60,7 +60,7 @@ def _digests(signed: Mapping[str, str], key: bytes) -> Iterator[bytes]:
 
 
 def _habits(values: str) -> list[Swaps]:
-    """In what the texts of these values may differ from the exact rule's."""
+    """List in what the texts of these values may differ from the exact rule's."""
     habits: list[Swaps] = [()]
     if "~" in values:
         habits.append(TILDE)

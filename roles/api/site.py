@@ -62,7 +62,7 @@ def sender(remote: str, forwarded: str, proxies: Collection[str]) -> str:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """What an address says; an IPv4 one as such, even from a socket for both kinds."""
+    """Read an address; an IPv4 one as such, even from a socket for both kinds."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -45,7 +45,10 @@ IN_NETWORK = {"named": "host name", "carded": "MAC address"}  # see csnode.model
 
 
 def worded(fault: Fault, call: Call) -> Fault:
-    """The same fault as users are told it; as it is, if it has no reason of the data service."""
+    """Word a fault as users are told it.
+
+    It stays as it is if it has no reason of the data service.
+    """
     reason = reason_of(fault)
     if reason is None:
         return fault
@@ -83,7 +86,7 @@ def _made(reason: Reason, call: Call) -> Fault:
 
 
 def limit_reached(account: Account, resource: str, limit: int, has: int, by: int) -> Full:
-    """CloudStack's words for an account's limit."""
+    """Word as CloudStack does that an account's limit is reached."""
     return Full(
         f"Maximum amount of resources of Type = '{resource}' for Account Name = {account.name} "
         f"in Domain Id = {account.domain} has been exceeded: Account Resource Limit = {limit}, "
@@ -126,7 +129,7 @@ def _not_unique(reason: NotUnique) -> Fault:
 
 
 def _absent(reason: Absent, call: Call) -> Fault:
-    """An object that a parameter names was there when the request was read, and went since."""
+    """Name the parameter whose object was there when the request was read, and went since."""
     for parameter, value in call.asked.params.items():
         if reason.id in value.split(","):
             return no_such(call.asked.command, parameter, reason.id)
@@ -145,7 +148,7 @@ def _needed(reason: Needed, call: Call) -> Fault:
 
 
 def _place(call: Call, range: str) -> str:
-    """Where the values of a range are used, as ` in network web`."""
+    """Return where the values of a range are used, as ` in network web`."""
     what, id = range_parts(range)
     kind: type[Network | Zone] = Network if what == RangeOf.GUEST else Zone
     row = call.view.maybe(kind, id)

@@ -18,7 +18,7 @@ _NOT_XML = {code: " " for code in [*range(0x20), 0xFFFE, 0xFFFF] if code not in 
 
 
 def document(body: bytes, shown: type[Shown] | None) -> bytes:
-    """A whole answer, from its JSON. What is shown says which objects are maps."""
+    """Write a whole answer, from its JSON. What is shown says which objects are maps."""
     ((wrapper, content),) = msgspec.json.decode(body).items()
     maps = map_fields(shown) if shown else frozenset[str]()
     inner = "".join(_fields(content, maps))
@@ -29,7 +29,7 @@ def document(body: bytes, shown: type[Shown] | None) -> bytes:
 
 @cache
 def map_fields(kind: Any) -> frozenset[str]:
-    """The names of fields, nested ones included, whose value is a map and not an object.
+    """Return the names of fields, nested ones included, whose value is a map and not an object.
 
     A job's result may be the answer of any command.
     """
@@ -46,7 +46,7 @@ def map_fields(kind: Any) -> frozenset[str]:
 
 
 def _fields(content: Any, maps: frozenset[str]) -> Iterator[str]:
-    """An object's fields; a success that is no object is its text alone."""
+    """Yield an object's fields; a success that is no object is its text alone."""
     if not isinstance(content, dict):
         yield _text(content)
         return
@@ -69,7 +69,7 @@ def _element(name: str, value: Any, maps: frozenset[str]) -> Iterator[str]:
 
 
 def _java(map: dict[str, Any]) -> str:
-    """A map as Java prints it: {a=1, b=2}."""
+    """Write a map as Java prints it: {a=1, b=2}."""
     return _text("{" + ", ".join(f"{k}={_plain(v)}" for k, v in map.items()) + "}")
 
 

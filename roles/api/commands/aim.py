@@ -41,8 +41,10 @@ class Aiming(Protocol):
 
 
 def aim_of(call: Call, asked: Aiming, zone: ZoneId) -> Aim:
-    """What the order is to say. Raises Denied, or Invalid if no machine of the zone could start
-    there now; whether there is room is seen when it is placed.
+    """Return what the order is to say.
+
+    Raises Denied, or Invalid if no machine of the zone could start there now; whether there is room
+    is seen when it is placed.
     """
     ids = {"hostid": asked.host_id, "clusterid": asked.cluster_id, "podid": asked.pod_id}
     for name, id in ids.items():
@@ -78,7 +80,7 @@ def _check(call: Call, asked: Aiming, zone: ZoneId) -> None:
 
 
 def _check_understood(call: Call) -> None:
-    """An orchestrator of a version before would start it anywhere, and not say so."""
+    """Raise Conflict while an older orchestrator would start it anywhere, and not say so."""
     old = [m.node for m in call.nodes if "orchestrator" in m.roles and m.wire < SINCE]
     if old:
         raise Conflict(

@@ -56,7 +56,7 @@ class SomeAlerts(ApiCommand):
     end_date: Annotated[Moment | None, About("those sent until then")] = None
 
     def chosen(self, call: Call) -> Iterator[Alert]:
-        """Raises Invalid if nothing says which, or an id is nobody's."""
+        """Find the alerts meant. Raises Invalid if nothing says which, or an id is nobody's."""
         type = _number_of(self.type)
         if not self.ids and type is None and not (self.start_date or self.end_date):
             raise Invalid("ids, type, startdate or enddate must say which alerts")

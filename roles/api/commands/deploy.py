@@ -195,7 +195,7 @@ class Deployment:
         return wanted * GIB
 
     def _volume(self, vm: Vm, kind: VolumeType, device: int, size: int) -> None:
-        """The machine's number is not known before the commit, so the name has its id."""
+        """Make a volume, named by the machine's id: its number is not known before the commit."""
         root = kind is VolumeType.ROOT
         self.call.change.create(
             Volume(
@@ -222,7 +222,7 @@ class Deployment:
     # -- cards -------------------------------------------------------------------------------
 
     def _networks(self) -> list[tuple[Network, str, str]]:
-        """Each network with the address and MAC wished for; the first is the default."""
+        """Return each network with the address and MAC wished for; the first is the default."""
         asked, call = self.asked, self.call
         entries = [(NetworkId(e.get("networkid", "")), e.get("ip", ""), e.get("mac", ""))
                    for e in asked.ip_to_network_list]  # fmt: skip
@@ -266,7 +266,7 @@ class Deployment:
         call.change.take(guest_addresses(network.id), nic.id, (nic, "address"), wish)
 
     def _count(self, root: int) -> None:
-        """What the account uses with this machine, within its limits."""
+        """Count what the account uses with this machine, within its limits."""
         disks = (root, self.data_gib * GIB) if self.data_gib else (root,)
         count_within(self.call, self.account, footprint(self.offering, disks))
 
@@ -308,7 +308,7 @@ def count_within(call: Call, account: Account, by: dict[str, int]) -> None:
 
 
 def checked_name(call: Call, name: str, networks: Iterable[Network], vm: str) -> str:
-    """A host name that is one, and that no other machine of these networks has."""
+    """Return a host name that is one, and that no other machine of these networks has."""
     rules.host_name(name)
     for network in networks:
         rules.full_name(name, network.network_domain)
@@ -319,7 +319,7 @@ def checked_name(call: Call, name: str, networks: Iterable[Network], vm: str) ->
 
 
 def address_of(call: Call, network: Network, text: str) -> int:
-    """An address that a card may have, as its range counts it. Raises Invalid if it may not."""
+    """Return an address a card may have, as its range counts it. Raises Invalid if it may not."""
     address = rules.ipv4_address(text, "ipaddress")
     if address not in IPv4Network(network.cidr, strict=False):
         raise Invalid(f"ipaddress {text} is not in the network {network.name}: {network.cidr}")
@@ -333,5 +333,5 @@ def address_of(call: Call, network: Network, text: str) -> int:
 
 
 def _new_mac() -> str:
-    """A locally administered one; 40 random bits."""
+    """Make a locally administered MAC address; 40 random bits."""
     return ":".join(["02", *(f"{byte:02x}" for byte in uuids.source.randbytes(5))])

@@ -102,7 +102,7 @@ class AddHost(ApiCommand):
         return clusters[0]
 
     def _take_pools(self, call: Call, member: Member) -> None:
-        """Its pools come back with it; fabric enrols them."""
+        """Take the host's pools back with it; fabric enrols them."""
         for id in sorted(set(member.places(Served.STORAGE))):
             retired = call.view.maybe(Retired, id)
             if retired is not None:
@@ -258,7 +258,7 @@ class DeleteHost(ApiCommand):
 
 
 def _refuse(host: Host, what: str, names: list[str]) -> None:
-    """Raises Conflict that names what is still there."""
+    """Raise Conflict that names what is still there, if anything is."""
     if names:
         more = ", ..." if len(names) > NAMED else ""
         raise Conflict(
@@ -269,7 +269,7 @@ def _refuse(host: Host, what: str, names: list[str]) -> None:
 
 
 def _heard(call: Call, name: str) -> Iterator[tuple[Member, str]]:
-    """Machines of that name or address that play compute, and the HostId meant."""
+    """Find machines of that name or address that play compute, and the HostId meant."""
     for member in call.nodes:
         hosts = member.places(Served.COMPUTE)
         for wanted in (name, member.host if name == member.address else name):

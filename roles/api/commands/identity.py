@@ -68,7 +68,7 @@ class ListAccounts(OwnedList):
     details: Annotated[tuple[str, ...] | None, About("min, all or resource: all is shown")] = None
 
     def scope(self, call: Call) -> Scope:
-        """A name names an account in the caller's own domain, even without listall."""
+        """Take a name for an account in the caller's own domain, even without listall."""
         own = OwnedList.scope(self, call)
         if self.name and not self.domain_id and call.caller.rank is Rank.ROOT_ADMIN:
             return ALL if self.list_all else Scope(what="in", id=call.caller.domain)
@@ -130,7 +130,7 @@ class RegisterUserKeys(ApiCommand):
         return keys
 
     def again(self, call: Call) -> KeysView:
-        """The keys as they are now: a second pair would make the first worthless."""
+        """Return the keys as they are now: a second pair would make the first worthless."""
         return keys_of(_own(call, self.id))
 
 
@@ -151,12 +151,12 @@ class GetUserKeys(ApiCommand):
 
 
 def keys_of(user: User) -> KeysView:
-    """What is shown of a user's keys."""
+    """Return what is shown of a user's keys."""
     return KeysView(api_key=user.api_key or None, secret_key=user.secret_key or None)
 
 
 def _own(call: Call, id: UserId) -> User:
-    """The user, if his keys are the caller's business: his own, or those of one he administers."""
+    """Return the user, if the keys are the caller's business: its own, or of one it administers."""
     user, caller = call.seen(User, id), call.caller
     account = call.view.get(Account, user.account)
     if caller.rank is Rank.USER and user.id != caller.user:

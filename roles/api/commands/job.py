@@ -164,7 +164,7 @@ class ListJobQueue(ApiCommand):
         return Listing(count=len(rows), rows=rows)
 
     def _need(self, call: Call, jobs: list[Job]) -> str:
-        """The object as jobs name it. Those of a kind we cannot look up are known by their jobs."""
+        """Return the object as jobs name it; its jobs tell of a kind that we cannot look up."""
         wires = {wire.lower(): kind for kind, wire in INSTANCE_TYPES.items()}
         wish = (self.resource_type or "").lower()
         kinds = {wires.get(wish, wish)} if wish else set(wires.values())
@@ -194,8 +194,10 @@ class ListJobSteps(ApiCommand):
 
 
 async def _stuck_holder(call: Call, need: str) -> Job | None:
-    """The stuck job that keeps the object. Locks are not in the view: they come and go by far
-    too many to be worth it."""
+    """Return the stuck job that keeps the object.
+
+    Locks are not in the view: they come and go by far too many to be worth it.
+    """
     try:
         lock = await call.change.get(Lock, need)
     except NotFound:
@@ -205,7 +207,7 @@ async def _stuck_holder(call: Call, need: str) -> Job | None:
 
 
 def shown(job: Job, call: Call) -> JobView:
-    """The job with its result, which is the object as it is now."""
+    """Show the job with its result, which is the object as it is now."""
     plain = JobView.made(job, call.view)
     return msgspec.structs.replace(
         plain, job_result=job_result(job, call.shelves, call.caller.rank)

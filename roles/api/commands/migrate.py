@@ -151,7 +151,7 @@ def _seen_from(view: View, id: str, why: str, copies: bool) -> MigrationHostView
 
 
 def _judge(view: View, vm: Vm) -> Callable[[str], str]:
-    """Says of a host why the machine cannot move there; "" if it can."""
+    """Say of a host why the machine cannot move there; "" if it can."""
     hosts = list(view.all(Host))
     source = view.maybe(Host, vm.host)
     kind = source.hypervisor if source else ""
@@ -165,13 +165,13 @@ def _judge(view: View, vm: Vm) -> Callable[[str], str]:
 
 
 def _near(view: View, vm: Vm) -> frozenset[str]:
-    """Hosts that can open all its disks where they are."""
+    """Find the hosts that can open all its disks where they are."""
     pools = [volume.pool for volume in view.by(Volume, "vm", vm.id) if volume.pool is not None]
     return reach_of(list(view.all(StoragePool)), pools)
 
 
 def _movable(call: Call, id: VmId) -> Vm:
-    """The machine, which runs; what waits in line before us may stop it yet."""
+    """Return the machine, which runs; what waits in line before us may stop it yet."""
     row = call.seen(Vm, id, "virtualmachineid")
     call.note(owner=call.view.maybe(Account, row.account))
     if not call.jobs(row.id) and (state := state_in(call.view, row)) is not VmState.RUNNING:
@@ -194,7 +194,7 @@ def _host(call: Call, vm: Vm, id: HostId | None) -> HostId | None:
 
 
 def _goal(call: Call, vm: Vm, entry: dict[str, str]) -> tuple[str, PoolId]:
-    """The volume's id and where it is to go."""
+    """Return the volume's id and where it is to go."""
     volume = call.view.maybe(Volume, entry.get("volume"))
     if volume is None or volume.vm != vm.id:
         raise Invalid(f"migrateto: {entry.get('volume')} is no volume of the machine {vm.name}")

@@ -222,7 +222,7 @@ def new_network(
 
 
 def plan(gateway: str, netmask: str, start: str | None, end: str | None) -> Plan:
-    """The addresses of a network that says which."""
+    """Return the addresses of a network that says which."""
     network = rules.network_of(gateway, netmask)
     rules.guest_network(str(network), gateway)
     door = IPv4Address(gateway)
@@ -242,13 +242,13 @@ def plan(gateway: str, netmask: str, start: str | None, end: str | None) -> Plan
 
 
 def default_plan(zone: Zone) -> Plan:
-    """The addresses of a network that does not say: the zone's, the first being the gateway."""
+    """Return the addresses of a network that does not say: the zone's, the gateway's first."""
     network = IPv4Network(zone.guest_cidr, strict=False)
     return plan(str(network.network_address + 1), str(network.netmask), None, None)
 
 
 def usable(call: Call, id: NetworkId, account: Account, zone: Zone) -> Network:
-    """A network that the account's machines in the zone may be put in."""
+    """Return a network that the account's machines in the zone may be put in."""
     row = call.seen(Network, id, "networkids")
     if row.account != account.id:
         raise Denied(f"Unable to use network with id= {id}, permission denied")
@@ -260,7 +260,7 @@ def usable(call: Call, id: NetworkId, account: Account, zone: Zone) -> Network:
 
 
 def own_network(call: Call, account: Account, zone: Zone, offering: NetworkOffering) -> Network:
-    """The account's only network in the zone; a new one if it has none.
+    """Return the account's only network in the zone; make one if it has none.
 
     Its id follows from account and zone, so that two first machines do not make two networks.
     """

@@ -249,7 +249,7 @@ class ListOsTypes(ListCommand):
 
 
 def offered(call: Call, kind: type[AnOffering], id: str, parameter: str) -> AnOffering:
-    """An offering that the caller may use; Invalid if it was deleted."""
+    """Return an offering that the caller may use. Raises Invalid if it was deleted."""
     row = call.seen(kind, id, parameter)
     if row.removed:
         raise Invalid(f"{parameter}: the offering {row.name} was deleted")
@@ -257,7 +257,7 @@ def offered(call: Call, kind: type[AnOffering], id: str, parameter: str) -> AnOf
 
 
 def default_isolated(call: Call) -> NetworkOffering:
-    """The kind of network that is made for an account's first machine."""
+    """Return the kind of network that is made for an account's first machine."""
     found = [
         row
         for row in call.view.all(NetworkOffering)

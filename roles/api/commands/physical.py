@@ -235,7 +235,7 @@ class ListTrafficTypes(ListCommand):
 
 
 def _set_numbers(call: Call, zone: str, vlan: str | None) -> None:
-    """Guest networks of the zone take their VXLAN numbers from there. Raises Invalid, Conflict."""
+    """Take VXLAN numbers for the zone's guest networks from there. Raises Invalid, Conflict."""
     if not vlan:
         return
     found = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", vlan)

@@ -283,7 +283,7 @@ class AddCluster(ApiCommand):
 
 
 def _ratio(name: str, value: float) -> float:
-    """Raises Invalid; NaN is no number between the two either."""
+    """Check a ratio. Raises Invalid; NaN is no number between the two either."""
     if not 1.0 <= value <= OVERCOMMIT_MAX:
         raise Invalid(f"{name} must be between 1 and {OVERCOMMIT_MAX:g}, not {value:g}")
     return value

@@ -84,7 +84,7 @@ class CreateStoragePool(ApiCommand):
         return call.change.create(pool)
 
     def _served(self, call: Call) -> tuple[str, tuple[HostId, ...]]:
-        """The pool's id, and the hosts of machines that are heard serving it. Raises Invalid."""
+        """Find the pool's id, and the hosts of machines heard serving it. Raises Invalid."""
         for member in call.nodes:
             id = NodeConfig(cluster=member.cluster).shared_pool(self.name)
             if id in member.places(Served.STORAGE):
@@ -98,7 +98,7 @@ class CreateStoragePool(ApiCommand):
 
 
 def _overprovisioning(details: Map, otherwise: float) -> float:
-    """The factor that the details name. Raises Invalid."""
+    """Return the factor that the details name. Raises Invalid."""
     text = merged(details).get(FACTOR)
     if text is None:
         return otherwise

@@ -87,7 +87,7 @@ class CreateVlanIpRange(ApiCommand):
         return call.view.get(Zone, physical.zone)
 
     def _check_apart(self, call: Call, zone: Zone, public: IPv4Network) -> None:
-        """Raises Invalid if guests have, or would have by default, addresses of the range."""
+        """Raise Invalid if guests have, or would have by default, addresses of the range."""
         guests = {n.cidr for n in call.view.by(Network, "zone", zone.id) if not n.gone}
         for cidr in sorted({zone.guest_cidr, *guests}):
             rules.check_apart(IPv4Network(cidr, strict=False), public)
@@ -185,7 +185,7 @@ def _shown(view: View, zone: str, cidr: str, gateway: str, range: Range) -> Publ
 
 
 def _carrier(view: View, zone: str) -> str | None:
-    """The physical network of the zone that carries public traffic; the only one there is."""
+    """Return the zone's physical network that carries public traffic; the only one there is."""
     networks = sorted(view.by(PhysicalNetwork, "zone", zone), key=lambda n: n.created)
     for network in networks:
         types = view.by(TrafficType, "physical_network", network.id)

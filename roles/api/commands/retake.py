@@ -49,7 +49,7 @@ def _others(call: Call, vm: Vm, column: str, value: str) -> bool:
 
 
 def _wished(call: Call, nic: Nic, network: Network) -> int | None:
-    """The address it had, or None for the next. Raises Invalid if no other will do."""
+    """Return the address it had, or None for the next. Raises Invalid if no other will do."""
     try:
         return address_of(call, network, nic.last_address)
     except Invalid as fault:

@@ -300,7 +300,7 @@ class ListCapabilities(ApiCommand):
 
 
 def _encoded(rank: Rank) -> dict[str, bytes]:
-    """The entries of a rank, made once for the commands there are."""
+    """Return the entries of a rank, made once for the commands there are."""
     key = (rank, len(COMMANDS))
     if key not in _entries:
         _entries[key] = {e["name"]: msgspec.json.encode(e) for e in entries(rank)}
@@ -321,7 +321,7 @@ def _locked(username: str, domain: Domain) -> Denied:
 
 
 def _offset(timezone: str) -> str | None:
-    """Hours from UTC, as Java prints them: "-7.0"."""
+    """Return the hours from UTC, as Java prints them: "-7.0" or "2.0"."""
     if not timezone:
         return None
     try:

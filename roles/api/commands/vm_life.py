@@ -176,7 +176,7 @@ def _yours(call: Call, id: VmId) -> Vm:
 
 
 def _alive(call: Call, id: VmId) -> Vm:
-    """The machine, which nobody has destroyed."""
+    """Return the machine, which nobody has destroyed."""
     row = _yours(call, id)
     if row.want in (Want.DESTROYED, Want.GONE):
         raise Invalid(f"{_called(row)} is in state {state_in(call.view, row)}: recover it first")

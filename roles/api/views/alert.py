@@ -38,6 +38,6 @@ class AlertView(Shown):
 
     @classmethod
     def hidden(cls, row: Alert, view: View) -> bool:
-        """Alerts are no user's business."""
+        """Return True: alerts are no user's business."""
         del row, view
         return True

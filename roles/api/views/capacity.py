@@ -53,13 +53,13 @@ class Sum(Part):
 
 
 def capacity_of(row: Place, view: View) -> tuple[CapacityView, ...]:
-    """The room of a zone, pod or cluster for machines and their disks."""
+    """Return the room of a zone, pod or cluster for machines and their disks."""
     wanted = (MEMORY, CPU, STORAGE)
     return tuple(_shown(row, each, view) for each in _sums(row, view) if each.type in wanted)
 
 
 def all_of(row: Place, view: View) -> list[CapacityView]:
-    """All that is counted there; addresses and network numbers belong to zones."""
+    """Return all that is counted there; addresses and network numbers belong to zones."""
     sums = _sums(row, view)
     if isinstance(row, Zone):
         sums += _numbers(row, view)

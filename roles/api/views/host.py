@@ -179,14 +179,14 @@ class StoragePoolView(Shown):
 
 
 def resource_state(row: Host) -> str:
-    """CloudStack's word for what an operator made of the host."""
+    """Return CloudStack's word for what an operator made of the host."""
     if row.maintenance:
         return MAINTENANCE[row.maintenance]
     return "Degraded" if row.degraded else allocation(row.enabled)
 
 
 def ha_state(row: Host) -> str:
-    """CloudStack's word for where a failing host is between suspicion and proof."""
+    """Return CloudStack's word for where a failing host is between suspicion and proof."""
     if not row.ha:
         return "Disabled"
     if row.fenced:

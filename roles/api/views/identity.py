@@ -206,13 +206,13 @@ class KeysView(Shown):
 
 
 def is_first(row: Account | User, view: View) -> bool:
-    """Whether it came with the cloud: the account admin of ROOT, and its user of that name."""
+    """Tell whether it came with the cloud: the account admin of ROOT, and its user admin."""
     domain = view.maybe(Domain, row.domain)
     return row.name == "admin" and domain is not None and domain.parent is None
 
 
 def role_id(type: AccountType) -> str:
-    """Roles are the three built in ones; each has the same id everywhere."""
+    """Return the id of a role: one of the three built in, with the same id everywhere."""
     return id_of("role", ROLES[type][1])
 
 
@@ -255,7 +255,7 @@ _RESOURCES = {
 
 
 def _use(limits: dict[str, int], used: dict[str, int]) -> dict[str, Any]:
-    """Limit, total and what is left of each resource."""
+    """Return limit, total and what is left of each resource."""
     found: dict[str, Any] = {}
     for name, resource in _RESOURCES.items():
         limit, total = limits.get(resource), used.get(resource, 0)

@@ -116,7 +116,7 @@ class QueuedJobView(Shown):
 
     @classmethod
     def placed(cls, place: Place, view: View, whole: bool) -> QueuedJobView:
-        """A place in a line; of somebody else's job (not `whole`) only that it is there."""
+        """Show a place in a line; of somebody else's job (not `whole`) only that it is there."""
         job = JobView.made(place.job, view)
         plain = cls(
             position=place.position,
@@ -153,7 +153,7 @@ class JobStepView(Shown):
 
     @classmethod
     def of_step(cls, step: StepShown) -> JobStepView:
-        """The step as the record has it."""
+        """Show the step as the record has it."""
         return cls(
             name=step.name,
             state=step.state,
@@ -212,14 +212,14 @@ class GoneView(Part):
 
 
 def job_status(job: Job) -> int:
-    """CloudStack's number."""
+    """Return CloudStack's number for a job's state."""
     if job.open:
         return PENDING
     return SUCCEEDED if job.state is JobState.DONE else FAILED
 
 
 def job_result(job: Job, shelves: Shelves, rank: Rank) -> msgspec.Raw | None:
-    """What came of a job, under one key: the object as it is now, success, or the error."""
+    """Return what came of a job, under one key: the object as it is now, success, or the error."""
     if job.open:
         return None
     if job.state is not JobState.DONE:

@@ -123,7 +123,7 @@ class NetworkView(Shown):
 
 
 def state_in(view: View, row: Network) -> NetworkState:
-    """The network's state as CloudStack would show it, from intent, facts and jobs at work."""
+    """Return the network's state as CloudStack shows it, from intent, facts and jobs at work."""
     at_work = {job.action for job in open_jobs(view, row.id)}
     if Action.SHUTDOWN in at_work:
         return NetworkState.SHUTDOWN

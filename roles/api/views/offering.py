@@ -212,12 +212,12 @@ class OsTypeView(Shown):
 
 
 def category_id(name: str) -> str:
-    """OS categories are only names here; each has the same id everywhere."""
+    """Return the id of an OS category: only a name here, with the same id everywhere."""
     return id_of("os_category", name)
 
 
 def services(offering: NetworkOffering | None) -> tuple[ServiceView, ...]:
-    """The services of a network of that offering."""
+    """Return the services of a network of that offering."""
     provider = (ProviderView(name="VirtualRouter"),)
     return tuple(
         ServiceView(name=name, provider=provider, capability=())

@@ -153,5 +153,5 @@ class ClusterView(Shown):
 
 
 def allocation(enabled: bool) -> str:
-    """The word for whether new work is put there."""
+    """Return the word for whether new work is put there."""
     return "Enabled" if enabled else "Disabled"

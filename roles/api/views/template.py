@@ -109,7 +109,7 @@ class TemplateView(Shown):
 
 
 def status(row: Template) -> str:
-    """What CloudStack says of a template on its way in."""
+    """Return what CloudStack says of a template on its way in."""
     if row.ready:
         return "Download Complete"
     if row.trouble:
@@ -118,7 +118,7 @@ def status(row: Template) -> str:
 
 
 def _zone(row: Template, view: View) -> Zone | None:
-    """Its zone; of a template in all zones the only one, if there is but one."""
+    """Return its zone; of a template in all zones the only one, if there is but one."""
     if row.zone is not None:
         return view.maybe(Zone, row.zone)
     zones = view.all(Zone)

@@ -170,7 +170,7 @@ class VmView(Shown):
 
 
 def _place(host: Host | None) -> dict[str, Any]:
-    """Where a machine is, as root admins are shown it."""
+    """Return where a machine is, as root admins are shown it."""
     if host is None:
         return {}
     return {
@@ -181,7 +181,7 @@ def _place(host: Host | None) -> dict[str, Any]:
 
 
 def _image(template: Template | None) -> dict[str, Any]:
-    """What a machine shows of its template; the row may be gone before the machine."""
+    """Return what a machine shows of its template; the row may be gone before the machine."""
     if template is None:
         return {"password_enabled": False, "is_dynamically_scalable": False}
     return {
@@ -195,19 +195,19 @@ def _image(template: Template | None) -> dict[str, Any]:
 
 
 def action_on(job: Job | None) -> str:
-    """What the order at work does to a machine, an Action; "" if nothing."""
+    """Return what the order at work does to a machine, an Action; "" if nothing."""
     if job is None or (job.action == Action.DEPLOY and not job.order.get("start", True)):
         return ""
     return job.action
 
 
 def state_in(view: View, vm: Vm) -> VmState:
-    """The machine's state as CloudStack would show it."""
+    """Return the machine's state as CloudStack would show it."""
     return state_of(vm, action_on(job_at_work(view, vm.id)))
 
 
 def nics_of(view: View, vm: str) -> tuple[NicView, ...]:
-    """The cards of a machine, in order."""
+    """Return the cards of a machine, in order."""
     found = sorted(view.by(Nic, "vm", vm), key=lambda nic: nic.index)
     return tuple(_nic(nic, view.maybe(Network, nic.network)) for nic in found)
 
@@ -230,7 +230,7 @@ def _nic(nic: Nic, network: Network | None) -> NicView:
 
 
 def netmask(cidr: str) -> str:
-    """255.255.255.0 for 10.1.1.0/24."""
+    """Return the netmask of a network: 255.255.255.0 for 10.1.1.0/24."""
     return str(IPv4Network(cidr, strict=False).netmask)
 
 

@@ -120,7 +120,7 @@ class VolumeView(Shown):
 
 
 def state_in(view: View, row: Volume) -> VolumeState:
-    """The volume's state as CloudStack would show it."""
+    """Return the volume's state as CloudStack would show it."""
     if row.gone:
         return VolumeState.EXPUNGING
     if row.ready:
