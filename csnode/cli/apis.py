@@ -12,7 +12,7 @@ from csnode.cli import show
 @click.command("apis", short_help="The API commands.")
 @show.output_option("markdown")
 def command(output: str) -> None:
-    """Lists the API commands: who may call each, and what it does.
+    """List the API commands: who may call each, and what it does.
 
     JSON is what listApis answers; markdown is the documentation of every parameter and field.
     """

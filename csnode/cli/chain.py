@@ -99,7 +99,7 @@ class Chain(Struct):
 
 
 async def chains(store: Store, wanted: str, limit: int) -> list[Chain]:
-    """Every chain of an object (or a trace), oldest first. NotFound if the feed knows nothing."""
+    """Find every chain of an object (or a trace), oldest first. NotFound if the feed has none."""
     past = _Past(store.data, limit)
     await past.read_row(wanted)
     if TRACE.fullmatch(wanted):
@@ -136,7 +136,7 @@ class _Past:
         self._add(await self._data.history("", trace, self._limit))
 
     async def read_what_came_before(self) -> None:
-        """The earlier entries of rows whose first entry here is not their first."""
+        """Read the earlier entries of rows whose first entry here is not their first."""
         lacking: dict[str, None] = {}
         seen: set[tuple[str, str]] = set()
         for past in self.shown():
@@ -159,11 +159,11 @@ class _Past:
         self.entries |= {past.entry.number: past for past in found}
 
     def shown(self) -> list[Past]:
-        """By rising number."""
+        """Show the entries by rising number."""
         return [self.entries[n] for n in sorted(self.entries) if n not in self._only_before]
 
     def traces(self) -> list[str]:
-        """In the order in which they first appear."""
+        """Return the traces in the order in which they first appear."""
         return list(dict.fromkeys(trace for past in self.shown() if (trace := trace_of(past))))
 
     def ids(self, kind: str) -> list[str]:
@@ -171,7 +171,7 @@ class _Past:
 
 
 def trace_of(past: Past) -> str:
-    """Of its commit; a job or an event that was written outside belongs to what it names."""
+    """Return the trace of its commit; a job or event written outside belongs to what it names."""
     if not past.trace and past.kind in (Job.kind, UserEvent.kind):
         return str(_row(past).get("trace", ""))
     return past.trace
@@ -200,7 +200,7 @@ def _chain(trace: str, past: _Past, names: dict[str, str]) -> Chain:
 def _calls(
     jobs: Sequence[Job], events: Sequence[UserEvent], names: dict[str, str]
 ) -> Iterable[Call]:
-    """A call is known by the job it ordered; one that ordered none, by what users were told."""
+    """Yield the calls: known by the jobs they ordered; if none did, by what users were told."""
     for job in jobs:
         if job.command:
             user, account = names.get(job.user or "", ""), names.get(job.account or "", "")
@@ -268,7 +268,7 @@ def _row(past: Past) -> dict[str, Any]:
 
 
 def hidden(column: str, value: Any) -> Any:
-    """The value, but for what nobody should read over a shoulder, at any depth."""
+    """Return the value without what nobody should read over a shoulder, at any depth."""
     if _SECRET.search(column) and value:
         return HIDDEN
     if isinstance(value, dict):
@@ -279,7 +279,7 @@ def hidden(column: str, value: Any) -> Any:
 
 
 def _decoded(kind: type[Any], past: Past) -> Any:
-    """None for a row of a shape we do not know, or one that went."""
+    """Decode a row; None for one of a shape we do not know, or one that went."""
     try:
         return msgspec.json.decode(past.entry.row, type=kind)
     except msgspec.DecodeError:
@@ -287,7 +287,7 @@ def _decoded(kind: type[Any], past: Past) -> Any:
 
 
 async def _names(store: Store, past: _Past) -> dict[str, str]:
-    """Of the users and accounts that jobs and events speak of."""
+    """Return the names of the users and accounts that jobs and events speak of."""
     wanted: dict[str, type[User | Account]] = {}
     for one in past.shown():
         row = _row(one) if one.kind in (Job.kind, UserEvent.kind) else {}

@@ -11,7 +11,7 @@ from csnode.cli.chosen import Chosen
 @click.command("check", short_help="Would a node with this configuration start here?")
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Checks the configuration and the tools its drivers need; prints only what is wrong.
+    """Check the configuration and the tools its drivers need; print only what is wrong.
 
     Exit code 0: a node would start. 78: the configuration is wrong. 69: this machine lacks
     something; `csnode doctor` says how to get it.

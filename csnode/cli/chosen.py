@@ -31,7 +31,7 @@ class Chosen:
         return next((place for place in PLACES if place.exists()), None)
 
     def config(self) -> Config:
-        """Checked. Raises Invalid, naming file, line, section and key."""
+        """Read and check the configuration. Raises Invalid, naming file, line, section and key."""
         from csnode.node import known_sections, role_types  # heavy, and --help needs none of it
 
         config = Config.read(self.file, self._flags, environment())
@@ -43,7 +43,7 @@ class Chosen:
 def setting(
     ctx: click.Context, option: click.Parameter, texts: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The --set flags by section. A value is TOML if it can be read so, else a text."""
+    """Return the --set flags by section. A value is TOML if it can be read so, else a text."""
     del ctx, option
     sections: dict[str, dict[str, Any]] = {}
     for text in texts:

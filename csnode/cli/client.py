@@ -29,7 +29,10 @@ class Client:
         self._session = session
 
     async def call(self, command: str, **parameters: object) -> dict[str, Any]:
-        """What is inside the answer's wrapper. Raises Refused with the API's own text and code."""
+        """Send a command, and return what is inside the answer's wrapper.
+
+        Raises Refused with the API's own text and code.
+        """
         params = {k: str(v) for k, v in parameters.items()}
         params |= {"command": command, "response": "json", "apiKey": self.key}
         params["signature"] = signature(params, self.secret)
@@ -65,7 +68,7 @@ class Client:
 
 
 def signature(params: dict[str, str], secret: str) -> str:
-    """What the API expects in `signature` for these parameters."""
+    """Return what the API expects in `signature` for these parameters."""
     pairs = (f"{name}={quote(params[name], safe='*')}" for name in sorted(params))
     text = "&".join(pairs).replace("~", "%7e").lower()  # as Java's URLEncoder has it
     return base64.b64encode(hmac.digest(secret.encode(), text.encode(), hashlib.sha1)).decode()

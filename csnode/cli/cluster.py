@@ -29,7 +29,7 @@ EARLY_S = 300.0  # clocks of machines differ
 
 @click.group("cluster", short_help="A cluster's keys are made, and changed.")
 def command() -> None:
-    """Founds a cluster, and changes its key. Other machines join it: see `csnode token`."""
+    """Found a cluster, and change its key. Other machines join it: see `csnode token`."""
 
 
 @command.command("init")
@@ -39,7 +39,7 @@ def command() -> None:
 @click.option("--folder", default="", help="Where the keys go; else [trust] folder.")
 @click.pass_obj
 def init(chosen: Chosen, name: str, host: str, state: str, folder: str) -> None:
-    """Makes the cluster's key, and this machine its first member, with every role.
+    """Make the cluster's key, and this machine its first member, with every role.
 
     It needs no network, and changes nothing but the folder with the keys. Start csnode afterwards,
     and let other machines join by `csnode token create`. Keep a copy of authority.key in a safe
@@ -59,7 +59,10 @@ def init(chosen: Chosen, name: str, host: str, state: str, folder: str) -> None:
 def found_cluster(
     folder: Path, node: NodeConfig, hosts: int = 1, pool: str = "", shared: Sequence[str] = ()
 ) -> None:
-    """Keys for a new cluster and its first machine. Conflict if the folder has a credential."""
+    """Make keys for a new cluster and its first machine.
+
+    Raises Conflict if the folder has a credential.
+    """
     if (folder / files.CREDENTIAL).exists():
         raise Conflict(f"{folder} belongs to a cluster already")
     authority, keys = new_authority(), Keys.new()
@@ -84,7 +87,7 @@ def found_cluster(
 @click.option("--progress", is_flag=True, help="Begin nothing; say how far a change is.")
 @click.pass_obj
 def rotate(chosen: Chosen, progress: bool) -> None:
-    """Gives the cluster a new key, while it runs; says how far that is.
+    """Give the cluster a new key, while it runs; say how far that is.
 
     All machines come to trust the new key, then all get credentials signed with it, then the old
     key is worthless; --progress tells how far that is. A machine that is down meanwhile holds it
@@ -101,14 +104,14 @@ async def _rotate(config: Config, begin: bool) -> str:
 
 
 def _played(config: Config) -> int:
-    """How many hosts this machine plays: more than its own if some are simulated."""
+    """Count the hosts this machine plays: more than its own if some are simulated."""
     sections = known_sections()
     played = [config.section(name, sections[name]) for name in HOSTED if name in sections]
     return max((int(getattr(section, "hosts", 1)) for section in played), default=1)
 
 
 def _pools(config: Config) -> tuple[str, tuple[str, ...]]:
-    """What [storage] calls this machine's own pool, and the names of shared ones."""
+    """Return what [storage] calls this machine's own pool, and the names of shared ones."""
     sections = known_sections()
     if "storage" not in sections:
         return "", ()

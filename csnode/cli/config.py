@@ -20,7 +20,7 @@ _URL_PASSWORD = re.compile(r"(?<=://)([^/@]*:)[^/@]+(?=@)")
 
 @click.group("config")
 def command() -> None:
-    """Shows the configuration."""
+    """Show the configuration."""
 
 
 @command.command("show")
@@ -29,7 +29,7 @@ def command() -> None:
 @show.output_option()
 @click.pass_obj
 def show_(chosen: Chosen, origin: bool, secrets: bool, output: str) -> None:
-    """Prints every setting in force, as a csnode.toml that says the same.
+    """Print every setting in force, as a csnode.toml that says the same.
 
     With --origin each line ends with where its value comes from: a flag, a variable of the
     environment, a file, or the default.
@@ -51,7 +51,7 @@ def show_(chosen: Chosen, origin: bool, secrets: bool, output: str) -> None:
 
 
 def toml(value: Any) -> str:
-    """A value as TOML writes it."""
+    """Return a value as TOML writes it."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -75,7 +75,7 @@ def _section(config: Config, name: str, secrets: bool) -> dict[str, Any]:
 
 
 def _hidden(key: str, value: Any) -> Any:
-    """The value, without what only its owner is to know; a URL without its password."""
+    """Return the value, without what only its owner is to know; a URL without its password."""
     if key in SECRETS and value:
         return "(hidden)"
     return _URL_PASSWORD.sub(r"\1(hidden)", value) if isinstance(value, str) else value

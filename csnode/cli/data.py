@@ -18,7 +18,7 @@ SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 @click.group("data", short_help="Move the rows to another database; change the schema.")
 def command() -> None:
-    """What is done to a database while no data process uses it.
+    """Move a database, or change its schema, while no data process uses it.
 
     \b
       csnode data migrate --from sqlite --to postgresql://csnode@db/csnode
@@ -32,7 +32,7 @@ def command() -> None:
 @click.option("--to", required=True, metavar="sqlite[:PATH]|postgresql[:URL]")
 @click.pass_context
 def migrate(ctx: click.Context, since: str, to: str) -> None:
-    """Copies every row, from SQLite to PostgreSQL or back, and checks what arrived.
+    """Copy every row, from SQLite to PostgreSQL or back, and check what arrived.
 
     Stop every data process first. The source stays as it is; the target has to be empty, and stays
     so if anything goes wrong. What is not given comes from [data]; a password from its
@@ -57,7 +57,7 @@ def migrate(ctx: click.Context, since: str, to: str) -> None:
 @click.option("--to", metavar="REVISION", default="", help="The newest if left out.")
 @click.pass_context
 def schema(ctx: click.Context, to: str) -> None:
-    """Takes the schema of the database that [data] names up or back.
+    """Take the schema of the database that [data] names up or back.
 
     Up is what every start does by itself. Back is for an older csnode: what only the later schema
     can hold is lost. Stop every data process first.
@@ -71,7 +71,7 @@ def schema(ctx: click.Context, to: str) -> None:
 
 
 def _end(given: Any, said: str) -> Any:
-    """[data] with the place that was said, sqlite:PATH or postgresql://..., or its own."""
+    """Return [data] with the place that was said, sqlite:PATH or postgresql://..., or its own."""
     kind, _, rest = said.partition(":")
     if kind == SQLITE:
         return msgspec.structs.replace(given, url="", path=rest or given.path)

@@ -34,7 +34,7 @@ UNMAKE_S = 60.0
 @click.option("--uri", default="", help="A libvirtd to use instead of a private one.")
 @click.option("--port", default=8080, show_default=True, help="Of the API, if nobody has it.")
 def command(once: bool, uri: str, port: int) -> None:
-    """Starts a cloud, deploys one machine through its API, and shows each step.
+    """Start a cloud, deploy one machine through its API, and show each step.
 
     It needs root and `make guest`. libvirtd, csnode with all roles on SQLite, and their files
     are private to the demo; Ctrl-C, at any moment, ends and removes everything.
@@ -61,7 +61,7 @@ def _check(uri: str) -> None:
 
 
 async def _interruptible(stage: Stage, once: bool) -> None:
-    """Ctrl-C leads to the way out; a second one takes the short way."""
+    """Let Ctrl-C lead to the way out; a second one takes the short way."""
     loop = asyncio.get_running_loop()
     telling = asyncio.ensure_future(_tell(stage, once))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,7 +105,10 @@ async def _play(stage: Stage, once: bool) -> None:
 
 
 async def _ready(stage: Stage, session: aiohttp.ClientSession) -> None:
-    """Until /readyz says so. Unavailable, with what it says instead, if that takes too long."""
+    """Wait until /readyz says so.
+
+    Raises Unavailable, with what it says instead, if that takes too long.
+    """
     said = "the api role is not open"
     until = now() + START_S
     while now() < until:

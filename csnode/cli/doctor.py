@@ -12,7 +12,7 @@ from csnode.cli.chosen import Chosen
 @show.output_option()
 @click.pass_context
 def command(ctx: click.Context, output: str) -> None:
-    """Examines this machine for the configured roles and drivers.
+    """Examine this machine for the configured roles and drivers.
 
     Each line is something looked at: tools, rights, what the kernel can do, libvirtd, KVM,
     ports, folders; and where something is missing, how to get it. Exit code 69 if anything is.

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @click.group("job", short_help="Jobs: what they do, who waits for whom, calling one off.")
 def command() -> None:
-    """Shows the jobs of the cluster, cancels them, and frees stuck ones.
+    """Show the jobs of the cluster, cancel them, and free stuck ones.
 
     It listens for a second or two, as a node that starts would; then it asks the data role.
     Run it with the same configuration (cluster, directory, credential) as the nodes. A job may be
@@ -44,7 +44,7 @@ def command() -> None:
 @show.output_option()
 @click.pass_obj
 def list_jobs(chosen: Chosen, whole: bool, output: str) -> None:
-    """Lists the jobs that have not ended, and those that are stuck; the oldest first.
+    """List the jobs that have not ended, and those that are stuck; the oldest first.
 
     A stuck job keeps its objects until somebody looks at it.
     """
@@ -62,7 +62,7 @@ def list_jobs(chosen: Chosen, whole: bool, output: str) -> None:
 @show.output_option()
 @click.pass_obj
 def show_job(chosen: Chosen, job: str, output: str) -> None:
-    """Shows how far a job is.
+    """Show how far a job is.
 
     The steps are those it has begun. One that is undone again is shown as undone.
     """
@@ -86,7 +86,7 @@ def show_job(chosen: Chosen, job: str, output: str) -> None:
 @show.output_option()
 @click.pass_obj
 def cancel_job(chosen: Chosen, job: str, output: str) -> None:
-    """Cancels a job. The step at work is interrupted, and what was done is undone.
+    """Cancel a job. The step at work is interrupted, and what was done is undone.
 
     The job ends as failed, "cancelled by an operator". One that only waits ends at once. To
     cancel twice does no harm; a job that is being undone already goes on being undone.
@@ -99,7 +99,7 @@ def cancel_job(chosen: Chosen, job: str, output: str) -> None:
 @show.output_option()
 @click.pass_obj
 def retry_job(chosen: Chosen, job: str, output: str) -> None:
-    """Has an orchestrator try the undo of a stuck job again.
+    """Have an orchestrator try the undo of a stuck job again.
 
     Mend first what `csnode job show` names. The job then ends as failed, with nothing left of
     it; if its undo is refused again, it is stuck again. To retry does no harm.
@@ -112,7 +112,7 @@ def retry_job(chosen: Chosen, job: str, output: str) -> None:
 @show.output_option()
 @click.pass_obj
 def release_job(chosen: Chosen, job: str, output: str) -> None:
-    """Ends a stuck job as failed, although not all of it was undone.
+    """End a stuck job as failed, although not all of it was undone.
 
     Its objects are free for other orders. What it left is given back by these (stop or destroy
     the machine) and by the sweeps; `csnode verify` names what remains. It is refused while a
@@ -126,7 +126,7 @@ def release_job(chosen: Chosen, job: str, output: str) -> None:
 @show.output_option()
 @click.pass_obj
 def show_queue(chosen: Chosen, object: str, output: str) -> None:
-    """Shows the jobs that need an object, in the order in which they get it.
+    """Show the jobs that need an object, in the order in which they get it.
 
     OBJECT is an id, or kind and id: vm:ID, network:ID. Position 0 is at work on it or next to
     be; each of the others begins when those before it have ended.
@@ -184,7 +184,7 @@ async def listed(store: Store, whole: bool = False) -> list[Found]:
 
 
 async def described(store: Store, name: str) -> Found:
-    """One job and its steps. Invalid if there is none of that name."""
+    """Describe one job and its steps. Raises Invalid if there is none of that name."""
     job = await _named(store, name)
     line = Lines(await store.find(Job, state=OPEN))
     cancel = {c.id: c for c in await store.find(Cancel)}.get(job.id)
@@ -253,7 +253,7 @@ async def released(store: Store, name: str) -> Found:
 
 
 async def queued(store: Store, object: str) -> list[Found]:
-    """The jobs that have the object or wait for it; a bare id may be of any kind."""
+    """Find the jobs that have the object or wait for it; a bare id may be of any kind."""
     jobs = await store.find(Job, state=OPEN)
     stuck = {job.id: job for job in await store.find(Job, state=JobState.STUCK)}
     locks = await store.find(Lock, job=tuple(stuck)) if stuck else []
@@ -302,7 +302,7 @@ def _object(job: Job) -> str:
 
 
 def _at(job: Job, lines: Lines) -> str:
-    """The step at work, or why there is none."""
+    """Return the step at work, or why there is none."""
     if not job.open:
         return job.fault
     if behind := lines.behind(job):
@@ -316,7 +316,7 @@ def _stamp(seconds: float) -> str:
 
 
 def _lasted(seconds: float) -> str:
-    """How long, as people say it: 12 ms, 3.4 s, 5 min, 2 h, 3 d."""
+    """Say how long it took, as people do: 12 ms, 3.4 s, 5 min, 2 h, 3 d."""
     if seconds < 1:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     for unit, size, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 72)):

@@ -43,7 +43,7 @@ from csnode.types import NodeId
 def command(
     token: str, host: str, listen: str, file: Path, state: str, hosts: int, force: bool
 ) -> None:
-    """Joins the cluster that the TOKEN is of: writes this machine's keys and configuration.
+    """Join the cluster that the TOKEN is of: write this machine's keys and configuration.
 
     The token comes from `csnode token create`; - reads it from standard input, where no other
     user of this machine can see it. Afterwards `csnode --config FILE` plays the roles
@@ -81,7 +81,7 @@ def _check(token: Token, listen: str, file: Path, force: bool) -> None:
 
 
 def _says_anything(file: Path) -> bool:
-    """Whether a configuration is there that sets anything: the package's own only lists."""
+    """Tell whether a configuration is there that sets anything: the package's own only lists."""
     try:
         return any(tomllib.loads(file.read_text()).values())
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def _says_anything(file: Path) -> bool:
 
 
 def _keys(folder: Path) -> Keys:
-    """Written before anybody is asked: the same machine may ask again if it hears no answer."""
+    """Write keys before anybody is asked: the same machine may ask again if it hears no answer."""
     if (folder / files.KEY).exists() and not (folder / files.CREDENTIAL).exists():
         return files.read_keys(folder)
     keys = Keys.new()
@@ -100,7 +100,10 @@ def _keys(folder: Path) -> Keys:
 
 
 async def asked(token: Token, node: NodeConfig, keys: Keys, listen: str, hosts: int) -> Joined:
-    """What those who admit say: Denied, Conflict; Unavailable if none of them can be reached."""
+    """Ask those who admit to let this machine join.
+
+    Raises Denied and Conflict as they say; Unavailable if none of them can be reached.
+    """
     request = JoinRequest(
         name=node.host_name,
         key=keys.public,
@@ -119,7 +122,7 @@ async def asked(token: Token, node: NodeConfig, keys: Keys, listen: str, hosts: 
 
 
 def _member(token: Token, number: int, door: Door) -> Member:
-    """A machine that admits others, as its beacon would describe it to a member."""
+    """Describe a machine that admits others, as its beacon would describe it to a member."""
     return Member(
         node=NodeId(f"door/{number}"),
         cluster=token.cluster,
@@ -135,7 +138,10 @@ def _member(token: Token, number: int, door: Door) -> Member:
 
 
 def verified(token: Token, got: Joined, keys: Keys) -> Credential:
-    """Our credential. Denied unless the cluster that the token names made it, for our keys."""
+    """Return our credential.
+
+    Raises Denied unless the cluster that the token names made it, for our keys.
+    """
     trusted = frozenset(k for k in got.cluster_keys if fingerprint(k) in token.fingerprints)
     credential = got.signed.opened(trusted, wall())
     if (credential.cluster, credential.key) != (token.cluster, keys.public):
@@ -144,7 +150,7 @@ def verified(token: Token, got: Joined, keys: Keys) -> Credential:
 
 
 def written(token: Token, node: NodeConfig, listen: str) -> str:
-    """The configuration of a machine that joined."""
+    """Write the configuration of a machine that joined."""
     sections: dict[str, dict[str, Any]] = {
         "node": {
             "cluster": token.cluster,

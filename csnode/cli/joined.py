@@ -24,13 +24,16 @@ SERVED_S = 10.0  # roles of a node that has just started may take as long to ser
 
 @asynccontextmanager
 async def joined(config: Config) -> AsyncGenerator[AnyBus]:
-    """The cluster's bus; we hear everybody and tell nobody that we are there."""
+    """Yield the cluster's bus; we hear everybody and tell nobody that we are there."""
     async with AsyncExitStack() as stack:
         yield await Node(config).enter_bus(stack, plays=False)
 
 
 async def members(bus: AnyBus, within_s: float = 3.0) -> Sequence[Member]:
-    """Everybody who can be heard, once nobody new was for a while. Unavailable if nobody is."""
+    """Hear everybody who can be heard, until nobody new was for a while.
+
+    Raises Unavailable if nobody is.
+    """
     began = now()
     heard = began
     known: Sequence[Member] = ()
@@ -44,7 +47,7 @@ async def members(bus: AnyBus, within_s: float = 3.0) -> Sequence[Member]:
 
 
 async def servers(bus: AnyBus, contract: str, within_s: float = SERVED_S) -> Sequence[Member]:
-    """Those who serve the contract, once the others were heard; none if nobody does in time.
+    """Find who serves the contract, once the others were heard; none if nobody does in time.
 
     A node is heard before all its roles serve.
     """
@@ -57,13 +60,13 @@ async def servers(bus: AnyBus, contract: str, within_s: float = SERVED_S) -> Seq
 
 
 def trust_folder(config: Config, node: NodeConfig | None = None) -> Path:
-    """Where the keys of this machine are."""
+    """Return where the keys of this machine are."""
     chosen = config.section("trust", TrustConfig).folder
     return Path(chosen) if chosen else Path((node or config.node).state) / "trust"
 
 
 def trust_of(config: Config) -> Trust:
-    """This machine's keys and credential. Denied if it has none."""
+    """Return this machine's keys and credential. Raises Denied if it has none."""
     from csnode.trust.trust import Trust  # only who has keys needs what signs with them
 
     trust = Trust.of(config)
@@ -76,5 +79,5 @@ def trust_of(config: Config) -> Trust:
 
 
 def store(bus: AnyBus) -> Store:
-    """The cluster's rows, to read."""
+    """Return a store of the cluster's rows, to read."""
     return Store(bus, "", "status")

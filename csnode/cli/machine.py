@@ -64,7 +64,7 @@ class Tool(Struct):
 
 
 def examine(config: Config) -> list[Finding]:
-    """Everything the configured roles need of this machine."""
+    """Examine everything the configured roles need of this machine."""
     found_out = [_folder(config), _trust(config), _interface(config), *_ports(config)]
     for role in config.node.roles or tuple(found("roles")):
         section: Any = config.section(role, known_sections()[role])
@@ -75,7 +75,7 @@ def examine(config: Config) -> list[Finding]:
 
 
 def _examined(role: str, section: Any) -> Iterator[Finding]:
-    """What a role that looks for itself finds (`Role.examined`)."""
+    """Yield what a role that looks for itself finds (`Role.examined`)."""
     if look := getattr(load("roles", role), "examined", None):
         for finding in asyncio.run(look(section)):
             yield Finding(part=f"[{role}]", **finding)
@@ -104,7 +104,7 @@ def _driver(role: str, name: str, options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _tried(kind: type[Driver], options: dict[str, Any]) -> Iterator[Finding]:
-    """What the driver's own trial shows."""
+    """Yield what the driver's own trial shows."""
     try:
         trials = asyncio.run(kind.tried(options))
     except (Fault, OSError) as error:
@@ -190,7 +190,7 @@ def _works(*command: str) -> bool:
 
 
 def _libvirtd(uri: str) -> Finding:
-    """A libvirtd elsewhere is taken on trust; one here has a socket to knock at."""
+    """Knock at libvirtd's socket; a libvirtd elsewhere is taken on trust."""
     parts = urlsplit(uri)
     if parts.scheme not in ("qemu", "qemu+unix") or parts.netloc:
         return Finding(good=f"libvirtd at {uri}: not looked at, it is not on this machine")
@@ -264,7 +264,7 @@ def _interface(config: Config) -> Finding:
 
 
 def _ports(config: Config) -> Iterator[Finding]:
-    """Every `listen` with a port, of the roles played here."""
+    """Yield every `listen` with a port, of the roles played here."""
     roles = config.node.roles or tuple(found("roles"))
     for name in ("health", *roles):
         listen: Any = getattr(config.section(name, known_sections()[name]), "listen", "")

@@ -63,7 +63,7 @@ class Subcommands(click.Group):
 def cli(
     ctx: click.Context, roles: str | None, file: Path | None, settings: dict[str, dict[str, Any]]
 ) -> None:
-    """Plays roles of a csnode cloud in this process, until SIGTERM or Ctrl-C.
+    """Play roles of a csnode cloud in this process, until SIGTERM or Ctrl-C.
 
     csnode alone plays every role: a whole cloud on one machine. Processes that share a cluster
     name find each other, so the same roles may as well be spread over many:
@@ -88,7 +88,7 @@ def cli(
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     try:
         code = cli.main(prog_name="csnode", standalone_mode=False)
     except click.ClickException as error:

@@ -21,14 +21,14 @@ from csnode.trust.files import Keys
 
 @click.group("node", short_help="The machines that belong to the cluster.")
 def command() -> None:
-    """Lists, evicts and gives new keys to machines. All but rotate need a fabric machine."""
+    """List and evict machines, and give them new keys. All but rotate need a fabric machine."""
 
 
 @command.command("list")
 @show.output_option()
 @click.pass_obj
 def list_(chosen: Chosen, output: str) -> None:
-    """Shows every machine that belongs, or belonged until it was evicted."""
+    """Show every machine that belongs, or belonged until it was evicted."""
     log.start("error", "text")
     seats = asyncio.run(_seats(chosen.config()))
     if output == "json":
@@ -43,7 +43,7 @@ def list_(chosen: Chosen, output: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def evict(chosen: Chosen, name: str) -> None:
-    """The machine belongs no more: its connections are refused at once, and for good.
+    """Evict a machine. It belongs no more: its connections are refused at once, and for good.
 
     Its host and its guests stay in the records; its name may be taken by a machine that joins.
     """
@@ -63,7 +63,7 @@ def evict(chosen: Chosen, name: str) -> None:
 @click.option("--pool", "pools", multiple=True, metavar="NAME", help="A shared pool, besides.")
 @click.pass_obj
 def allow(chosen: Chosen, name: str, roles: str, pools: tuple[str, ...]) -> None:
-    """The machine may play these roles from now on, and no others."""
+    """Let a machine play these roles from now on, and no others."""
     log.start("error", "text")
     wanted = tuple(role.strip() for role in roles.split(",") if role.strip())
     asyncio.run(_allow(chosen.config(), name, wanted, pools))
@@ -74,7 +74,7 @@ def allow(chosen: Chosen, name: str, roles: str, pools: tuple[str, ...]) -> None
 @click.option("--good-for", default="1h", show_default=True, help="How long the old key is good.")
 @click.pass_obj
 def rotate(chosen: Chosen, good_for: str) -> None:
-    """Gives this machine new keys; restart its processes, one by one, while the old are good.
+    """Give this machine new keys. Restart its processes, one by one, while the old are good.
 
     Run it on the machine itself, as the user that csnode runs as.
     """
@@ -103,7 +103,7 @@ def _plain(seat: Seated) -> dict[str, Any]:
 
 
 async def _evict(config: Config, name: str) -> bool:
-    """Whether the machine had the cluster's key."""
+    """Evict the machine; return whether it had the cluster's key."""
     async with joined.joined(config) as bus:
         await joined.members(bus)
         seats = await bus.ask(Membership).seats()
@@ -118,7 +118,7 @@ async def _allow(config: Config, name: str, roles: Sequence[str], pools: Sequenc
 
 
 async def _rotate(config: Config, good_for: float) -> None:
-    """The old keys stay in their file until the cluster knows the new ones."""
+    """Make new keys; the old ones stay in their file until the cluster knows the new ones."""
     trust = joined.trust_of(config)
     keys = Keys.new()
     async with joined.joined(config) as bus:

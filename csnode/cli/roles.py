@@ -11,7 +11,7 @@ from csnode.plugins import found, load
 @click.command("roles", short_help="The roles that can be played.")
 @show.output_option()
 def command(output: str) -> None:
-    """Lists the installed roles, csnode's and plug-ins', and what each does."""
+    """List the installed roles, csnode's and plug-ins', and what each does."""
     rows = [
         {"role": name, "does": _first_line(name), "package": _package(name)}
         for name in found("roles")
@@ -23,7 +23,7 @@ def command(output: str) -> None:
 
 
 def _first_line(role: str) -> str:
-    """What the role's module says of itself: "The data role: keeps every object"."""
+    """Return what the role's module says of itself: "The data role: keeps every object"."""
     module = __import__(load("roles", role).__module__, fromlist=["__doc__"])
     line = (module.__doc__ or "").strip().partition("\n")[0]
     return line.partition(": ")[2] or line

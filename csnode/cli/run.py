@@ -28,7 +28,7 @@ def play(read: Callable[[], Config]) -> int:
 
 
 def reload(read: Callable[[], Config]) -> None:
-    """What SIGHUP does: [log] counts as it is now in the configuration; nothing else does."""
+    """Do what SIGHUP does: [log] counts as it is now in the configuration; nothing else does."""
     try:
         _start_log(read())
     except Fault as fault:
@@ -48,7 +48,7 @@ def _start_log(config: Config) -> None:
 
 
 def settle_memory() -> None:
-    """What is there now stays: the collector need not walk it again and again.
+    """Freeze what is there now: the collector need not walk it again and again.
 
     With the usual thresholds it takes a third of the CPU of a busy data service; what a request
     leaves behind is freed by reference counts.
@@ -64,7 +64,10 @@ async def _until_stopped(node: Node, read: Callable[[], Config]) -> int:
     heard = 0
 
     def hear(number: int) -> None:
-        """A node that serves finishes its work; one that starts or drains is left at once."""
+        """Take a signal.
+
+        A node that serves finishes its work; one that starts or drains is left at once.
+        """
         nonlocal heard
         heard = number
         if node.ready:

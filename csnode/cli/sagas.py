@@ -13,7 +13,7 @@ from csnode.saga.saga import Saga, Step, sagas
 @click.command("sagas", short_help="The sagas: steps, and what undoes them.")
 @show.output_option()
 def command(output: str) -> None:
-    """Lists the sagas: their steps in order, and what undoes each if a later one fails."""
+    """List the sagas: their steps in order, and what undoes each if a later one fails."""
     if output == "json":
         show.as_json({verb: [_step(s) for s in saga.steps()] for verb, saga in sagas().items()})
         return

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def output_option(*more: str) -> Callable[[F], F]:
-    """--output table or json, or one more."""
+    """Make the option --output: table or json, or one more."""
     return click.option(
         "--output",
         type=click.Choice(["table", "json", *more]),
@@ -25,7 +25,7 @@ def output_option(*more: str) -> Callable[[F], F]:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; cells are plain text."""
+    """Print a table on standard output; cells are plain text."""
     shown = Table(box=None, pad_edge=False)
     for column in columns:
         shown.add_column(column.upper(), overflow="fold")
@@ -40,7 +40,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def as_json(value: Any) -> None:
-    """Indented, on standard output."""
+    """Print JSON, indented, on standard output."""
     print(json.dumps(value, indent=2, default=str))
 
 

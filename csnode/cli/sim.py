@@ -40,7 +40,7 @@ class Told(NamedTuple):
 @click.option("--workers", type=int, default=0, help="Processes; 0: one per core.")
 @show.output_option()
 def command(seed: int | None, seeds: str, ha: bool, workers: int, output: str) -> int:
-    """Plays whole clouds in virtual time: real roles, simulated network, disk and hardware.
+    """Play whole clouds in virtual time: real roles, simulated network, disk and hardware.
 
     The seed decides every delay, loss, partition, pause and crash. Each world works under load
     while things go wrong, is then left in peace, and is judged: every accepted job ended, nothing
@@ -114,7 +114,7 @@ def _try_all(seeds: Sequence[int], ha: bool, workers: int, output: str) -> int:
 
 
 def _lacking(ledger: Ledger) -> list[str]:
-    """What so many worlds did not prove, as they should have."""
+    """Return what so many worlds did not prove, as they should have."""
     from csnode.plugins import found
     from csnode.testing.draw import acting
 
@@ -123,7 +123,7 @@ def _lacking(ledger: Ledger) -> list[str]:
 
 
 def _print_ledger(ledger: Ledger, ha: bool) -> None:
-    """The commands that act, those that no client sent included, and the sagas."""
+    """Print the commands that act, those that no client sent included, and the sagas."""
     from csnode.testing.draw import acting
     from csnode.testing.ledger import table_of_commands, table_of_sagas
 
@@ -138,7 +138,7 @@ def _outcomes(seeds: Sequence[int], ha: bool, workers: int) -> Iterator[Told]:
 
 
 def _player(ha: bool) -> Callable[[int], Outcome]:
-    """What plays the world of a seed."""
+    """Return what plays the world of a seed."""
     if ha:
         from csnode.testing.survival import survived
 
@@ -149,7 +149,7 @@ def _player(ha: bool) -> Callable[[int], Outcome]:
 
 
 def _one(ha: bool, seed: int) -> Told:
-    """In a process of the pool."""
+    """Play one, in a process of the pool."""
     import gc
 
     gc.set_threshold(100_000, 20, 100)  # a world makes little garbage, and is soon over

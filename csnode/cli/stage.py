@@ -70,14 +70,14 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Runs to its end whatever is signalled meanwhile: it waits for nothing in the loop."""
+        """End and remove all, whatever is signalled meanwhile: nothing here waits in the loop."""
         for child in reversed(self._children):
             _end(child)
         _sweep(self.names)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def start_libvirtd(self) -> None:
-        """Unless one was named to use. Raises Unavailable with what it said."""
+        """Start libvirtd unless one was named to use. Raises Unavailable with what it said."""
         if self._uri:
             return
         child = self._spawn("libvirtd", str(SERVE_LIBVIRTD), str(self.folder / "libvirt"))
@@ -90,17 +90,17 @@ class Stage:
             await asyncio.sleep(0.02)
 
     def start_csnode(self) -> None:
-        """All roles; ask /readyz when they are open."""
+        """Start all roles; ask /readyz when they are open."""
         self.file.write_text(self._config())
         found_cluster(self.folder / "state/trust", Config.read(self.file, {}, {}).node)
         self._child = self._spawn("csnode", sys.executable, "-m", "csnode", "--config", self.file)
 
     def check_csnode(self) -> None:
-        """Raises Unavailable, with its last words, if it has ended."""
+        """Raise Unavailable, with csnode's last words, if csnode has ended."""
         self._check(self._child, "csnode")
 
     def log(self, name: str, lines: int) -> str:
-        """The last that one of the two wrote."""
+        """Return the last lines that one of the two wrote."""
         try:
             return "\n".join((self.folder / f"{name}.log").read_text().splitlines()[-lines:])
         except OSError:
@@ -144,7 +144,7 @@ class Stage:
 
 
 def free_port(wish: int) -> int:
-    """The port wished for, or another if somebody has it."""
+    """Return the port wished for, or another if somebody has it."""
     for port in (wish, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -162,7 +162,7 @@ def _answers(path: str) -> bool:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Politely, and after a while not."""
+    """End it politely, and after a while not."""
     for number, within_s in ((signal.SIGTERM, 15), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
         if child.poll() is not None:
             return
@@ -174,7 +174,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _sweep(names: str) -> None:
-    """Network namespaces, what runs in them, and interfaces whose names begin so, are gone."""
+    """Remove network namespaces, what runs in them, and interfaces whose names begin so."""
     for namespace in _found(("ip", "-j", "netns", "list"), "name", names):
         for pid in _said("ip", "netns", "pids", namespace).split():
             try:

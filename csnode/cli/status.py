@@ -24,7 +24,7 @@ from csnode.model.vm import Vm
 @show.output_option()
 @click.pass_obj
 def command(chosen: Chosen, output: str) -> None:
-    """Shows the nodes of the cluster, the roles they play, the hosts and the pools.
+    """Show the nodes of the cluster, the roles they play, the hosts and the pools.
 
     It listens for a second or two, as a node that starts would; then it asks the data role.
     Run it with the same configuration (cluster, directory, credential) as the nodes.
@@ -90,7 +90,7 @@ def _nodes(members: Sequence[Member]) -> list[dict[str, Any]]:
 
 
 def _seat(seat: Seat) -> dict[str, Any]:
-    """A machine with a credential; clouds on loopback have none."""
+    """Describe a machine with a credential; clouds on loopback have none."""
     return {
         "machine": seat.id,
         "may play": list(seat.roles),

@@ -34,13 +34,13 @@ class Story:
         self._machine = self._network = ""
 
     def say(self, what: str, told: str) -> None:
-        """One line: seconds since the beginning, what, and how it went."""
+        """Print one line: seconds since the beginning, what, and how it went."""
         print(f"{now() - self.began:7.2f} s  {what:<22} {told}", flush=True)
 
     # -- places, sizes, images --------------------------------------------------------------
 
     async def place(self) -> str:
-        """The zone, once a host in it is up."""
+        """Return the zone, once a host in it is up. Raises Unavailable if none is after 30 s."""
         zone = (await self.api.call("listZones"))["zone"][0]
         self.say("listZones", f"{zone['name']}, {zone['allocationstate']}")
         until = now() + 30
@@ -58,7 +58,7 @@ class Story:
         return str(zone["id"])
 
     async def offering(self) -> str:
-        """A size that any machine has room for."""
+        """Make a size that any machine has room for."""
         size = (
             await self.api.call(
                 "createServiceOffering", name="tiny", displaytext="1 cpu, 128 MiB",
@@ -69,7 +69,7 @@ class Story:
         return str(size["id"])
 
     async def template(self, zone: str, image: Path, checksum: str) -> str:
-        """The guest image, once it is in the pool."""
+        """Register the guest image; return it once it is in the pool."""
         os_type = (await self.api.call("listOsTypes", keyword="Debian"))["ostype"][0]
         template = (
             await self.api.call(
@@ -89,7 +89,7 @@ class Story:
         return str(template["id"])
 
     async def network(self, zone: str) -> str:
-        """A network of its own for the machine."""
+        """Make a network of its own for the machine."""
         offers = await self.api.call("listNetworkOfferings", guestiptype="Isolated")
         made = (
             await self.api.call(
@@ -104,7 +104,7 @@ class Story:
     # -- the machine ------------------------------------------------------------------------
 
     async def machine(self, **chosen: str) -> dict[str, Any]:
-        """Deployed, with each step of the saga as it ends."""
+        """Deploy the machine, and show each step of the saga as it ends."""
         self._machine = new_id()  # chosen by us: it can be removed even if no answer ever comes
         self.say("deployVirtualMachine", "the steps of its saga:")
         result = await self.api.work(
@@ -125,7 +125,7 @@ class Story:
                 self.say("", f"  {time.id:<10} {(time.ended - time.began) * 1000:7.1f} ms{tries}")
 
     async def console(self, machine: str, host: str) -> str:
-        """What the guest writes to its serial console, until it says READY; answers that line."""
+        """Show what the guest writes to its serial console until READY; return that line."""
         compute = self.bus.ask(Compute, at=HostId(host))
         self.say("console", "")
         shown = 0
@@ -145,7 +145,7 @@ class Story:
         raise Unavailable(f"the guest does not say READY after {READY_S:.0f} s")
 
     async def ping(self, address: str) -> None:
-        """From the network's own router, where nothing is in between."""
+        """Ping from the network's own router, where nothing is in between."""
         listed = json.loads(await _run("ip", "-j", "netns", "list") or "[]")
         router = next((n["name"] for n in listed if n["name"].startswith(self._names)), "")
         if not router:
@@ -159,7 +159,7 @@ class Story:
     # -- the way back -----------------------------------------------------------------------
 
     async def unmake(self) -> None:
-        """Machine and network are gone; whatever was not made, or is gone already, is fine."""
+        """Remove machine and network; whatever was not made, or is gone already, is fine."""
         if self._machine:
             await self._remove("destroyVirtualMachine", id=self._machine, expunge="true")
         if self._network:

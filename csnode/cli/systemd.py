@@ -31,7 +31,7 @@ async def keep_told(node: HealthState) -> None:
 
 
 def tell(state: str) -> None:
-    """One notification; a systemd that cannot be reached is not our trouble."""
+    """Send one notification; a systemd that cannot be reached is not our trouble."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address.startswith("@"):
         address = f"\0{address[1:]}"

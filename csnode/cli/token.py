@@ -56,7 +56,7 @@ class Token(Message):
 
     @classmethod
     def read(cls, text: str) -> Token:
-        """Raises Invalid."""
+        """Read a token. Raises Invalid."""
         body = "".join(text.split()).removeprefix(PREFIX)
         try:
             if not text.strip().startswith(PREFIX):
@@ -71,13 +71,13 @@ class Token(Message):
 
 
 def fingerprint(cluster_key: bytes) -> bytes:
-    """Of a cluster's public key."""
+    """Return the fingerprint of a cluster's public key."""
     return hashlib.sha256(cluster_key).digest()
 
 
 @click.group("token", short_help="Tokens that let machines join the cluster.")
 def command() -> None:
-    """Makes, lists and revokes join tokens. Run it on a machine that plays fabric."""
+    """Make, list and revoke join tokens. Run it on a machine that plays fabric."""
 
 
 @command.command("create")
@@ -87,7 +87,7 @@ def command() -> None:
 @click.option("--pool", "pools", multiple=True, metavar="NAME", help="A shared pool it may serve.")
 @click.pass_obj
 def create(chosen: Chosen, roles: str, ttl: str, uses: int, pools: tuple[str, ...]) -> None:
-    """Prints a token; `csnode join TOKEN` on another machine makes it a member.
+    """Print a token; `csnode join TOKEN` on another machine makes it a member.
 
     Whoever has the token may join with these roles, so treat it like a password. It names the
     cluster's key, so that a machine which joins cannot be led into another cluster.
@@ -101,7 +101,7 @@ def create(chosen: Chosen, roles: str, ttl: str, uses: int, pools: tuple[str, ..
 @show.output_option()
 @click.pass_obj
 def list_(chosen: Chosen, output: str) -> None:
-    """Shows the tokens that are good, and what for; the tokens themselves are kept nowhere."""
+    """Show the tokens that are good, and what for; the tokens themselves are kept nowhere."""
     log.start("error", "text")
     rows = asyncio.run(_rows(chosen.config()))
     if output == "json":
@@ -116,7 +116,7 @@ def list_(chosen: Chosen, output: str) -> None:
 @click.argument("token", metavar="ID|TOKEN")
 @click.pass_obj
 def revoke(chosen: Chosen, token: str) -> None:
-    """Makes a token worthless: name its id, as `csnode token list` shows it, or the token."""
+    """Make a token worthless: name its id, as `csnode token list` shows it, or the token."""
     log.start("error", "text")
     key = key_of(Token.read(token)).public if token.startswith(PREFIX) else token
     asyncio.run(_revoke(chosen.config(), key))
@@ -124,7 +124,7 @@ def revoke(chosen: Chosen, token: str) -> None:
 
 
 def seconds_of(text: str) -> float:
-    """90s, 30m, 12h or 7d as seconds; Invalid."""
+    """Return 90s, 30m, 12h or 7d as seconds. Raises Invalid."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
     if not 0 < seconds <= TTL_MAX_S:
@@ -133,7 +133,7 @@ def seconds_of(text: str) -> float:
 
 
 def key_of(token: Token) -> Keys:
-    """The key pair of the bearer's first connection."""
+    """Return the key pair of the bearer's first connection."""
     return Keys.of(token.secret)
 
 
@@ -161,7 +161,7 @@ async def _create(
 
 
 async def _doors(bus: AnyBus) -> tuple[Door, ...]:
-    """Of every machine that admits others. Unavailable if there is none."""
+    """Return the doors of every machine that admits others. Raises Unavailable if there is none."""
     members = await joined.servers(bus, Served.MEMBERSHIP)
     if not members:
         raise Unavailable(
@@ -171,7 +171,7 @@ async def _doors(bus: AnyBus) -> tuple[Door, ...]:
 
 
 def _settings(config: Config) -> dict[str, dict[str, Any]]:
-    """What all machines of the cluster have in common, as far as it is not the default."""
+    """Return what all machines of the cluster have in common, as far as it is not the default."""
     found: dict[str, dict[str, Any]] = {}
     for name, kind in (
         ("directory", DirectoryConfig),

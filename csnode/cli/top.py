@@ -40,7 +40,7 @@ Frame = dict[str, Any]
 @show.output_option()
 @click.pass_obj
 def command(chosen: Chosen, once: bool, every: float, output: str) -> None:
-    """Shows the components with their load, the queues, the hosts, and the sagas at work.
+    """Show the components with their load, the queues, the hosts, and the sagas at work.
 
     Load is the calls that a node was working at when it last told of itself; writes/s are
     rows of the feed between frames. q or Ctrl-C ends it. JSON is frame after frame.
@@ -80,7 +80,7 @@ class _Looking:
         self._last: tuple[float, int] | None = None
 
     async def frame(self) -> Frame:
-        """Every section a list of rows; `trouble` says why rows are missing, if they are."""
+        """Return each section as a list of rows; `trouble` says why rows are missing, if any."""
         members = list(self._bus.directory.members())
         components = [_component(member) for member in members]
         found: Frame = {"at": clock.stamp(clock.wall()), "components": components, "trouble": ""}
@@ -104,7 +104,7 @@ class _Looking:
         }
 
     async def _writes_a_second(self) -> float | None:
-        """Since the frame before; None in the first one."""
+        """Count the writes a second since the frame before; None in the first one."""
         head, at, last = await self._store.data.head(()), clock.now(), self._last
         self._last = at, head
         return None if last is None else round((head - last[1]) / max(at - last[0], 0.001), 1)
@@ -122,7 +122,7 @@ def _component(member: Member) -> Frame:
 
 
 def _queues(jobs: Sequence[Job], members: Sequence[Member]) -> list[Frame]:
-    """Jobs by orchestrator; those that nobody claimed yet have none."""
+    """Count jobs by orchestrator; those that nobody claimed yet have none."""
     owners = {m.node: None for m in members if "orchestrator" in m.roles}
     owners |= {job.owner: None for job in jobs if job.owner}
     states = Counter((job.owner or "", job.state) for job in jobs)
@@ -144,7 +144,7 @@ def _host(host: Host, vms: Sequence[Vm], given: Given) -> Frame:
 
 
 def _sagas(jobs: Sequence[Job]) -> list[Frame]:
-    """The open and stuck ones, the oldest first."""
+    """Return the open and stuck sagas, the oldest first."""
     lines, at = Lines(jobs), clock.wall()
     found: list[Frame] = []
     for job in sorted(jobs, key=lambda job: job.created):
@@ -192,7 +192,7 @@ def _text(cell: Any) -> str:
 
 @contextmanager
 def _keys() -> Generator[asyncio.Queue[str]]:
-    """What is typed, key by key, not echoed; nothing if standard input is no terminal."""
+    """Yield what is typed, key by key, not echoed; nothing if standard input is no terminal."""
     import termios
     import tty
 
@@ -211,7 +211,7 @@ def _keys() -> Generator[asyncio.Queue[str]]:
 
 
 async def _pressed_q(typed: asyncio.Queue[str], within_s: float) -> bool:
-    """Waits for it so long."""
+    """Wait so long for a q; return whether it came."""
     try:
         async with asyncio.timeout(within_s):
             while await typed.get() not in ("q", "Q"):

@@ -27,7 +27,7 @@ FOUND = 1
 @show.output_option()
 @click.pass_context
 def command(ctx: click.Context, repair: bool, output: str) -> None:
-    """Holds the records against what hosts and pools really have, and against each other.
+    """Hold the records against what hosts and pools really have, and against each other.
 
     It reads only, and leaves alone what a job is at work on. Each finding names the object, what
     is wrong with it, the likely cause and the cure. Exit code 0 if all is well, 1 if not.
@@ -73,7 +73,7 @@ def _plain(took: float, done: Sequence[Done], verdict: Verdict) -> dict[str, Any
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    """As it is, but for the cure: what matters of it is whether there is a safe one."""
+    """Show the finding as it is, but for the cure: what matters is whether there is a safe one."""
     plain: dict[str, Any] = msgspec.to_builtins(finding)
     del plain["repair"], plain["grave"]
     return {**plain, "safe cure": finding.repair is not None}

@@ -36,7 +36,7 @@ USUAL = frozenset({"account", "domain", "zone", "user", "created", "trace"})
 @show.output_option()
 @click.pass_obj
 def command(chosen: Chosen, object_id: str, limit: int, output: str) -> None:
-    """Prints the causal chain of an object: any id, or a trace id (an answer's X-Trace-Id).
+    """Print the causal chain of an object: any id, or a trace id (an answer's X-Trace-Id).
 
     Each chain is one trace: the API call, who sent it, the job with its steps and their times,
     every commit with the columns it changed and who made it, and what was seen and told

@@ -27,13 +27,13 @@ PARTS: dict[str, str] = {
 
 
 def books(ev: Evidence) -> Iterator[Finding]:
-    """What the data service says of itself: the feed has no gap, rows are as it left them."""
+    """Check what the data service says of itself: the feed has no gap, rows are as it left them."""
     for n, wrong in enumerate(ev.books):
         yield BOOKS.found(str(n), wrong)
 
 
 def silent(ev: Evidence) -> Iterator[Finding]:
-    """Hosts and pools that did not say what they have."""
+    """Find hosts and pools that did not say what they have."""
     for (contract, at), why in ev.silent.items():
         what = f"{ev.host_name(at)} does not say which {PARTS[contract]} it has: {why}"
         yield SILENT.found(object_name(contract, at), what, host=at)

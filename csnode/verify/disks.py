@@ -50,7 +50,7 @@ ASIDE = Check(
 
 
 def bytes_of(ev: Evidence) -> Iterator[Finding]:
-    """What lies in the pools is in the records."""
+    """Check that what lies in the pools is in the records."""
     for pool, holdings in ev.pools.items():
         for id in holdings.volumes:
             row = ev.get(Volume, id)
@@ -86,7 +86,10 @@ def _misplaced(ev: Evidence, pool: str, id: VolumeId, row: Volume | None) -> Ite
 
 
 def records(ev: Evidence) -> Iterator[Finding]:
-    """What is in the records lies in the pools; a clone cannot be read without its image."""
+    """Check that what is in the records lies in the pools.
+
+    A clone cannot be read without its image.
+    """
     volumes = {pool: frozenset(held.volumes) for pool, held in ev.pools.items()}
     anywhere = frozenset(id for held in volumes.values() for id in held)
     clones: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)

@@ -60,7 +60,7 @@ OTHER_CARDS = Check(
 
 
 def strays(ev: Evidence) -> Iterator[Finding]:
-    """Domains that are not where the record says, or that no record knows."""
+    """Find domains that are not where the record says, or that no record knows."""
     hosts = _hosts_of(ev)
     for host, domains in ev.domains.items():
         for domain in domains:
@@ -75,7 +75,10 @@ def strays(ev: Evidence) -> Iterator[Finding]:
 
 
 def _misplaced(ev: Evidence, vm: Vm, domain: FoundDomain, host: str, hosts: list[str]) -> Finding:
-    """Only a running machine's single domain is left to people: removing it would stop it."""
+    """Return the finding for a domain elsewhere than its record says.
+
+    Only a running machine's single domain is left to people: removing it would stop it.
+    """
     at = f"{ev.host_name(host)} has {vm.name} ({domain.power})"
     cure = _removed(host, domain)
     if vm.host is None:
@@ -90,7 +93,7 @@ def _misplaced(ev: Evidence, vm: Vm, domain: FoundDomain, host: str, hosts: list
 
 
 def records(ev: Evidence) -> Iterator[Finding]:
-    """Machines that have a host are there, as their record says."""
+    """Check that machines that have a host are there, as their record says."""
     found = {host: {d.vm: d for d in domains} for host, domains in ev.domains.items()}
     hosts = _hosts_of(ev)
     for vm in ev.all(Vm):
@@ -114,7 +117,7 @@ def records(ev: Evidence) -> Iterator[Finding]:
 
 
 def _shape(ev: Evidence, vm: Vm, domain: FoundDomain) -> Iterator[Finding]:
-    """Disks by the volume ids in their paths, cards by their MACs."""
+    """Return the disks by the volume ids in their paths, and the cards by their MACs."""
     volumes, disks = ev.volumes_of.get(vm.id, ()), domain.disks
     if len(volumes) != len(disks) or any(
         volume.id not in path for volume, path in zip(volumes, disks, strict=True)
@@ -129,7 +132,7 @@ def _shape(ev: Evidence, vm: Vm, domain: FoundDomain) -> Iterator[Finding]:
 
 
 def _hosts_of(ev: Evidence) -> dict[str, list[str]]:
-    """Where each machine was found."""
+    """Return where each machine was found."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for host, domains in ev.domains.items():
         for domain in domains:

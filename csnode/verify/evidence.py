@@ -46,11 +46,11 @@ class Evidence:
     # -- the records -----------------------------------------------------------------------
 
     def all(self, kind: type[E]) -> Iterable[E]:
-        """Every row of a kind."""
+        """Return every row of a kind."""
         return self.rows.of(kind).values()
 
     def get(self, kind: type[E], id: str | None) -> E | None:
-        """The row, if there is one."""
+        """Return the row, if there is one."""
         return self.rows.of(kind).get(id or "")
 
     @cached_property
@@ -102,12 +102,12 @@ class Evidence:
     # -- names for people ------------------------------------------------------------------
 
     def host_name(self, id: str | None) -> str:
-        """The host's or pool's name, or its id if it has no row."""
+        """Return the host's or pool's name, or its id if it has no row."""
         row = self.get(Host, id) or self.get(StoragePool, id)
         return row.name if row else id or "no host"
 
     def vm_name(self, id: str | None) -> str:
-        """The machine's name, with its id."""
+        """Return the machine's name, with its id."""
         row = self.get(Vm, id)
         return f"{row.name} ({row.id})" if row else f"{id}"
 

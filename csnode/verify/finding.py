@@ -153,7 +153,7 @@ class Check(Struct, kw_only=False):
     def found(
         self, id: str, what: str, *, host: str = "", repair: Cure | None = None, cause: str = ""
     ) -> Finding:
-        """A finding; `cause` if more is known than the usual."""
+        """Make a finding; `cause` if more is known than the usual."""
         return Finding(
             check=self.name,
             promise=self.promise,

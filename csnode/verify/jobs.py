@@ -48,7 +48,7 @@ STRAY_CANCEL = Check(
 
 
 def stuck(ev: Evidence) -> Iterator[Finding]:
-    """Jobs that wait for an operator."""
+    """Find jobs that wait for an operator."""
     for job in ev.all(Job):
         if job.state is JobState.STUCK:
             what = f"{job.verb} of {job.object_kind} {job.object_id} is stuck: {job.fault}"
@@ -56,7 +56,7 @@ def stuck(ev: Evidence) -> Iterator[Finding]:
 
 
 def owners(ev: Evidence) -> Iterator[Finding]:
-    """Jobs that nobody will carry on with."""
+    """Find jobs that nobody will carry on with."""
     alive = any(
         orchestrator_in(lease.id) is not None and lease.holder and lease.until > ev.wall
         for lease in ev.all(Lease)
@@ -78,7 +78,7 @@ def owners(ev: Evidence) -> Iterator[Finding]:
 
 
 def locks(ev: Evidence) -> Iterator[Finding]:
-    """Whoever works alone on an object has its lock, and nobody else."""
+    """Check that whoever works alone on an object has its lock, and nobody else."""
     for job in ev.all(Job):
         if job.open and job.owner is not None:
             for need in job.needs:
@@ -97,7 +97,7 @@ def locks(ev: Evidence) -> Iterator[Finding]:
 
 
 def cancels(ev: Evidence) -> Iterator[Finding]:
-    """A wish to end a job goes with the job."""
+    """Check that a wish to end a job goes with the job."""
     for wish in ev.all(Cancel):
         job = ev.get(Job, wish.id)
         if (job is None or not job.open) and wish.created + SWEPT_S < ev.wall:

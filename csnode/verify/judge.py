@@ -76,12 +76,15 @@ async def verify(bus: Bus, store: Store, pause_s: float | None = PAUSE_S) -> Ver
 
 
 def judged(seen: Evidence) -> list[Finding]:
-    """Everything wrong with it, in the order of the checks."""
+    """Find everything wrong with it, in the order of the checks."""
     return [finding for check in CHECKS for finding in check(seen)]
 
 
 def _rested(finding: Finding, before: Evidence, after: Evidence) -> bool:
-    """The object's row is the same; tallies and leases change all the time, and are judged so."""
+    """Tell whether the object's row is the same.
+
+    Tallies and leases change all the time, and are judged so.
+    """
     kind = TYPES.get(finding.kind, Vm if finding.kind == "domain" else None)
     if kind is None or kind in (Tally, Lease):
         return True

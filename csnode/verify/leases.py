@@ -32,7 +32,7 @@ DIFFERS = Check(
 
 
 def leases(ev: Evidence) -> Iterator[Finding]:
-    """Each router knows the cards of its network, with the address and MAC of the record."""
+    """Check that routers know their network's cards, with address and MAC as recorded."""
     for host, networks in ev.networks.items():
         for found in networks:
             row = ev.get(Network, found.network)
@@ -47,7 +47,10 @@ def leases(ev: Evidence) -> Iterator[Finding]:
 
 
 def _moves(ev: Evidence, network: Network) -> bool:
-    """A job about the network itself is at work; jobs of its machines only move their own cards."""
+    """Tell whether a job about the network itself is at work.
+
+    Jobs of its machines only move their own cards.
+    """
     return network.id in ev.at_work
 
 
@@ -63,7 +66,7 @@ def _strays(ev: Evidence, network: Network, found: FoundNetwork, host: HostId) -
 
 
 def _is_to_be_known(nic: Nic) -> bool:
-    """Whether a router may know the card: its machine has not given the address back."""
+    """Tell whether a router may know the card: its machine has not given the address back."""
     return bool(nic.address)
 
 

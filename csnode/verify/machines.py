@@ -88,13 +88,13 @@ RANGE_OF_NOBODY = Check(
 
 
 def unreadable(ev: Evidence) -> Iterator[Finding]:
-    """Rows of a shape that nobody knows; nothing else can be said of them."""
+    """Find rows of a shape that nobody knows; nothing else can be said of them."""
     for (kind, id), why in ev.rows.unreadable.items():
         yield UNREADABLE.found(object_name(kind, id), why)
 
 
 def transitions(ev: Evidence) -> Iterator[Finding]:
-    """No job is at work on it, so it is to be where it was wanted."""
+    """Check that a machine that no job is at work on is where it was wanted."""
     for vm in ev.all(Vm):
         if vm.id in ev.at_work:
             continue
@@ -110,7 +110,7 @@ def transitions(ev: Evidence) -> Iterator[Finding]:
 
 
 def doubts(ev: Evidence) -> Iterator[Finding]:
-    """Hosts that may have a machine besides the one that is to."""
+    """Find hosts that may have a machine besides the one that is to."""
     for vm in ev.all(Vm):
         if vm.id in ev.at_work:
             continue
@@ -123,7 +123,7 @@ def doubts(ev: Evidence) -> Iterator[Finding]:
 
 
 def moves(ev: Evidence) -> Iterator[Finding]:
-    """A machine is on its way only while a job is at it."""
+    """Check that a machine is on its way only while a job is at it."""
     for vm in ev.all(Vm):
         if vm.moving_to is not None and vm.id not in ev.at_work:
             where = f"{ev.host_name(vm.host)} to {ev.host_name(vm.moving_to)}"
@@ -132,7 +132,7 @@ def moves(ev: Evidence) -> Iterator[Finding]:
 
 
 def parts(ev: Evidence) -> Iterator[Finding]:
-    """What a machine is made of is there."""
+    """Check that what a machine is made of is there."""
     for vm in ev.all(Vm):
         if vm.host is not None and ev.get(Host, vm.host) is None:
             yield NO_SUCH_HOST.found(vm.id, f"{vm.name} is on {vm.host}, which is no host")
@@ -141,7 +141,7 @@ def parts(ev: Evidence) -> Iterator[Finding]:
 
 
 def volumes(ev: Evidence) -> Iterator[Finding]:
-    """Volumes have a machine, a pool and a template, if they say so."""
+    """Check that volumes have a machine, a pool and a template, if they say so."""
     for volume in ev.all(Volume):
         if volume.vm is not None and ev.get(Vm, volume.vm) is None:
             yield VOLUME_OF_NOBODY.found(volume.id, f"{volume.name} is of {volume.vm}: no machine")
@@ -155,7 +155,10 @@ def volumes(ev: Evidence) -> Iterator[Finding]:
 
 
 def cards(ev: Evidence) -> Iterator[Finding]:
-    """Cards have a machine and a network; networks have addresses, and addresses a network."""
+    """Check that cards have a machine and a network.
+
+    Networks have addresses, and addresses a network.
+    """
     for nic in ev.all(Nic):
         if ev.get(Vm, nic.vm) is None:
             yield NIC_OF_NOBODY.found(nic.id, f"card {nic.mac} is of {nic.vm}, which is no machine")
@@ -173,7 +176,7 @@ def cards(ev: Evidence) -> Iterator[Finding]:
 
 
 def stopped(vm: Vm) -> OrderStop:
-    """What settles a machine that does not run, as the orchestrator's sweep does."""
+    """Return what settles a machine that does not run, as the orchestrator's sweep does."""
     return OrderStop(vm=VmId(vm.id), revision=vm.revision)
 
 

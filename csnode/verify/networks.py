@@ -62,7 +62,7 @@ SIZES = Check(
 
 
 def routers(ev: Evidence) -> Iterator[Finding]:
-    """What the records say of routers is so on their hosts."""
+    """Check that what the records say of routers is so on their hosts."""
     found = {host: {n.network: n for n in networks} for host, networks in ev.networks.items()}
     used = {nic.network for vm in ev.all(Vm) if vm.host for nic in ev.nics_of.get(vm.id, ())}
     for network in ev.all(Network):
@@ -104,7 +104,7 @@ def _router(
 
 
 def strays(ev: Evidence) -> Iterator[Finding]:
-    """What stands on the hosts is in the records."""
+    """Check that what stands on the hosts is in the records."""
     at = {(vm.host, nic.network) for vm in ev.all(Vm) for nic in ev.nics_of.get(vm.id, ())}
     for host, networks in ev.networks.items():
         for found in networks:
@@ -141,7 +141,7 @@ def _stray_router(
 
 
 def _otherwise(told: GuestNetwork, right: GuestNetwork) -> str:
-    """The fields that differ: what was told, and what it should be."""
+    """Return the fields that differ: what was told, and what it should be."""
     return "; ".join(
         f"{field} {getattr(told, field)!r} instead of {getattr(right, field)!r}"
         for field in GuestNetwork.__struct_fields__
@@ -150,7 +150,7 @@ def _otherwise(told: GuestNetwork, right: GuestNetwork) -> str:
 
 
 def paths(ev: Evidence) -> Iterator[Finding]:
-    """Packets of guests pass on every host, whole."""
+    """Check that packets of guests pass on every host, whole."""
     sizes: dict[str, dict[str, int]] = {}
     for host, networks in sorted(ev.networks.items()):
         if why := next((found.blocked for found in networks if found.blocked), ""):

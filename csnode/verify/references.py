@@ -29,7 +29,7 @@ TOLD_APART = frozenset(
 
 
 def told() -> Iterator[tuple[type[Entity], str, Ref]]:
-    """Every reference that this check looks at."""
+    """Yield every reference that this check looks at."""
     judged = {kind.kind for kind in KINDS}
     for kind in KINDS:
         for column, ref in kind.refs().items():
@@ -41,7 +41,7 @@ TOLD = tuple(told())
 
 
 def references(ev: Evidence) -> Iterator[Finding]:
-    """Rows that name what is not there."""
+    """Find rows that name what is not there."""
     for kind, column, ref in TOLD:
         there = ev.rows.ids(ref.to)
         for row in ev.all(kind):

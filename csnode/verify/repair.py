@@ -96,12 +96,15 @@ class Hand:
     """Does cures for what was judged at one number, and waits for the jobs that it ordered."""
 
     def __init__(self, bus: Bus, store: Store, number: int, retried: set[str]) -> None:
-        """`retried` is shared by the rounds: stuck jobs whose undo was tried again."""
+        """Make a hand; `retried` is shared by the rounds: stuck jobs whose undo was tried again."""
         self._bus, self._store, self._number, self._retried = bus, store, number, retried
         self._jobs: list[str] = []
 
     async def cure(self, finding: Finding) -> Done:
-        """What came of it; a cure that is refused is told, and the next one is tried."""
+        """Cure a finding, and return what came of it.
+
+        A cure that is refused is told, and the next one is tried.
+        """
         cure = finding.repair
         if cure is None:
             return Done(finding=finding, why="no cure is known for it")
@@ -153,7 +156,7 @@ class Hand:
         return "removed what the host had of the network"
 
     async def clear_doubt(self, cure: ClearDoubt) -> str:
-        """The fact is the orchestrator's; no job is at work, so nobody else may write it now."""
+        """Write the orchestrator's fact: no job is at work, so nobody else may write it now."""
         row = await self._store.get(Vm, cure.vm)
         await self._bus.ask(Compute, at=cure.host).ensure_absent(cure.vm)
         change = self._store.acting_as("orchestrator").change()
@@ -179,7 +182,10 @@ class Hand:
         return f"deleted the {cure.kind}"
 
     async def give_back(self, cure: GiveBack) -> str:
-        """Making the owner's row and taking it away again fails if there is one by now."""
+        """Give a value back.
+
+        Making the owner's row and taking it away again fails if there is one by now.
+        """
         change = self._store.change()
         stand_in = _STAND_INS[cure.owner_kind](cure.owner)
         change.create(stand_in)

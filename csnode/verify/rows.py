@@ -54,20 +54,20 @@ class Rows:
         self._of: dict[str, dict[str, Entity]] = {name: {} for name in NAMES}
 
     def of(self, kind: type[E]) -> dict[str, E]:
-        """All rows of a kind, by id."""
+        """Return all rows of a kind, by id."""
         return cast("dict[str, E]", self._of[kind.kind])
 
     def ids(self, kind: str) -> Set[str]:
-        """The ids of all rows of a kind; of those that cannot be read too."""
+        """Return the ids of all rows of a kind; of those that cannot be read too."""
         unreadable = {id for name, id in self.unreadable if name == kind}
         return self._of[kind].keys() | unreadable if unreadable else self._of[kind].keys()
 
     async def begin(self, store: Store) -> None:
-        """From here on, whatever changes is noticed."""
+        """Notice whatever changes from here on."""
         self.number = await store.data.head(NAMES)
 
     async def read(self, store: Store) -> None:
-        """Every page of every kind; `catch_up` makes one moment of them."""
+        """Read every page of every kind; `catch_up` makes one moment of them."""
         await asyncio.gather(*(self._read_kind(store, kind) for kind in KINDS))
 
     async def catch_up(self, store: Store) -> None:
@@ -83,7 +83,7 @@ class Rows:
             self._of[kind.kind] |= self._decoded(kind, page)
 
     def _decoded(self, kind: type[Entity], page: Iterable[Row]) -> dict[str, Entity]:
-        """All at once, or one by one if one of them cannot be read."""
+        """Decode all at once, or one by one if one of them cannot be read."""
         try:
             rows = _many(kind).decode(b"[" + b",".join(row.row for row in page) + b"]")
         except (msgspec.ValidationError, msgspec.DecodeError):
@@ -113,7 +113,7 @@ class Rows:
 
 
 def objects_of(job: Job) -> set[str]:
-    """The ids of what the job works on."""
+    """Return the ids of what the job works on."""
     return {job.object_id, *(object_parts(need)[1] for need in job.needs)} - {""}
 
 

@@ -96,7 +96,7 @@ OWNERS: dict[str, tuple[type[Entity], ...]] = {
 
 
 def owners(ev: Evidence) -> Iterator[Finding]:
-    """Who took a value is still there."""
+    """Check that who took a value is still there."""
     for taken in ev.all(Taken):
         kinds = OWNERS.get(range_parts(taken.range)[0], ())
         if not any(taken.owner in ev.rows.of(kind) for kind in kinds) and kinds:
@@ -106,7 +106,7 @@ def owners(ev: Evidence) -> Iterator[Finding]:
 
 
 def addresses(ev: Evidence) -> Iterator[Finding]:
-    """Cards have addresses, MACs and names of their own."""
+    """Check that cards have addresses, MACs and names of their own."""
     for nic in ev.all(Nic):
         if nic.address:
             range = guest_addresses(nic.network)
@@ -120,13 +120,13 @@ def addresses(ev: Evidence) -> Iterator[Finding]:
 
 
 def _gave_back(ev: Evidence, nic: Nic) -> bool:
-    """Whether the card's machine never ran and holds nothing: what it had may be another's."""
+    """Tell whether the card's machine never ran and holds nothing: its things may be another's."""
     vm = ev.get(Vm, nic.vm)
     return vm is not None and vm.given_back
 
 
 def given_back(ev: Evidence) -> Iterator[Finding]:
-    """A machine that gave back what it took uses nothing; every other has all it needs."""
+    """Check that a machine that gave back what it took uses nothing; others have all they need."""
     for vm in ev.all(Vm):
         nics = ev.nics_of.get(vm.id, ())
         if not vm.given_back:
@@ -141,7 +141,10 @@ def given_back(ev: Evidence) -> Iterator[Finding]:
 
 
 def numbers(ev: Evidence) -> Iterator[Finding]:
-    """Networks have VNIs and public addresses of their own, machines instance numbers."""
+    """Check that networks have VNIs and public addresses of their own.
+
+    Machines are to have instance numbers of their own.
+    """
     for network in ev.all(Network):
         range = vnis(network.zone)
         yield from _taken(ev, VNI_NOT_TAKEN, network, range, network.vni, network.vni)
@@ -170,7 +173,10 @@ def _taken(
 
 
 def _twice(check: Check, uses: Iterable[tuple[str, object, str]]) -> Iterator[Finding]:
-    """A finding for each user but the first of a value; uses are (within what, value, user)."""
+    """Yield a finding for each user but the first of a value.
+
+    Uses are (within what, value, user).
+    """
     first: dict[tuple[str, object], str] = {}
     others: defaultdict[tuple[str, object], list[str]] = defaultdict(list)
     for within, value, user in uses:
@@ -183,7 +189,7 @@ def _twice(check: Check, uses: Iterable[tuple[str, object, str]]) -> Iterator[Fi
 
 
 def _number(address: str) -> int:
-    """An IPv4 address as its range counts it; 0 if it is none."""
+    """Return an IPv4 address as its range counts it; 0 if it is none."""
     try:
         return int.from_bytes(socket.inet_aton(address), "big")
     except OSError:

@@ -27,7 +27,7 @@ RELEASED = "; released by an operator before all was undone"
 
 
 def blocked(job: Job) -> str:
-    """What blocks a stuck job; empty for any other."""
+    """Return what blocks a stuck job; empty for any other."""
     if job.state is not JobState.STUCK:
         return ""
     if not job.started:
@@ -38,7 +38,7 @@ def blocked(job: Job) -> str:
 
 
 def way_out(job: Job) -> str:
-    """What would free a stuck job; empty for any other."""
+    """Return what would free a stuck job; empty for any other."""
     if job.state is not JobState.STUCK:
         return ""
     return (
@@ -62,7 +62,7 @@ async def release(bus: Bus, store: Store, job: Job) -> None:
 
 
 async def _turned(store: Store, job: Job, **columns: Any) -> None:
-    """Its owner, or whoever takes it over from that one, goes on undoing what it has begun.
+    """Have its owner, or whoever takes it over from that one, go on undoing what it has begun.
 
     It is not tried elsewhere afterwards: whoever ordered it was told that it failed.
     """
@@ -75,7 +75,7 @@ async def _turned(store: Store, job: Job, **columns: Any) -> None:
 
 
 async def unsafe(bus: Bus, store: Store, job: Job) -> str:
-    """Why the job's object must not be let go of now; empty if it may be."""
+    """Return why the job's object must not be let go of now; empty if it may be."""
     if job.object_kind != Vm.kind:
         return ""
     try:
@@ -121,5 +121,5 @@ def _check_stuck(job: Job) -> None:
 
 
 def _cause(job: Job) -> str:
-    """Why the job turned round; without what its undo met."""
+    """Return why the job turned round; without what its undo met."""
     return job.fault.partition(THEN)[0]

@@ -59,7 +59,7 @@ OVER_CAPACITY = Check(
 
 
 def hosts(ev: Evidence) -> Iterator[Finding]:
-    """What a host has given away is what its machines hold, and no more than it has."""
+    """Check that what a host has given away is what its machines hold, and no more than it has."""
     held = fit.reserved(ev.all(Vm))
     for host in ev.all(Host):
         used, right = _used(ev, host.id), held.get(host.id, Counter())
@@ -75,7 +75,7 @@ def hosts(ev: Evidence) -> Iterator[Finding]:
 
 
 def pools(ev: Evidence) -> Iterator[Finding]:
-    """What a pool has promised is what its volumes may grow to."""
+    """Check that what a pool has promised is what its volumes may grow to."""
     right = promised(ev.all(Volume), ev.all(Job))
     for pool in ev.all(StoragePool):
         used, held = _used(ev, pool.id), {BYTES: right[pool.id]}
@@ -87,7 +87,7 @@ def pools(ev: Evidence) -> Iterator[Finding]:
 
 
 def accounts(ev: Evidence) -> Iterator[Finding]:
-    """What an account is counted for is what it has, and no more than it may."""
+    """Check that what an account is counted for is what it has, and no more than it may."""
     has = footprint.footprints(ev.all(Vm), ev.all(Volume))
     for account in ev.all(Account):
         owner, right = account_usage(account.id), has.get(account.id, Counter())
@@ -104,7 +104,7 @@ def accounts(ev: Evidence) -> Iterator[Finding]:
 
 
 def _room(ev: Evidence, host: Host) -> dict[str, int]:
-    """How much of the host may be given away; nothing is known of one that never answered."""
+    """Return how much of the host may be given away; one that never answered is not known."""
     if not host.cpus:
         return {}
     return fit.limits(host, ev.get(Cluster, host.cluster))
@@ -119,7 +119,7 @@ def _said(used: Mapping[str, int], right: Mapping[str, int], wrong: Iterable[str
 
 
 def _recount(ev: Evidence, owner: str, right: Mapping[str, int], of: tuple[str, ...]) -> Recount:
-    """What else is counted there stays as it is."""
+    """Return a recount of the owner; what else is counted there stays as it is."""
     tally = ev.get(Tally, owner)
     used = {**usage(tally), **{what: right[what] for what in of}}
     return Recount(owner=owner, used=used, revision=tally.revision if tally else 0)
