@@ -59,38 +59,38 @@ class Ping(Service, Protocol):
     """A contract made for tests."""
 
     async def echo(self, value: Everything, extra: dict[str, Any], flag: bool) -> Everything:
-        """What was given."""
+        """Return what was given."""
         ...
 
     @within(seconds=120)  # a thousand at once on a machine that is busy with others
     async def mapped(self, names: tuple[str, ...]) -> dict[VmId, Colour]:
-        """Each name, in red."""
+        """Map each name, to red."""
         ...
 
     async def nothing(self) -> None:
-        """No argument, no answer."""
+        """Take no argument, and give no answer."""
         ...
 
     async def who(self) -> str:
-        """The name of whoever answers."""
+        """Return the name of whoever answers."""
         ...
 
     async def fail(self, kind: str) -> str:
-        """Raises that."""
+        """Raise that kind of Fault."""
         ...
 
     async def circumstances(self) -> tuple[str, str, int]:
-        """Trace, caller and fence that the call runs under."""
+        """Return trace, caller and fence that the call runs under."""
         ...
 
     @within(seconds=60)
     async def wait(self) -> None:
-        """Waits until it is cancelled."""
+        """Wait until it is cancelled."""
         ...
 
     @within(seconds=0.3)
     async def wait_in_vain(self) -> None:
-        """Waits too, but has little time."""
+        """Wait too, with little time."""
         ...
 
 
@@ -184,19 +184,19 @@ class Nodes(Protocol):
     """Nodes of one cloud, as a test makes them."""
 
     async def join(self, name: str) -> Bus:
-        """A new node's bus."""
+        """Return a new node's bus."""
         ...
 
     def tell(self, name: str) -> None:
-        """The node announces what it serves now."""
+        """Announce what the node serves now."""
         ...
 
     async def leave(self, name: str) -> None:
-        """The node goes."""
+        """Make the node go."""
         ...
 
     async def hears(self, listener: Bus, speaker: Bus) -> None:
-        """Returns once events of the one reach the other, who subscribed to Said already."""
+        """Wait until events of the one reach the other, who subscribed to Said already."""
         ...
 
 
@@ -205,7 +205,7 @@ class BusSuite:
 
     @abstractmethod
     def cloud(self) -> AbstractAsyncContextManager[Nodes]:
-        """An empty cloud."""
+        """Return an empty cloud."""
 
     async def test_every_kind_of_argument_arrives_as_it_was(self) -> None:
         async with self.cloud() as nodes:
@@ -369,7 +369,7 @@ class BusSuite:
             await until(lambda: heard == [3])
 
     async def ping(self, nodes: Nodes, pong: Pong | None = None) -> Ping:
-        """Ping as one node asks it of another."""
+        """Return Ping, as one node asks it of another."""
         server, caller = await nodes.join("server"), await nodes.join("caller")
         server.serve(pong or Pong("server"))
         nodes.tell("server")

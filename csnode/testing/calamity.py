@@ -68,18 +68,18 @@ class Calamity(Struct):
 
 
 def machines_of(shape: Iterable[str]) -> list[str]:
-    """The machines that processes of these names run on, in order."""
+    """Return the machines that processes of these names run on, in order."""
     return list(dict.fromkeys(name.partition(".")[0] for name in shape))
 
 
 def victims_of(seed: int, hosts: Sequence[str]) -> list[str]:
-    """The hosts that most of it falls on; the first one fails for so long that it is fenced."""
+    """Return the hosts that most of it falls on; the first fails so long that it is fenced."""
     chance = random.Random(f"victims {seed}")
     return chance.sample(list(hosts), chance.choice((1, 1, 2)))
 
 
 def _fatal(chance: random.Random, victim: str) -> Calamity:
-    """A host is away for long enough to be taken for dead."""
+    """Draw an absence of the host that is long enough for it to be taken for dead."""
     return Calamity(
         at=chance.uniform(0.0, SPAN_S / 2),
         ill=chance.choice((Ill.BLACKOUT, Ill.CUT_OFF)),
@@ -89,7 +89,7 @@ def _fatal(chance: random.Random, victim: str) -> Calamity:
 
 
 def forecast(seed: int, shape: Sequence[str], hosts: Sequence[str]) -> list[Calamity]:
-    """What is to befall the world of that seed, by time."""
+    """Return what is to befall the world of that seed, by time."""
     chance = random.Random(f"calamities {seed}")
     machines = machines_of(shape)
     victims = victims_of(seed, hosts)
@@ -133,7 +133,7 @@ def _whom(
 
 
 def drifts(seed: int, machines: Sequence[str]) -> dict[str, float]:
-    """How fast each machine's clocks run; in half of the worlds all are right."""
+    """Return how fast each machine's clocks run; in half of the worlds all are right."""
     chance = random.Random(f"drifts {seed}")
     if chance.random() < 0.5:
         return {}
@@ -149,11 +149,11 @@ class Fate:
         self._round: asyncio.Task[None] | None = None
 
     async def strike(self, calamities: Sequence[Calamity]) -> None:
-        """All of them, side by side as they overlap."""
+        """Let all of them strike, side by side as they overlap."""
         await asyncio.gather(*(self._befall(calamity) for calamity in calamities))
 
     async def relent(self) -> None:
-        """Whatever is still wrong is put right, as by an operator who goes round."""
+        """Put right whatever is still wrong, as an operator does who goes round."""
         world = self.world
         world.wire.weather, world.wire.cuts = Weather(), []
         world.disk.stall_s = 0.0
@@ -168,7 +168,7 @@ class Fate:
         await world.whole()
 
     async def _go_round(self) -> None:
-        """A slow switch may still do what it was told long ago."""
+        """Bring all back, again and again: a slow switch may still do what it was told long ago."""
         while True:
             for machine in self._machines:
                 await self._on(machine)
@@ -178,7 +178,7 @@ class Fate:
             await asyncio.sleep(ROUND_S)
 
     def leave(self) -> None:
-        """Nobody goes round any more."""
+        """Stop going round."""
         if self._round is not None:
             self._round.cancel()
 
@@ -230,7 +230,7 @@ class Fate:
                 switch.seconds = 0.2
 
     async def _off(self, machine: str) -> None:
-        """The mains, not the switch: at once, and the switch knows."""
+        """Cut the mains, not by way of the switch: at once, and the switch knows."""
         switch = self.world.power.switch(machine)
         if switch.on:
             switch.on = False
@@ -291,7 +291,7 @@ class Fate:
             self._say(f"no more {calamity.ill} {', '.join(calamity.whom)}")
 
     def _ways(self, calamity: Calamity) -> frozenset[Way]:
-        """The ways between machines that it closes."""
+        """Return the ways between machines that the calamity closes."""
         whom, all_ = calamity.whom, self._machines
         match calamity.ill:
             case Ill.DEAFNESS:

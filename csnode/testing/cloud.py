@@ -32,7 +32,7 @@ ADMIN = {"apiKey": "admin", "secret": "admin-secret"}
 
 
 def sim_config(folder: Path, hosts: int = 3, **sections: Mapping[str, Any]) -> dict[str, Any]:
-    """An all-in-one cloud on simulated hosts, without sockets or threads."""
+    """Configure an all-in-one cloud on simulated hosts, without sockets or threads."""
     values: dict[str, dict[str, Any]] = {
         "node": {"host": "sim", "state": str(folder)},
         "bus": {"zeromq": False},
@@ -94,18 +94,18 @@ class SimCloud:
         return len(up) == reached == count
 
     async def crash(self) -> None:
-        """The process is gone, between one instruction and the next."""
+        """End the process, between one instruction and the next."""
         assert self._running is not None
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         self._running = None
 
     def role(self, name: str) -> Any:
-        """The role object of that name."""
+        """Return the role object of that name."""
         return self.node.roles[name]
 
     async def ask(self, command: str, **params: str) -> tuple[int, dict[str, Any]]:
-        """One API call as the admin: HTTP status, and the body without its wrapper."""
+        """Make one API call as the admin; return HTTP status, and the body without its wrapper."""
         reply = await self.role("api").answer(
             {"command": command, "response": "json", **params}, caller=self._admin()
         )
@@ -124,7 +124,7 @@ class SimCloud:
         )
 
     async def call(self, command: str, **params: str) -> dict[str, Any]:
-        """As `ask`, for calls that must succeed."""
+        """Call as `ask` does, for calls that must succeed."""
         status, answer = await self.ask(command, **params)
         assert status == 200, answer
         return answer

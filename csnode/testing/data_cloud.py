@@ -73,7 +73,7 @@ class Cloud:
     def __init__(
         self, serve: Callable[..., AbstractAsyncContextManager[Turn]], state: Path
     ) -> None:
-        """`state` is where the service keeps everything, if it keeps anything."""
+        """Make a cloud; `state` is where the service keeps everything, if it keeps anything."""
         self._serve, self.state = serve, state
         self._opened = AsyncExitStack()
         self.turn: Turn
@@ -98,11 +98,11 @@ class Cloud:
         return await self.data.commit(Commit(changes=changes, token=token))
 
     async def create(self, *rows: Entity) -> None:
-        """The rows, in one commit."""
+        """Create the rows, in one commit."""
         await self.commit(*(created(row) for row in rows))
 
     async def entries(self, after: int = 0, page: int = 7) -> list[tuple[str, Entry]]:
-        """The whole feed, read in small pages."""
+        """Read the whole feed, in small pages."""
         found: list[tuple[str, Entry]] = []
         while True:
             feed = await self.data.feed(after, ALL, page)
@@ -113,17 +113,17 @@ class Cloud:
 
 
 def created(row: Entity) -> Create:
-    """The change that makes the row."""
+    """Return the change that makes the row."""
     return Create(kind=row.kind, id=row.id, row=encoded(row))
 
 
 def updated(kind: type[Entity], id: str, by: str = "api", **columns: Any) -> Update:
-    """The change that writes those columns, in that role's name."""
+    """Return the change that writes those columns, in that role's name."""
     return Update(kind=kind.kind, id=id, columns=encoded(columns), by=by)
 
 
 def vm(id: str, **columns: Any) -> Vm:
-    """A machine that refers to nothing, unless the columns say so."""
+    """Return a machine that refers to nothing, unless the columns say so."""
     nothing: dict[str, Any] = {
         "account": AccountId(""),
         "domain": DomainId(""),
@@ -136,28 +136,28 @@ def vm(id: str, **columns: Any) -> Vm:
 
 
 def account(id: str) -> Account:
-    """An account of no domain."""
+    """Return an account of no domain."""
     return Account(id=id, name=id, domain=DomainId(""))
 
 
 def host(id: str) -> Host:
-    """A host that is nowhere."""
+    """Return a host that is nowhere."""
     nowhere: dict[str, Any] = {"zone": ZoneId(""), "pod": PodId(""), "cluster": ClusterId("")}
     return Host(id=id, name=id, **nowhere)
 
 
 def template(id: str) -> Template:
-    """An image nobody fetched yet."""
+    """Return an image nobody fetched yet."""
     return Template(id=id, name=id, account=AccountId(""), domain=DomainId(""))
 
 
 def nic(id: str) -> Nic:
-    """A card with no address yet."""
+    """Return a card with no address yet."""
     return Nic(id=id, vm=VmId(""), network=NetworkId(""), mac="02:00:00:00:00:01")
 
 
 async def outcome(work: Awaitable[Any]) -> type[Fault] | None:
-    """The kind of fault it ended in, if any."""
+    """Return the kind of fault that the work ended in, if any."""
     try:
         await work
     except Fault as fault:
@@ -166,7 +166,7 @@ async def outcome(work: Awaitable[Any]) -> type[Fault] | None:
 
 
 async def outcomes(*works: Awaitable[Any]) -> Sequence[type[Fault] | None]:
-    """All of them, begun at once."""
+    """Return how all of them ended, begun at once."""
     return await asyncio.gather(*(outcome(work) for work in works))
 
 
@@ -175,7 +175,7 @@ class Served:
 
     @abstractmethod
     def serving(self, bus: Bus, state: Path, feed_keep: int) -> AbstractAsyncContextManager[Turn]:
-        """A service over that directory; yields what makes its @every methods take a turn."""
+        """Run a service over that directory; yields what makes its @every methods take a turn."""
 
     def keep(self, state: Path) -> None:
         """Make a backup of a service that is closed."""
@@ -188,7 +188,7 @@ class Served:
 
     @pytest.fixture
     async def cloud(self, tmp_path: Path) -> AsyncGenerator[Cloud]:
-        """A service with no rows."""
+        """Yield a service with no rows."""
 
         def serve(bus: Bus, feed_keep: int = KEEP) -> AbstractAsyncContextManager[Turn]:
             return self.serving(bus, state, feed_keep)

@@ -22,7 +22,7 @@ PATIENCE_S = 10.0
 
 @asynccontextmanager
 async def following(cloud: Cloud) -> AsyncGenerator[View]:
-    """A view of machines, zones and locks."""
+    """Yield a view of machines, zones and locks."""
     view = View(cloud.store, (Vm, Zone, Lock))
     await view.open()
     try:
@@ -32,7 +32,7 @@ async def following(cloud: Cloud) -> AsyncGenerator[View]:
 
 
 async def caught_up(cloud: Cloud, view: View) -> None:
-    """Events alone bring the view up to date: nobody asks it to be fresh."""
+    """Wait for events alone to bring the view up to date: nobody asks it to be fresh."""
     head = await cloud.data.head(tuple(view))
     deadline = now() + PATIENCE_S
     while view.number < head:
@@ -41,7 +41,7 @@ async def caught_up(cloud: Cloud, view: View) -> None:
 
 
 async def busy(cloud: Cloud) -> None:
-    """Some 60 commits of many kinds, several at once, some of which fail."""
+    """Make some 60 commits of many kinds, several at once, some of which fail."""
     for turn in range(6):
         await asyncio.gather(
             *(cloud.create(vm(f"v{turn}{n}"), Lock(id=f"vm:{turn}{n}", job="j")) for n in range(4)),

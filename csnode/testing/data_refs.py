@@ -36,7 +36,7 @@ ROUNDS, AT_ONCE = 20, 12
 
 
 def network(id: str, **columns: Any) -> Network:
-    """A network called net-ID."""
+    """Return a network called net-ID."""
     nothing: dict[str, Any] = {
         "account": AccountId(""),
         "domain": DomainId(""),
@@ -48,12 +48,12 @@ def network(id: str, **columns: Any) -> Network:
 
 
 def card(id: str, vm: str, network: str) -> Nic:
-    """A card of that machine in that network."""
+    """Return a card of that machine in that network."""
     return Nic(id=id, vm=VmId(vm), network=NetworkId(network), mac="02:00:00:00:00:01")
 
 
 def deleted(kind: type[Entity], id: str) -> Delete:
-    """The change that takes the row away."""
+    """Return the change that takes the row away."""
     return Delete(kind=kind.kind, id=id)
 
 

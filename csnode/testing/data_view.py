@@ -33,7 +33,7 @@ async def until(fact: Callable[[], bool], what: str) -> None:
 
 
 async def is_right(cloud: Cloud, view: View) -> None:
-    """The view has the rows that the service has."""
+    """Assert that the view has the rows that the service has."""
     for kind in (Vm, Zone, Lock):
         assert sorted(view.all(kind), key=lambda row: row.id) == await cloud.store.find(kind)
 

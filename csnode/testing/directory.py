@@ -14,7 +14,7 @@ from csnode.types import NodeId
 
 
 def member(name: str, cluster: str = "one", **fields: object) -> Member:
-    """A record, as a node would announce it."""
+    """Return a record, as a node would announce it."""
     made = Member(
         node=NodeId(name),
         cluster=cluster,
@@ -31,7 +31,7 @@ def member(name: str, cluster: str = "one", **fields: object) -> Member:
 
 
 def names(directory: Directory) -> list[str]:
-    """Who is there, in the order the directory gives."""
+    """Return who is there, in the order the directory gives."""
     return [str(member.node) for member in directory.members()]
 
 
@@ -48,7 +48,7 @@ class DirectorySuite:
 
     @abstractmethod
     def make(self, cluster: str = "one") -> Directory:
-        """A directory, not yet open. All made by one test can reach each other."""
+        """Return a directory, not yet open. All made by one test can reach each other."""
 
     async def test_a_node_knows_itself_at_once(self) -> None:
         async with self.make() as directory:
@@ -129,7 +129,7 @@ class RemoteSuite(DirectorySuite):
         """End it without a goodbye, as kill -9 does."""
 
     async def dropped(self, name: str, incarnation: int = 1, *, seen_by: Directory) -> None:
-        """A node that was there, and was killed."""
+        """Bring up a node, and kill it once the other has seen it."""
         directory = self.make()
         await directory.__aenter__()
         directory.announce(member(name, incarnation=incarnation))
@@ -172,7 +172,7 @@ class BeatingSuite(RemoteSuite):
 
     @abstractmethod
     def heard(self, directory: Directory) -> list[tuple[bytes, tuple[str, int]]]:
-        """From now on, what it receives is also kept in this list: datagram and sender."""
+        """Keep what it receives from now on also in this list: datagram and sender."""
 
     @abstractmethod
     def send(self, directory: Directory, datagram: bytes) -> None:
@@ -234,7 +234,7 @@ class StoredSuite(RemoteSuite):
 
     @abstractmethod
     async def kill(self) -> None:
-        """kill -9 the server."""
+        """Kill the server with kill -9."""
 
     @abstractmethod
     async def start(self, *, forgetful: bool = False) -> None:
@@ -242,11 +242,11 @@ class StoredSuite(RemoteSuite):
 
     @abstractmethod
     async def freeze(self) -> None:
-        """Connections stand, nothing is answered; `start` ends it."""
+        """Freeze the server: connections stand, nothing is answered; `start` ends it."""
 
     @abstractmethod
     async def entries(self) -> dict[str, bytes]:
-        """What the server holds of cluster "one", by name."""
+        """Return what the server holds of cluster "one", by name."""
 
     @abstractmethod
     async def plant(self, name: str, sealed: bytes) -> None:
@@ -254,19 +254,19 @@ class StoredSuite(RemoteSuite):
 
     @abstractmethod
     def forged(self) -> list[bytes]:
-        """Entries of node "x" that nobody may believe, sealed by others."""
+        """Return entries of node "x" that nobody may believe, sealed by others."""
 
     @abstractmethod
     def troubled(self, directory: Directory, seconds: float) -> bool:
-        """Whether it has said for so long that the server does not answer."""
+        """Tell whether it has said for so long that the server does not answer."""
 
     @abstractmethod
     def refused(self, directory: Directory) -> int:
-        """How many entries it ignored."""
+        """Count the entries it ignored."""
 
     @abstractmethod
     def knows(self, directory: Directory, sealed: bytes) -> bool:
-        """Whether it has taken in that entry, or a later one of its node."""
+        """Tell whether it has taken in that entry, or a later one of its node."""
 
     async def test_clusters_do_not_see_each_other(self) -> None:
         async with self.make() as one, self.make("two") as two, self.make() as witness:

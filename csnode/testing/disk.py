@@ -30,7 +30,7 @@ class SimDisk:
         self._opened: Opened | None = None
 
     def open(self) -> Opened:
-        """Raises Refused while another process has it."""
+        """Open the disk. Raises Refused while another process has it."""
         if self._opened is not None and self._opened.alive:
             raise Refused("another csnode process uses this disk")
         self._opened = Opened(self)
@@ -44,7 +44,7 @@ class SimDisk:
             self._limit = limit
 
     def cut(self) -> None:
-        """The process that has it open ended: whatever it still tries does not get through."""
+        """Cut off the process that had it open, and ended: what it still tries does not get in."""
         if self._opened is not None:
             self._opened.alive = False
 
@@ -85,10 +85,10 @@ _disks: dict[str, SimDisk] = {}
 
 
 def disk_of(name: str) -> SimDisk:
-    """The disk of that name; made when first asked for."""
+    """Return the disk of that name; made when first asked for."""
     return _disks.setdefault(name, SimDisk())
 
 
 def forget(name: str) -> None:
-    """The disk is gone, with what it held."""
+    """Destroy the disk, with what it held."""
     _disks.pop(name, None)

@@ -32,12 +32,12 @@ class Draw(Struct):
 
 @cache
 def acting() -> dict[str, Declaration]:
-    """Every command that changes something, by name."""
+    """Return every command that changes something, by name."""
     return {d.name: d for d in load_commands().values() if d.changes}
 
 
 def naming(kind: str, rank: Rank) -> list[Declaration]:
-    """The commands of a caller of that rank that may name a row of that kind."""
+    """Return the commands of a caller of that rank that may name a row of that kind."""
     return [
         declared
         for declared in acting().values()
@@ -56,7 +56,7 @@ def _names(field: Field, kind: str, rank: Rank) -> bool:
 def drawn(
     scene: Scene, declared: Declaration, about: Mapping[str, str] | None = None
 ) -> Draw | None:
-    """A request for that command; None if the world has not what it needs.
+    """Return a request for that command; None if the world has not what it needs.
 
     `about` names rows, by kind, that it must be about.
     """
@@ -99,7 +99,7 @@ class _Drawing:
         return f"{self.declared.name}.{field.name.lower()}"
 
     def _often(self, field: Field, kind: type[Entity] | None) -> float:
-        """How often a parameter that may be left out is given."""
+        """Return how often a parameter that may be left out is given."""
         key, name = self._key(field), field.name.lower()
         if name in values.NEVER or key in values.NEVER or field.about.allows > Rank.USER:
             return 0.0
@@ -123,7 +123,7 @@ class _Drawing:
         return None
 
     def _row(self, field: Field, kind: type[Entity]) -> str | None:
-        """The id of a row that goes with those chosen before."""
+        """Return the id of a row that goes with those chosen before."""
         scene, chance = self.scene, self.scene.chance
         rows = [row for row in scene.all(kind) if self._goes(row)]
         if kind.kind in self.about and kind.kind not in self.rows:
@@ -149,7 +149,10 @@ class _Drawing:
         return row.id
 
     def _goes(self, row: Entity) -> bool:
-        """A pod goes with its zone, a disk with its machine."""
+        """Tell whether the row goes with those chosen before.
+
+        A pod goes with its zone, a disk with its machine.
+        """
         chosen = {kind.kind: other.id for kind, other in self.scene.chosen.items()}
         return all(
             chosen.get(ref.to, value) == value

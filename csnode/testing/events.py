@@ -33,7 +33,7 @@ class Publisher(Protocol):
     """The process of the data service."""
 
     def restart(self) -> None:
-        """kill -9, and start again."""
+        """Kill it with kill -9, and start it again."""
         ...
 
 
@@ -52,7 +52,7 @@ class Joined:
         self.store = Store(bus, "api", "test")
 
     async def commit(self, *changes: Any) -> int:
-        """Until it is acknowledged; asking again with its token does it once."""
+        """Commit until it is acknowledged; asking again with its token does it once."""
         commit = Commit(changes=changes, token=new_id(), by="api")
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -62,7 +62,7 @@ class Joined:
                     await asyncio.sleep(0.05)
 
     async def zones(self, prefix: str, count: int) -> list[str]:
-        """So many new zones, and a pod in each, which is changed once."""
+        """Make so many new zones, and a pod in each, which is changed once."""
         made = [f"{prefix}-{n}" for n in range(count)]
         for id in made:
             zone, pod = Zone(id=id, name=id), Pod(id=f"p-{id}", name=id, zone=ZoneId(id))
@@ -71,7 +71,7 @@ class Joined:
         return made
 
     async def view(self) -> View:
-        """Of zones and pods."""
+        """Open a view of zones and pods."""
         view = View(self.store, (Zone, Pod))
         async with asyncio.timeout(PATIENCE_S):
             while not view.opened:
@@ -84,7 +84,7 @@ class Joined:
 
 @asynccontextmanager
 async def joined(file: Path) -> AsyncGenerator[Joined]:
-    """Somebody in the cloud."""
+    """Yield somebody in the cloud."""
     async with AsyncExitStack() as opened:
         yield Joined(await Node(Config.read(file, {}, {})).enter_bus(opened))
 
@@ -102,7 +102,7 @@ async def reaches(view: View, zones: Sequence[str]) -> None:
 
 
 def thinned(bus: AnyBus, lost: Callable[[int], bool]) -> list[int]:
-    """From now on the bus loses some events on their way in; the list grows with each lost."""
+    """Lose some events on their way into the bus; the list grows with each lost."""
     local: Any = getattr(bus, "local", bus)
     publish, count, gone = local.publish, iter(range(10**9)), list[int]()
 
@@ -122,7 +122,7 @@ class EventSuite:
 
     @pytest.fixture
     def site(self) -> Site:
-        """A data service; the tests may share it."""
+        """Yield a data service; the tests may share it."""
         raise NotImplementedError
 
     async def test_every_commit_is_told_in_the_order_of_its_kind(self, site: Site) -> None:
@@ -179,7 +179,7 @@ class EventSuite:
 
 
 async def same(there: Joined, view: View) -> None:
-    """The view is what the data service has."""
+    """Assert that the view is what the data service has."""
     await view.fresh()
     for kind in (Zone, Pod):
         rows = await there.store.find(kind)

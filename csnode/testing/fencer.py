@@ -16,15 +16,15 @@ class FencerSuite(ABC):
     @pytest.fixture
     @abstractmethod
     def fencer(self) -> Fencer:
-        """Of a host that is on."""
+        """Yield the fencer of a host that is on."""
 
     @abstractmethod
     def is_on(self) -> bool:
-        """Whether the host of the fencer really has power."""
+        """Tell whether the host of the fencer really has power."""
 
     @abstractmethod
     def break_it(self) -> None:
-        """From now on the switch does nothing, and says so or says nothing."""
+        """Break the switch: it does nothing from now on, and says so or says nothing."""
 
     async def test_a_fenced_host_is_off(self, fencer: Fencer) -> None:
         assert self.is_on()

@@ -19,7 +19,7 @@ WITHIN_S = 60.0  # a deadline, so that what never happens fails; nothing here is
 
 
 def tiny(name: str) -> Domain:
-    """A machine with neither disk nor card: it starts, and stays on until it is ended."""
+    """Return a machine with neither disk nor card: it starts, and stays on until it is ended."""
     return Domain(
         vm=VmId(id_of("suite", "vm", name)),
         name=f"i-2-{name}-VM",
@@ -50,23 +50,23 @@ class HypervisorSuite(ABC):
 
     @abstractmethod
     def make(self) -> Hypervisor:
-        """A driver, to be entered, on a host with no machines; each time on the same host."""
+        """Make a driver, to be entered, on a host with no machines; each time on the same host."""
 
     @abstractmethod
     async def whole(self, domain: Domain) -> Domain:
-        """The same machine with two disks, the second named first, and a card; it can be run."""
+        """Return the domain with two disks, the second named first, and a card; it can be run."""
 
     @abstractmethod
     def make_peer(self) -> Hypervisor:
-        """A driver of another host, to which the first one's machines can be moved."""
+        """Return a driver of another host, to which the first one's machines can be moved."""
 
     @abstractmethod
     def make_slow(self) -> Hypervisor:
-        """As `make`; moving a heavy machine takes some time."""
+        """Make a driver as `make` does; moving a heavy machine takes some time."""
 
     @abstractmethod
     async def heavy(self, domain: Domain) -> tuple[Domain, Domain, tuple[VolumeId, ...]]:
-        """The same machine, heavy: on the host, on its peer, and which of its disks are copied."""
+        """Return the domain, heavy: on the host, on its peer, and which of its disks are copied."""
 
     async def test_a_host_says_what_it_is(self) -> None:
         async with self.make() as hypervisor:
@@ -284,7 +284,7 @@ class HypervisorSuite(ABC):
 
 
 def _found(domain: Domain, power: Power) -> FoundDomain:
-    """How the machine should be found."""
+    """Return the machine as it should be found."""
     return FoundDomain(
         vm=domain.vm,
         power=power,
@@ -294,7 +294,7 @@ def _found(domain: Domain, power: Power) -> FoundDomain:
 
 
 async def _to(there: Hypervisor, domain: Domain, copied: tuple[VolumeId, ...] = ()) -> Move:
-    """The way to a host that is told to expect it."""
+    """Return the move to a host that is told to expect it."""
     return Move(
         domain=domain,
         host=HostId(there.seat.id),

@@ -15,10 +15,10 @@ from csnode.bus.local import LocalBus
 
 @contextmanager
 def without_events() -> Generator[None]:
-    """No event is delivered, neither within a process nor between them."""
+    """Deliver no event, neither within a process nor between them."""
 
     def publish(_: LocalBus, __: Event) -> None:
-        """Nobody hears it."""
+        """Publish to nobody."""
 
     with patch.object(LocalBus, "publish", publish):
         yield
@@ -26,7 +26,7 @@ def without_events() -> Generator[None]:
 
 @contextmanager
 def without_sweeps() -> Generator[None]:
-    """Nothing marked @every ever runs."""
+    """Let nothing marked @every ever run."""
 
     async def never(_: str, __: float, ___: Callable[[], Awaitable[None]]) -> None:
         await asyncio.Event().wait()

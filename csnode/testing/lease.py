@@ -39,15 +39,15 @@ class Keeper(Protocol):
     """The server that keeps the leases."""
 
     def restart(self) -> None:
-        """kill -9, and start again with its data; returns when it serves."""
+        """Kill it with kill -9, start it again with its data; return when it serves."""
         ...
 
     def freeze(self) -> None:
-        """SIGSTOP."""
+        """Send SIGSTOP."""
         ...
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         ...
 
 
@@ -60,7 +60,7 @@ class Site(Struct):
 
 @asynccontextmanager
 async def connected(file: Path) -> AsyncGenerator[tuple[Leases, Data]]:
-    """Leases as a process with that configuration has them; and its way to the data service."""
+    """Yield leases as a process so configured has them, and its way to the data service."""
     config = Config.read(file, {}, {})
     async with AsyncExitStack() as opened:
         bus = await Node(config).enter_bus(opened)
@@ -70,14 +70,14 @@ async def connected(file: Path) -> AsyncGenerator[tuple[Leases, Data]]:
 
 @asynccontextmanager
 async def two_of(site: Site, seconds: float = SECONDS) -> AsyncGenerator[tuple[Leases, Leases]]:
-    """Two that are not one process to the server."""
+    """Yield two that are not one process to the server."""
     file = site.config(seconds)
     async with connected(file) as (one, _), connected(file) as (two, _):
         yield one, two
 
 
 async def got(leases: Leases, name: str, holder: str, opened: AsyncExitStack) -> Held:
-    """The lease, as soon as it is to be had; it is held until the stack closes."""
+    """Take the lease as soon as it is to be had; it is held until the stack closes."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
@@ -88,7 +88,7 @@ async def got(leases: Leases, name: str, holder: str, opened: AsyncExitStack) ->
 
 
 async def free(leases: Leases, name: str) -> bool:
-    """Whether somebody could have it now."""
+    """Tell whether somebody could have it now."""
     with suppress(Conflict):
         async with leases.hold(name, "probe", SECONDS):
             return True
@@ -120,14 +120,14 @@ class Holder:
         self.process.communicate()
 
     def next(self) -> Said:
-        """What it says next; waits for that."""
+        """Return what it says next; waits for that."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "the holder ended"
         return msgspec.json.decode(line, type=Said)
 
     async def until(self, fact: Callable[[Said], bool]) -> list[Said]:
-        """All that it says until it says that."""
+        """Return all that it says until it says that."""
         found: list[Said] = []
         async with asyncio.timeout(patient(PATIENCE_S)):
             while not found or not fact(found[-1]):
@@ -140,7 +140,7 @@ class LeaseSuite:
 
     @pytest.fixture
     def site(self) -> Site:
-        """A server; the tests may share it."""
+        """Yield a server; the tests may share it."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -317,7 +317,7 @@ class LeaseSuite:
 
 
 async def relied(leases: Leases, data: Data, name: str) -> None:
-    """A commit that relies on the lease's end."""
+    """Commit what relies on the lease's end."""
     async with leases.ended(name, "successor") as proof:
         if proof:
             await data.commit(Commit(changes=proof))

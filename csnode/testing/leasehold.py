@@ -18,7 +18,7 @@ Reach = Callable[[HostId], AbstractAsyncContextManager[Leasehold]]
 
 
 def lease(count: int, host: HostId = ONE, guarding: bool = True) -> HostLease:
-    """What that host's keeper might write."""
+    """Return what that host's keeper might write."""
     return HostLease(
         host=host, epoch="abcdefghijkl", count=count, guarding=guarding, armed=False,
         stale_seconds=15.0,
@@ -31,11 +31,11 @@ class LeaseholdSuite(ABC):
     @pytest.fixture
     @abstractmethod
     def reach(self) -> Reach:
-        """The pool, as the host of that id reaches it."""
+        """Return how the host of an id reaches the pool."""
 
     @abstractmethod
     def lose(self, host: HostId) -> None:
-        """From now on the pool fails for that host."""
+        """Make the pool fail for that host from now on."""
 
     async def test_what_one_host_writes_another_reads(self, reach: Reach) -> None:
         async with reach(ONE) as here, reach(TWO) as there:

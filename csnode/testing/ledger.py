@@ -64,28 +64,30 @@ class Ledger(msgspec.Struct):
             self.sagas.setdefault(verb, Counter()).update(states)
 
     def accepted(self, command: str) -> int:
-        """How often the command was accepted."""
+        """Count how often the command was accepted."""
         count = self.commands.get(command)
         return count.accepted if count else 0
 
     def never_accepted(self, commands: Iterable[str]) -> list[str]:
-        """Of these commands, those that no world accepted."""
+        """Return, of these commands, those that no world accepted."""
         return sorted(command for command in commands if not self.accepted(command))
 
     def never_done(self, verbs: Iterable[str]) -> list[str]:
-        """Of these sagas, those of which no job ended well."""
+        """Return, of these sagas, those of which no job ended well."""
         return sorted(v for v in verbs if not self.sagas.get(v, Counter())["done"])
 
 
 def reason(text: str) -> str:
-    """The words of a refusal without ids, names and numbers, so that equal reasons are counted
-    together."""
+    """Return the words of a refusal without ids, names and numbers.
+
+    Equal reasons are counted together that way.
+    """
     plain = _BRACKETS.sub("", _ID.sub("#", text))
     return " ".join(_NAME.sub("#", plain).split())[:REASON_MAX]
 
 
 def table_of_commands(ledger: Ledger, asked: Iterable[str] = ()) -> list[tuple[str, ...]]:
-    """A row for each command: counts, and the most frequent reason of a refusal."""
+    """Return a row for each command: counts, and the most frequent reason of a refusal."""
     rows: list[tuple[str, ...]] = []
     for name in sorted({*ledger.commands, *asked}):
         count = ledger.commands.get(name, Count())
@@ -97,7 +99,7 @@ def table_of_commands(ledger: Ledger, asked: Iterable[str] = ()) -> list[tuple[s
 
 
 def table_of_sagas(ledger: Ledger) -> list[tuple[str, ...]]:
-    """A row for each saga: how many of its jobs are done, failed, stuck."""
+    """Return a row for each saga: how many of its jobs are done, failed, stuck."""
     return [
         (verb, *(str(states[state]) for state in ("done", "failed", "stuck")))
         for verb, states in sorted(ledger.sagas.items())

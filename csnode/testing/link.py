@@ -36,7 +36,7 @@ class Flow:
         loop.call_at_moment(self._last, self._arrive, parts, context=self._context)
 
     def retry(self) -> None:
-        """They may reach each other again."""
+        """Send again what waits, if they may reach each other again."""
         if self.waiting and self._wire.reach(self._sender, self._receiver):
             waiting, self.waiting = self.waiting, []
             for parts in waiting:
@@ -66,7 +66,7 @@ class Link(Still):
     # -- the connection ----------------------------------------------------------------------
 
     def _later(self, seconds: float) -> asyncio.TimerHandle:
-        """The network's own work goes on while a process sleeps."""
+        """Look again later; the network's own work goes on while a process sleeps."""
         return self._wire.loop.call_later(seconds, self._look, context=Context())
 
     def _look(self) -> None:
@@ -113,8 +113,11 @@ class Link(Still):
             self._changed(up)
 
     def lose(self, reset: bool = False) -> None:
-        """The connection is no more. What was under way to a process that ended is lost at once;
-        else what has left may still arrive."""
+        """End the connection.
+
+        What was under way to a process that ended is lost at once; else what has left may still
+        arrive.
+        """
         door, self._door = self._door, None
         if door is None:
             return
@@ -138,7 +141,7 @@ class Link(Still):
             self._echo(self._door, parts[-1])
 
     def _echo(self, door: Door, frame: bytes) -> None:
-        """Calls to components in the frame arrive again; nobody hears the answer."""
+        """Let the calls to components in the frame arrive again; nobody hears the answer."""
         calls = [r for r in asked(frame) if isinstance(r, Request) and not _counts(r)]
         if calls:
             again = msgspec.msgpack.encode(calls)
@@ -149,7 +152,7 @@ class Link(Still):
             wire.loop.call_later(late, _again, door, again_from, again, key, context=door.context)
 
     def answer(self, parts: list[bytes]) -> None:
-        """What the other end sends back."""
+        """Send what the other end sends back."""
         self.back.send(parts)
 
     def abort(self, linger_ms: int = 0) -> None:

@@ -75,11 +75,11 @@ class Load:
         await asyncio.gather(*(client.work(until) for client in self.clients))
 
     def jobs(self) -> dict[str, Asked]:
-        """Every job that was accepted."""
+        """Return every job that was accepted."""
         return {asked.job: asked for asked in self.asked if asked.job}
 
     def begin(self, vm: str) -> int:
-        """An order about the machine begins: its number; 0 if another is under way."""
+        """Begin an order about the machine; return its number, 0 if another is under way."""
         self.expected[vm] = ""
         self.touched[vm] = self.touched.get(vm, 0) + 1
         self.under_way[vm] = self.under_way.get(vm, 0) + 1
@@ -92,7 +92,7 @@ class Client:
     def __init__(
         self, load: Load, user: str, chance: random.Random, least: Rank = Rank.USER
     ) -> None:
-        """It draws commands that are for callers of rank `least` and above only."""
+        """Make a client of commands that are for callers of rank `least` and above only."""
         self.load, self.user, self.chance, self.least = load, user, chance, least
         self.waiting: list[asyncio.Task[Any]] = []
 
@@ -120,7 +120,7 @@ class Client:
     # -- what to ask -------------------------------------------------------------------------
 
     def scene(self) -> Scene | None:
-        """What the user sees at some api; None while no api runs."""
+        """Return what the user sees at some api; None while no api runs."""
         world = self.load.world
         if not (apis := world.apis()):
             return None
@@ -132,7 +132,7 @@ class Client:
         return Scene(self.chance, view, caller, world.hosts)
 
     def draw(self) -> Draw | None:
-        """A request that makes sense just now; None if none of some commands does."""
+        """Return a request that makes sense just now; None if none of some commands does."""
         if (scene := self.scene()) is None:
             return None
         mine = [d for d in acting().values()
@@ -145,14 +145,14 @@ class Client:
         return None
 
     def _weight(self, command: str) -> float:
-        """A client for admins' commands asks rather for what this world has not accepted yet."""
+        """Weigh a command: a client for admins prefers what this world has not accepted yet."""
         weight = WEIGHTS.get(command, 1)
         if self.least is Rank.USER:
             return weight
         return weight / (1 + 3 * self.load.ledger.accepted(command))
 
     def draw_about(self, kind: str, id: str, command: str = "") -> Draw | None:
-        """A request about that row: for that command, or any that may name it."""
+        """Return a request about that row: for that command, or any that may name it."""
         if (scene := self.scene()) is None:
             return None
         fitting = naming(kind, scene.caller.rank)
@@ -195,7 +195,7 @@ class Client:
         return BECOMES.get(draw.command, "")
 
     async def _rename(self, draw: Draw) -> Asked:
-        """A plain write: whoever reads after its answer sees it, at whichever api."""
+        """Rename plainly: whoever reads after the answer sees it, at whichever api."""
         names, id, name = self.load.names, draw.target[1], draw.params["displayname"]
         names.setdefault(id, []).append(name)
         asked = await self.send(draw.command, draw.params)
@@ -210,7 +210,7 @@ class Client:
         return asked
 
     def _afterwards(self, draw: Draw, asked: Asked) -> None:
-        """Who called a job off, or put something away, thinks again after a while."""
+        """Think again after a while, as one who called a job off or put something away."""
         put_away = {n: OPPOSITE[n, v] for n, v in draw.params.items() if (n, v) in OPPOSITE}
         if asked.job and self.chance.random() < CALLS_OFF:
             self._later(0.0, 2.0, self._call_off(asked.job))
@@ -271,7 +271,10 @@ class Client:
         self.load.world.timeline.add(self.user, f"{asked.command} {said}: {status} {text}")
 
     def _check(self, asked: Asked, unknown: bool) -> None:
-        """No request breaks an api; what was asked before is not refused because of itself."""
+        """Check that no request breaks an api.
+
+        What was asked before is not refused because of itself.
+        """
         text = str(asked.answer.get("errortext", ""))
         if asked.status == BROKE:
             self.load.violations.append(f"P5 an api broke at {asked.command} {asked.params}")
@@ -295,7 +298,7 @@ class Client:
             self.waiting.append(asyncio.create_task(ending))
 
     async def _becomes(self, job: str, vm: str, wanted: str, number: int) -> None:
-        """`wanted` becomes what must be, if the order was alone: none came beside it, or since."""
+        """Note that `wanted` must be, if the order was alone: none came beside it, or since."""
         status = await self.ended(job)
         if status is not None:
             load = self.load
@@ -304,7 +307,10 @@ class Client:
                 load.expected[vm] = wanted
 
     async def ended(self, job: str) -> int | None:
-        """How the job ended, as queryAsyncJobResult says it; None if that is not known in time."""
+        """Return how the job ended, as queryAsyncJobResult says it.
+
+        None if that is not known in time.
+        """
         until = self.load.world.loop.time() + PATIENCE_S
         while self.load.world.loop.time() < until:
             try:

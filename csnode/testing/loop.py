@@ -53,24 +53,24 @@ class SimLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def time(self) -> float:
-        """What the clock of whoever asks shows."""
+        """Return what the clock of whoever asks shows."""
         return self._now * (1.0 + self.drift.get(OWNER.get(), 0.0)) if self.drift else self._now
 
     def wall(self) -> float:
-        """What the wall clock of whoever asks shows."""
+        """Return what the wall clock of whoever asks shows."""
         return self.epoch + self.time() + (self.skew.get(OWNER.get(), 0.0) if self.skew else 0.0)
 
     def call_at(
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """When the clock of whoever asks shows that."""
+        """Call when the clock of whoever asks shows that."""
         moment = when / (1.0 + self.drift.get(OWNER.get(), 0.0)) if self.drift else when
         return super().call_at(moment, callback, *args, context=context)
 
     def call_at_moment(
         self, moment: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """At that true time."""
+        """Call at that true time."""
         return super().call_at(moment, callback, *args, context=context)
 
     def _run_once(self) -> None:
@@ -91,11 +91,14 @@ class SimLoop(asyncio.SelectorEventLoop):
     # -- owners ----------------------------------------------------------------------------
 
     def sleep(self, owner: str) -> None:
-        """Nothing of the owner runs until it is woken; what happens meanwhile waits for it."""
+        """Let nothing of the owner run until it is woken.
+
+        What happens meanwhile waits for it.
+        """
         self._asleep.setdefault(owner, [])
 
     def is_asleep(self, owner: str) -> bool:
-        """Whether it was put to sleep."""
+        """Tell whether it was put to sleep."""
         return owner in self._asleep
 
     def wake(self, owner: str) -> None:
@@ -103,7 +106,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._ready.extend(self._asleep.pop(owner, ()))  # type: ignore[attr-defined]
 
     def tasks_of(self, owner: str) -> list[asyncio.Task[Any]]:
-        """Its tasks that have not ended, oldest first."""
+        """Return its tasks that have not ended, oldest first."""
         found = [t for t in asyncio.all_tasks(self) if _owner(t) == owner]
         return sorted(found, key=_birth)
 
@@ -152,7 +155,7 @@ def _owner_of(handle: Any) -> str:
 def _named(
     loop: SimLoop, work: Coroutine[Any, Any, T], context: Context | None = None
 ) -> asyncio.Task[T]:
-    """A task that says when it was made, and whose it is."""
+    """Make a task that says when it was made, and whose it is."""
     loop._born += 1
     owner = OWNER.get() if context is None else context.get(OWNER, "")
     return asyncio.Task(work, loop=loop, name=f"{loop._born}@{owner}", context=context)

@@ -106,7 +106,7 @@ class Injector:
             await act(step)
 
     async def replay(self) -> list[tuple[Said, Fault | None]]:
-        """What the step said arrives once more, as it was said; each call and how it ended."""
+        """Say once more what the step said, as it was said; return each call and how it ended."""
         ended: list[tuple[Said, Fault | None]] = []
         for said in self.said:
             method, at, args, context = said
@@ -121,7 +121,7 @@ class Injector:
         return ended
 
     async def heard(self, method: Method) -> None:
-        """The step at work has had an answer."""
+        """Hear that the step at work has had an answer."""
 
     # -- what happens ----------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Injector:
         raise asyncio.CancelledError(step.name)
 
     async def cancel(self, step: Step[Any]) -> None:
-        """Somebody wants the job to end, while the step is at work."""
+        """Cancel the job, as somebody who wants it to end while the step is at work."""
         run = next(r for r in self._engine.runs.values() if r.step is step)
         change = self._engine.store.change()
         change.create(Cancel(id=run.job.id, by="a test"))
@@ -148,7 +148,7 @@ Plan = tuple[tuple[str, Callable[[Step[Any]], Awaitable[None]]], ...]
 
 
 def _plans(self: Injector) -> dict[Mishap, Plan]:
-    """What happens at which moments of the step, in this order."""
+    """Return what happens at which moments of the step, in this order, for each mishap."""
     refused = ("after", self.refuse)
     return {
         Mishap.REFUSED: (("before", self.refuse),),
@@ -190,7 +190,7 @@ class Interrupter(Injector):
         _listening.set(moment == "before")
 
     def end(self) -> None:
-        """The story is over: what others of its saga do later is not of it."""
+        """End the story: what others of its saga do later is not of it."""
         self.of = None
 
     async def heard(self, method: Method) -> None:
@@ -233,15 +233,15 @@ class _Listening:
 
 
 def has_undo(saga: type[Saga[Any]], name: str) -> bool:
-    """Whether anything is to be undone of that step."""
+    """Tell whether anything is to be undone of that step."""
     return any(step.name == name and step.undoing is not None for step in saga.steps())
 
 
 def every_step(saga: type[Saga[Any]]) -> list[str]:
-    """The names of its steps, for parametrize; a new step is in the matrix at once."""
+    """Return the names of the saga's steps, for parametrize; a new one is in the matrix at once."""
     return [step.name for step in saga.steps()]
 
 
 def mishaps_at(saga: type[Saga[Any]], name: str) -> list[Mishap]:
-    """What can go wrong at that step."""
+    """Return what can go wrong at that step."""
     return [m for m in Mishap if m not in IN_UNDO or has_undo(saga, name)]

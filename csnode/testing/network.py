@@ -23,7 +23,7 @@ VNI = 1_000_000 + os.getpid() % 100_000 * 100
 
 
 def guest_network(number: int = 1, cidr: str = "10.1.1.0/24") -> GuestNetwork:
-    """A network of its own; every one may have the same range, each its own public address."""
+    """Return a new network; every one may have the same range, each its own public address."""
     return GuestNetwork(
         network=NetworkId(new_id()),
         name=f"net {number}",
@@ -38,7 +38,7 @@ def guest_network(number: int = 1, cidr: str = "10.1.1.0/24") -> GuestNetwork:
 
 
 def guest_nic(network: GuestNetwork, number: int = 1) -> GuestNic:
-    """A card in that network."""
+    """Return a card in that network."""
     nic = NicId(new_id())
     return GuestNic(
         nic=nic,
@@ -99,14 +99,14 @@ class NetworkSuite:
 
     @abstractmethod
     def make(self, address: str = "127.0.0.1") -> NetworkDriver:
-        """A driver on this test's own host; a second one on the same host if asked again.
+        """Return a driver on this test's own host; a second one on the same host if asked again.
 
         The host is reached at that address.
         """
 
     @abstractmethod
     async def leads(self, network: GuestNetwork) -> set[str]:
-        """The addresses of the other hosts to which the network's bridge leads from this host."""
+        """Return the addresses of the other hosts to which the network's bridge leads from here."""
 
     @abstractmethod
     async def cut(self, network: GuestNetwork) -> None:

@@ -44,7 +44,7 @@ CURES: dict[type[Entity], dict[str, tuple[Any, str, dict[str, str]]]] = {
 
 
 async def operated(load: Load, seed: int) -> None:
-    """In some worlds, once, a host is switched off and declared degraded."""
+    """Switch a host off and declare it degraded, once, in some worlds."""
     chance = random.Random(f"operator {seed}")
     machines = [m for m in load.world.hosts.values() if _only_hosts(load, m)]
     if chance.random() < ODDS and machines:
@@ -53,7 +53,7 @@ async def operated(load: Load, seed: int) -> None:
 
 
 async def put_right(load: Load) -> None:
-    """The operator brings back whatever clients put away: nothing is closed any more."""
+    """Bring back whatever clients put away, as the operator: nothing is closed any more."""
     client = Client(load, ADMIN, random.Random("put right"))
     for kind, cures in CURES.items():
         for row in sorted(await load.world.store.find(kind), key=lambda row: row.id):
@@ -75,7 +75,7 @@ class Operator:
         self.client = Client(load, ADMIN, chance)
 
     async def degrade(self, machine: str) -> None:
-        """The host is off, the cloud is told, its machines are released; then it comes back."""
+        """Take a host off: the cloud is told, its machines are released; then it comes back."""
         power, id = self.world.power, self.world.power.host(machine)
         power.kept_off.add(machine)
         await power.cut(machine)
@@ -98,7 +98,7 @@ class Operator:
             await asyncio.sleep(UNKNOWN_S)
 
     async def _sees(self, id: str, fact: Callable[[Host], bool]) -> bool:
-        """Whether some api shows it within a minute."""
+        """Tell whether some api shows it within a minute."""
 
         async def shown() -> bool:
             if not (apis := self.world.apis()):

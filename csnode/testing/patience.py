@@ -21,7 +21,7 @@ class Gauge:
         self._when, self._factor = -AGAIN_S, 1.0
 
     def read(self) -> float:
-        """How many times longer than alone CPU-bound work takes now, from 1 to 20."""
+        """Measure how many times longer than alone CPU-bound work takes now, from 1 to 20."""
         if time.monotonic() - self._when >= AGAIN_S:
             queue = os.getloadavg()[0] / (os.cpu_count() or 1)
             self._factor = min(MOST, max(1.0, _loop(), queue))
@@ -33,7 +33,7 @@ slowness = Gauge().read
 
 
 def _loop() -> float:
-    """Time that passes in a loop against the CPU time that it gets."""
+    """Measure the time that passes in a loop against the CPU time that it gets."""
     began, used = time.monotonic(), time.thread_time()
     for _ in range(LOOP):
         pass
@@ -42,7 +42,7 @@ def _loop() -> float:
 
 
 def patient(seconds: float) -> float:
-    """A limit for here and now, from one for a machine at rest."""
+    """Return a limit for here and now, from one for a machine at rest."""
     return seconds * slowness()
 
 

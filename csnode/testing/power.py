@@ -42,7 +42,7 @@ class Powered(Protocol):
         ...
 
     def outside(self, kind: type[Any], place: str) -> Any:
-        """The simulated hardware of a host, by the driver's kind and the host's id."""
+        """Return the simulated hardware of a host, by the driver's kind and the host's id."""
         ...
 
     def start(self, name: str) -> None:
@@ -70,19 +70,19 @@ class Power:
             self.watchdog(machine).bites = partial(self._reset, machine)
 
     def host(self, machine: str) -> str:
-        """The id of the host that the machine is."""
+        """Return the id of the host that the machine is."""
         return id_of(self._cluster, "host", machine)
 
     def switch(self, machine: str) -> Any:
-        """Its management board: `on`, `answers` and `seconds` can be looked at and set."""
+        """Return its management board: `on`, `answers` and `seconds` can be looked at and set."""
         return self._world.outside(Fencer, self.host(machine))
 
     def watchdog(self, machine: str) -> Any:
-        """The hardware that resets it, once a keeper has armed it."""
+        """Return the hardware that resets the machine, once a keeper has armed it."""
         return self._world.outside(Watchdog, self.host(machine))
 
     def answers(self, asker: str, address: str) -> bool:
-        """Whether the machine of that address has power, and can be reached from the asker."""
+        """Tell whether the machine of that address has power, and can be reached from the asker."""
         if self._off & {asker, address}:
             return False
         processes = self._world.processes.values()
@@ -91,19 +91,19 @@ class Power:
         return any(self._world.wire.meet(a, b) for a in ours for b in theirs)
 
     async def cut(self, machine: str) -> None:
-        """The machine loses its power: processes, guests and routers, between two instructions."""
+        """Cut the machine's power: processes, guests and routers end, between two instructions."""
         await self.switch(machine).turn(False)
 
     def machines(self) -> list[str]:
-        """All of them, by name."""
+        """Return all machines, by name."""
         return sorted({p.machine for p in self._world.processes.values()})
 
     def has(self, machine: str) -> bool:
-        """Whether the machine has power."""
+        """Tell whether the machine has power."""
         return machine not in self._off
 
     async def restore(self, machine: str) -> None:
-        """It boots; its guests do not, and csnode does."""
+        """Boot the machine: its guests do not come back, and csnode does."""
         await self.switch(machine).turn(True)
 
     async def _lost(self, machine: str) -> None:
@@ -121,7 +121,7 @@ class Power:
             await world.crash(process)
 
     async def _reset(self, machine: str) -> None:
-        """By its watchdog: it boots by itself, unless somebody switched it off meanwhile."""
+        """Reset by the watchdog: it boots by itself, unless somebody switched it off meanwhile."""
         self._world.timeline.add("world", f"the watchdog of {machine} bites")
         await self._lost(machine)
         await asyncio.sleep(BOOT_S)

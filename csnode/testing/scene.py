@@ -18,7 +18,10 @@ class Scene:
     def __init__(
         self, chance: random.Random, view: View, caller: Caller, hosts: Mapping[str, str]
     ) -> None:
-        """`hosts` are the world's machines that run guests: id of the host to machine."""
+        """Make a scene.
+
+        `hosts` are the world's machines that run guests: id of the host to machine.
+        """
         self.chance, self.view, self.caller, self.hosts = chance, view, caller, hosts
         self.chosen: dict[type[Entity], Entity] = {}
         self.command = ""
@@ -29,7 +32,7 @@ class Scene:
         return self.caller.rank is Rank.ROOT_ADMIN
 
     def all(self, kind: type[Entity]) -> list[Entity]:
-        """Rows of that kind that the caller sees, in an order that does not change."""
+        """Return rows of that kind that the caller sees, in an order that does not change."""
         if kind.kind not in set(self.view):
             return []
         rows = [row for row in self.view.all(kind) if may_see(self.caller, row, self.view)]

@@ -50,8 +50,11 @@ class Ear(Still):
         return False
 
     def take(self, parts: list[bytes]) -> None:
-        """Late ones may be overtaken: a reader that missed some asks, and one connection would
-        keep their order, but an event is a hint and nobody may lean on more than that."""
+        """Take events, of which late ones may be overtaken.
+
+        A reader that missed some asks. One connection would keep their order, but an event is a
+        hint and nobody may lean on more than that.
+        """
         loop = self.wire.loop
         loop.call_later(self.wire.delay(), self._arrive, parts, context=self.context)
 
@@ -130,4 +133,4 @@ class WireWiring:
 
 
 def _nothing(_: Any, __: str) -> None:
-    """A PUB receives nothing."""
+    """Do nothing: a PUB receives nothing."""

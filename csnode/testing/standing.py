@@ -13,8 +13,10 @@ HOSTED = ("compute", "network", "storage")
 
 
 def principal(configs: Iterable[Config]) -> Principal:
-    """A machine, by the configurations of its processes: the roles that they play, and its hosts
-    and pools; all that `csnode join` would give it, and no more.
+    """Return a machine's principal, by the configurations of its processes.
+
+    It has the roles that they play, and its hosts and pools: all that `csnode join` would give it,
+    and no more.
     """
     roles: set[str] = set()
     places: set[str] = set()

@@ -18,7 +18,7 @@ SECRETS = ("../../etc/passwd", "..", "", "a" * 36, "x\n", "/e2d395f1-ca3e-4481-9
 
 
 def ignore(percent: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress that nobody watches."""
     del percent
 
 
@@ -27,18 +27,18 @@ class StorageSuite:
 
     @abstractmethod
     def make(self) -> StorageDriver:
-        """A driver at this test's pool; called again: a new driver at the same pool."""
+        """Return a driver at this test's pool; called again: a new driver at the same pool."""
 
     @abstractmethod
     def image(self) -> Image:
-        """A new template's image that can be fetched, of the same size each time."""
+        """Return a new template's image that can be fetched, of the same size each time."""
 
     @abstractmethod
     def bad_image(self) -> Image:
-        """A new template's image whose bytes are not those its checksum was made of."""
+        """Return a new template's image whose bytes are not those its checksum was made of."""
 
     async def clone(self, driver: StorageDriver, image: Image) -> Clone:
-        """A new volume to be made of the image, which is fetched to learn its size."""
+        """Return a new volume to be made of the image, which is fetched to learn its size."""
         facts = await driver.ensure_image(image, ignore)
         return Clone(volume=VolumeId(new_id()), size=facts.size, image=image)
 

@@ -65,7 +65,7 @@ async def endured(
     strike: Callable[[Fate], Awaitable[None]],
     calms_s: float = 0.0,
 ) -> Outcome:
-    """The world of that seed, of that shape and so configured, after what `strike` does to it.
+    """Play the world of that seed and shape, so configured, through what `strike` does to it.
 
     `calms_s` is how long what was struck goes on to settle after everything is put right.
     """
@@ -98,7 +98,7 @@ async def endured(
 
 
 def hardware(seed: int) -> dict[str, dict[str, Any]]:
-    """How slow this world's hardware is; every host reaches the one pool there is."""
+    """Return the settings of how slow this world's hardware is; all hosts reach the one pool."""
     chance = random.Random(f"hardware {seed}")
 
     def slow() -> float:
@@ -113,7 +113,7 @@ def hardware(seed: int) -> dict[str, dict[str, Any]]:
 
 
 async def _fencers(world: World, seed: int) -> None:
-    """Some hosts are fenced by hand; the one that is sure to fail has its switch."""
+    """Let some hosts be fenced by hand; the one that is sure to fail has its switch."""
     chance = random.Random(f"fencers {seed}")
     change = world.store.change()
     for name in HOSTS:
@@ -155,7 +155,7 @@ class Eye:
 
 
 def hosts_of(outsides: dict[str, Any], vm: str) -> list[str]:
-    """The hosts, by name, that really run the machine."""
+    """Return the hosts, by name, that really run the machine."""
     return [
         name
         for name, outside in outsides.items()
@@ -174,7 +174,7 @@ class Owner:
         self._offerings: dict[bool, str] = {}
 
     async def begin(self) -> None:
-        """Some machines run before anything happens."""
+        """Start some machines before anything happens."""
         await self._learn()
         jobs = [await self._deploy() for _ in range(self.chance.randint(3, 6))]
 
@@ -186,7 +186,7 @@ class Owner:
             assert (await self.world.store.get(Job, job)).state is JobState.DONE
 
     async def work(self, seconds: float) -> None:
-        """Now and then an order, to whichever api answers."""
+        """Order something now and then, of whichever api answers."""
         end = self.world.loop.moment + seconds
         while self.world.loop.moment < end:
             await asyncio.sleep(self.chance.uniform(2.0, 12.0))
@@ -253,7 +253,7 @@ class Owner:
 
 
 async def judged(world: World, owner: Owner) -> list[str]:
-    """What the cloud promised and did not keep, now that every host is well."""
+    """Return what the cloud promised and did not keep, now that every host is well."""
 
     async def missed() -> list[str]:
         jobs = await world.store.find(Job)
@@ -274,7 +274,7 @@ async def judged(world: World, owner: Owner) -> list[str]:
 
 
 async def _not_running(world: World, owner: Owner, jobs: Sequence[Job]) -> list[str]:
-    """Every machine that its owner wants running runs, on one host, which its row names.
+    """Check that every machine that its owner wants running runs, on one host: its row's.
 
     One whose owner had a start of it fail was told that it is stopped.
     """
@@ -304,7 +304,7 @@ def _is_owners_start(job: Job) -> bool:
 
 @cache
 def prepared() -> bytes:
-    """The database of a cloud with a template, and an offering whose machines are kept."""
+    """Return the database of a cloud with a template, and an offering whose machines are kept."""
     return simulate(_prepare())
 
 

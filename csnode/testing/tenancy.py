@@ -38,7 +38,10 @@ class Cut(Struct):
 
 
 def leases(watchdog: bool, **keeper: Any) -> dict[str, dict[str, Any]]:
-    """The sections of a world whose hosts keep leases in the pool "san", and are fenced by them."""
+    """Return the sections of a world whose hosts keep leases in the pool "san".
+
+    The hosts are fenced by them.
+    """
     return {
         "fabric": {"fence": "lease", "trust_lease": not watchdog},
         "keeper": {
@@ -53,12 +56,12 @@ def leases(watchdog: bool, **keeper: Any) -> dict[str, dict[str, Any]]:
 
 
 def is_watched(seed: int) -> bool:
-    """Whether the hosts of that seed's world have watchdogs."""
+    """Tell whether the hosts of that seed's world have watchdogs."""
     return random.Random(f"watchdogs {seed}").random() < 0.5
 
 
 def misfortunes(seed: int, shape: Shape) -> tuple[list[Calamity], list[Cut]]:
-    """What is to befall the world of that seed, besides its pool and to it."""
+    """Return what is to befall the world of that seed, besides its pool and to the pool."""
     chance = random.Random(f"storage {seed}")
     victims = chance.sample(HOSTS, chance.choice((1, 1, 2)))
     others = [
@@ -87,8 +90,11 @@ class Tenancy:
         self._cuts: dict[str, int] = {}
 
     def cut(self, host: str, hangs: bool = True) -> None:
-        """It cannot write to its leases, and no machine starts whose disk it would have to open;
-        what runs there runs on, as guests do whose disks hang."""
+        """Cut a host off the pool: it cannot write to its leases.
+
+        No machine starts there whose disk it would have to open. What runs there runs on, as guests
+        do whose disks hang.
+        """
         self._say(f"{host} loses the pool, which {'hangs' if hangs else 'fails'}")
         id = self._world.power.host(host)
         self._cuts[host] = self._cuts.get(host, 0) + 1
@@ -99,7 +105,7 @@ class Tenancy:
         self._world.outside(Hypervisor, id).out_of_reach.add(FOLDER)
 
     def mend(self, host: str) -> None:
-        """The host reaches it again, if it was not cut off twice."""
+        """Let the host reach the pool again, if it was not cut off twice."""
         self._cuts[host] -= 1
         if self._cuts[host] == 0:
             self._say(f"{host} has the pool again")
@@ -108,7 +114,7 @@ class Tenancy:
             self._world.outside(Hypervisor, id).out_of_reach.discard(FOLDER)
 
     async def strike(self, cuts: Sequence[Cut]) -> None:
-        """All of them, side by side as they overlap."""
+        """Let all of them strike, side by side as they overlap."""
         await asyncio.gather(*(self._befall(cut) for cut in cuts))
 
     async def _befall(self, cut: Cut) -> None:

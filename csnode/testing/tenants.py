@@ -24,7 +24,7 @@ RANKS = {
 
 
 def caller_of(view: View, name: str) -> Caller:
-    """The user of that name, as an api knows it. Raises Unavailable if it knows none."""
+    """Return the user of that name, as an api knows it. Raises Unavailable if it knows none."""
     users = [user for user in view.all(User) if user.name == name]
     if not users:
         raise Unavailable(f"this api knows no user {name} yet")

@@ -35,7 +35,7 @@ class Timeline:
         self._loop = loop
 
     def add(self, who: str, what: str) -> None:
-        """It happens now."""
+        """Note that this happens now."""
         self.happenings.append(Happening(self._loop.moment, who, what))
 
     @contextmanager
@@ -69,11 +69,11 @@ class Timeline:
         raise structlog.DropEvent
 
     def text(self) -> str:
-        """All of it, a line each."""
+        """Return all of it, a line each."""
         return "\n".join(str(happening) for happening in self.happenings)
 
     def digest(self) -> str:
-        """The same for the same story, and only for it."""
+        """Return a digest that is the same for the same story, and only for it."""
         return sha256(self.text().encode()).hexdigest()
 
 

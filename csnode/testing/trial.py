@@ -89,7 +89,7 @@ async def _trial(
 
 
 async def watched(world: World) -> None:
-    """What may not be so for a moment, whatever comes right later: a machine on two hosts."""
+    """Watch for what may never be, whatever comes right later: a machine on two hosts."""
     hosts = [host.id for host in await world.store.find(Host)]
     outsides = [world.outside(Hypervisor, host) for host in hosts]
     told: set[str] = set()
@@ -106,7 +106,7 @@ async def watched(world: World) -> None:
 
 
 def _hardware(seed: int) -> dict[str, dict[str, Any]]:
-    """How slow this world's hosts and pools are, and how often a hypervisor fails."""
+    """Return how slow this world's hosts and pools are, and how often a hypervisor fails."""
     chance = random.Random(f"hardware {seed}")
 
     def slow() -> float:
@@ -126,7 +126,7 @@ def _hardware(seed: int) -> dict[str, dict[str, Any]]:
 
 
 async def judged(world: World, load: Load, climate: Climate) -> list[str]:
-    """What the cloud promised and did not keep."""
+    """Return what the cloud promised and did not keep."""
     store = world.store
 
     async def all_ended() -> bool:
@@ -153,7 +153,10 @@ async def judged(world: World, load: Load, climate: Climate) -> list[str]:
 
 
 def miscounted(world: World) -> list[str]:
-    """Tallies that a sweep had to count anew: where all csnodes count alike, none is ever wrong."""
+    """Find tallies that a sweep had to count anew.
+
+    Where all csnodes count alike, none is ever wrong.
+    """
     told = world.timeline.happenings
     return [f"P2 a tally was wrong: {each.what}" for each in told if COUNTED_ANEW in each.what]
 
@@ -161,7 +164,7 @@ def miscounted(world: World) -> list[str]:
 async def until_none(
     world: World, wrong: Callable[[], Awaitable[list[str]]], seconds: float, every_s: float
 ) -> list[str]:
-    """What is still wrong after that time; empty as soon as nothing is."""
+    """Return what is still wrong after that time; empty as soon as nothing is."""
     end = world.loop.moment + seconds
     while True:
         try:
@@ -174,7 +177,10 @@ async def until_none(
 
 
 async def _states(world: World, load: Load, climate: Climate) -> list[str]:
-    """Machines of which one client alone knew what was done to them, one thing after the other."""
+    """Check the states of machines of which one client alone knew what was done to them.
+
+    That is known if it was one thing after the other.
+    """
     found: list[str] = []
     _, answer = await world.ask(world.apis()[0], "listVirtualMachines", {"listall": "true"})
     shown = {vm["id"]: vm["state"] for vm in answer.get("virtualmachine", ())}
@@ -190,7 +196,7 @@ async def _states(world: World, load: Load, climate: Climate) -> list[str]:
 
 
 def prepared(shared: bool = False) -> bytes:
-    """The database that a trial begins with: a cloud with tenants, and a template for all."""
+    """Return the database a trial begins with: a cloud with tenants, and a template for all."""
     return _prepared(shared)
 
 

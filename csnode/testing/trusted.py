@@ -36,7 +36,7 @@ class Founded:
         since: float = -300.0,
         until: float = 3600.0,
     ) -> Signed:
-        """What the cluster says of a machine; times are seconds from now."""
+        """Make what the cluster says of a machine; times are seconds from now."""
         return signed(
             Credential(
                 cluster=self.cluster,
@@ -55,7 +55,7 @@ class Founded:
     def machine(
         self, name: str, roles: Sequence[str] = ALL, places: Sequence[str] = (), serial: int = 1
     ) -> Trust:
-        """A machine of the cluster, with new keys, in a folder of its name."""
+        """Make a machine of the cluster, with new keys, in a folder of its name."""
         keys, folder = Keys.new(), self.folder / name
         files.write_keys(folder, keys)
         files.write_cluster_keys(folder, (self.authority.public_key().public_bytes_raw(),))
@@ -66,7 +66,7 @@ class Founded:
         return trust
 
     def introduce(self) -> None:
-        """All machines show each other their credentials, as beacons would."""
+        """Show all machines each other's credentials, as beacons would."""
         for one in self.machines.values():
             for other in self.machines.values():
                 with suppress(Denied):  # one that was put out

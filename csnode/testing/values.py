@@ -85,7 +85,7 @@ OFTEN: dict[str, float] = {
 
 
 def _fresh(scene: Scene) -> str:
-    """A name that nobody has."""
+    """Return a name that nobody has."""
     return f"{scene.command[:6].lower()}-{scene.chance.randrange(10**6)}"
 
 
@@ -99,7 +99,7 @@ def _enabled(scene: Scene) -> str:
 
 
 def _address(scene: Scene) -> str | None:
-    """One of few in the network that was chosen, so that machines compete for them."""
+    """Choose one of few in the network that was chosen, so that machines compete for them."""
     network = scene.chosen.get(Network)
     if not isinstance(network, Network):
         return None
@@ -107,7 +107,7 @@ def _address(scene: Scene) -> str | None:
 
 
 def _networks(scene: Scene) -> str | None:
-    """Mostly one of the account's own; an account with one network need not name it."""
+    """Choose mostly one of the account's own; an account with one network need not name it."""
     own = [n for n in scene.all(Network) if isinstance(n, Network) and _is_own(n, scene)]
     usable = [n for n in own if not n.gone]
     if not usable or (len(own) == 1 and scene.chance.random() < 0.5):
@@ -118,7 +118,7 @@ def _networks(scene: Scene) -> str | None:
 
 
 def _gone_host(scene: Scene) -> str | None:
-    """The address of a machine whose host was removed."""
+    """Return the address of a machine whose host was removed."""
     gone = [scene.hosts[row.id] for row in scene.all(Retired) if row.id in scene.hosts]
     return f"http://{scene.chance.choice(gone)}" if gone else None
 
@@ -129,7 +129,7 @@ def _gone_pool(scene: Scene) -> str | None:
 
 
 def _own_range(scene: Scene) -> str | None:
-    """A range of public addresses has the id of its zone."""
+    """Return the id of a range of public addresses, which is the id of its zone."""
     zones = [z for z in scene.all(Zone) if isinstance(z, Zone) and z.public_cidr]
     spare = [z for z in zones if not _is_home(z, scene)]
     if not spare and scene.chance.random() < 0.98:
@@ -198,7 +198,7 @@ MADE: dict[str, Make] = {
 
 
 def _owner(scene: Scene) -> dict[str, str]:
-    """An admin acts for somebody else now and then."""
+    """Let an admin act for somebody else now and then."""
     is_user = scene.caller.rank is Rank.USER
     if is_user or scene.chosen.get(Network) or scene.chance.random() >= 0.15:
         return {}
@@ -208,7 +208,7 @@ def _owner(scene: Scene) -> dict[str, str]:
 
 
 def _span(scene: Scene) -> dict[str, str]:
-    """A network of its own choice."""
+    """Give the network a range of its own choice now and then."""
     if scene.command != "createNetwork" or scene.chance.random() >= 0.4:
         return {}
     third = scene.chance.randrange(2, 6)
@@ -274,7 +274,7 @@ def _may_empty(host: Host, scene: Scene) -> bool:
 
 
 def _is_bare(host: Host, scene: Scene) -> bool:
-    """Nothing is on the host, in the records."""
+    """Tell whether nothing is on the host, in the records."""
     view = scene.view
     if any(host.id in (vm.host, vm.moving_to, *vm.maybe_on) for vm in view.all(Vm)):
         return False
@@ -293,7 +293,7 @@ def _is_idle(pool: StoragePool, scene: Scene) -> bool:
 
 
 def _unused(kind: type[Entity]) -> Fits:
-    """Whether a place has none of that kind in it."""
+    """Return what tells whether a place has none of that kind in it."""
     return lambda row, scene: all(getattr(o, row.kind) != row.id for o in scene.view.all(kind))
 
 

@@ -60,7 +60,7 @@ class Mishap(Struct):
 
 
 def forecast(seed: int, processes: Sequence[str]) -> list[Mishap]:
-    """What is to befall the world of that seed, by time. Some worlds have a fine day."""
+    """Return what is to befall the world of that seed, by time. Some worlds have a fine day."""
     chance = random.Random(f"weather {seed}")
     kinds, weights = list(WEIGHTS), list(WEIGHTS.values())
     found: list[Mishap] = []
@@ -80,7 +80,7 @@ def forecast(seed: int, processes: Sequence[str]) -> list[Mishap]:
 
 
 def skewed(much: float) -> float:
-    """Seconds by which a clock is wrong: a minute at most, or hours."""
+    """Return seconds by which a clock is wrong: a minute at most, or hours."""
     if much < 0.5:
         return (much - 0.25) * 240
     return (much - 0.75) * 32 * 3600
@@ -95,7 +95,7 @@ class Climate:
         self._weather = Weather()
 
     async def pass_over(self, mishaps: Sequence[Mishap]) -> None:
-        """All of them, side by side as they overlap."""
+        """Let all of them pass, side by side as they overlap."""
         rounds = asyncio.create_task(self._go_round())
         try:
             await asyncio.gather(*(self._befall(mishap) for mishap in mishaps))
@@ -103,7 +103,7 @@ class Climate:
             rounds.cancel()
 
     async def _go_round(self) -> None:
-        """Machines that a fencer switched off are switched on again before long."""
+        """Switch machines on again before long that a fencer switched off."""
         power = self.world.power
         while True:
             await asyncio.sleep(ROUND_S)
@@ -112,7 +112,7 @@ class Climate:
                     await power.restore(machine)
 
     async def clear(self) -> None:
-        """Whatever is still wrong is put right."""
+        """Put right whatever is still wrong."""
         world = self.world
         self.disturbed |= world.power.stopped
         for machine in world.power.machines():
@@ -205,7 +205,7 @@ class Climate:
         disk.stall_s, disk.full = 0.0, False
 
     async def _power(self, mishap: Mishap) -> None:
-        """Straight at the hardware, whatever csnode does meanwhile."""
+        """Strike straight at the hardware, whatever csnode does meanwhile."""
         world = self.world
         hosts = self._rows(Host)
         if not hosts:
@@ -234,7 +234,7 @@ class Climate:
         outside.failing.discard("ensure_volume")
 
     def _rows(self, kind: type[Any]) -> list[str]:
-        """Ids as some api knows them just now."""
+        """Return ids as some api knows them just now."""
         for name in self.world.apis():
             return sorted(row.id for row in self.world.role(name, "api").view.all(kind))
         return []

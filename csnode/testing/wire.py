@@ -46,7 +46,7 @@ class Caller(Protocol):
         ...
 
     def lose(self, reset: bool = False) -> None:
-        """The connection is no more."""
+        """End the connection."""
         ...
 
 
@@ -56,7 +56,7 @@ class End(Protocol):
     owner: str
 
     def abort(self) -> None:
-        """The process is gone."""
+        """End it: the process is gone."""
         ...
 
 
@@ -64,11 +64,11 @@ class Hearer(End, Protocol):
     """A socket that hears events."""
 
     def hears(self, mouth: Door, channel: bytes) -> bool:
-        """Whether it is attached there, and subscribed to the channel."""
+        """Tell whether it is attached there, and subscribed to the channel."""
         ...
 
     def take(self, parts: list[bytes]) -> None:
-        """An event is on its way to it."""
+        """Take an event that is on its way."""
         ...
 
 
@@ -79,7 +79,7 @@ class Post(Protocol):
     context: Context
 
     def arrive(self, datagram: bytes, sender: Address) -> None:
-        """A beacon is there."""
+        """Take in a beacon that is there."""
         ...
 
     def close(self) -> None:
@@ -142,11 +142,11 @@ class Wire:
         self._ends = 0
 
     def partition(self, sides: dict[str, int]) -> None:
-        """From now on only processes of the same side reach each other; {}: all do."""
+        """Let only processes of the same side reach each other from now on; {}: all do."""
         self._sides = dict(sides)
 
     def reach(self, one: str, other: str) -> bool:
-        """Whether a frame from one arrives at the other just now."""
+        """Tell whether a frame from one arrives at the other just now."""
         one, other = _process(one), _process(other)
         if one == other:
             return True
@@ -157,22 +157,25 @@ class Wire:
         return self._sides.get(one, 0) == self._sides.get(other, 0)
 
     def meet(self, one: str, other: str) -> bool:
-        """Whether frames arrive both ways, as a connection needs."""
+        """Tell whether frames arrive both ways, as a connection needs."""
         return self.reach(one, other) and self.reach(other, one)
 
     def machine(self, owner: str) -> str:
-        """Where it runs; its key too, in a world where everybody tells the truth about that."""
+        """Return where it runs.
+
+        That is its key too, in a world where everybody tells the truth about that.
+        """
         return _process(owner).partition(".")[0]
 
     def delay(self) -> float:
-        """How long the next frame takes."""
+        """Return how long the next frame takes."""
         weather = self.weather
         if weather.slow and self.chance.random() < weather.slow:
             return self.chance.uniform(weather.delay_s[1], weather.slow_s)
         return self.chance.uniform(*weather.delay_s)
 
     def end(self, owner: str) -> None:
-        """The process is gone: its sockets with it, and whoever is connected soon knows."""
+        """End a process: its sockets go with it, and whoever is connected soon knows."""
         for endpoint in [e for e, d in self.doors.items() if d.owner == owner]:
             self.doors.pop(endpoint).abort()
         for link in [k for k in self.links if k.owner == owner]:
@@ -186,11 +189,11 @@ class Wire:
         return f"sim://{_process(owner)}/{self.next_end()}"
 
     def next_end(self) -> int:
-        """A number that no end of a connection had before."""
+        """Return a number that no end of a connection had before."""
         self._ends += 1
         return self._ends
 
 
 def _process(owner: str) -> str:
-    """The process's name, without the number of its start."""
+    """Return the process's name, without the number of its start."""
     return owner.partition("#")[0]

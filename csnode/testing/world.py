@@ -86,7 +86,7 @@ class Process:
         return f"{self.name}#{self.starts}"
 
     def count(self, state: str, node: str) -> int:
-        """The number of this start, as a disk would keep it."""
+        """Return the number of this start, as a disk would keep it."""
         del state, node
         self.number = max(self.number + 1, int(clock.wall() * 1000))
         return self.number
@@ -112,7 +112,10 @@ class World:
         image: bytes | None = None,
         sections: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """`image` is a database to begin with; `sections` are added to every configuration."""
+        """Make a world.
+
+        `image` is a database to begin with; `sections` are added to every configuration.
+        """
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
         self.loop, self.seed = loop, seed
@@ -153,7 +156,7 @@ class World:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Everything ends as if the power were cut: a tidy end is a test of its own."""
+        """End everything as if the power were cut: a tidy end is a test of its own."""
         for name in self.processes:
             await self.crash(name)
         disk.forget(DISK)
@@ -197,7 +200,7 @@ class World:
             self.timeline.add("world", f"{process.name} cannot run: {fault.message}")
 
     def config(self, process: Process) -> dict[str, dict[str, Any]]:
-        """What csnode.toml would say for that process."""
+        """Return what csnode.toml would say for that process."""
         values: dict[str, dict[str, Any]] = {
             "node": {
                 "cluster": CLUSTER,
@@ -220,7 +223,7 @@ class World:
         return values
 
     async def crash(self, name: str) -> None:
-        """kill -9: its sockets and its disk are away before its code can do anything about it."""
+        """Crash it as kill -9: sockets and disk are away before its code can do anything."""
         await self.kill(self.processes[name])
 
     async def kill(self, process: Process) -> None:
@@ -253,22 +256,22 @@ class World:
         raise RuntimeError(f"{owner} does not end: {self.loop.tasks_of(owner)}")
 
     def pause(self, name: str) -> None:
-        """SIGSTOP: it does nothing, and knows nothing of it."""
+        """Stop the process, as by SIGSTOP: it does nothing, and knows nothing of it."""
         self.timeline.add("world", f"puts {name} to sleep")
         self.loop.sleep(self.processes[name].owner)
 
     def resume(self, name: str) -> None:
-        """SIGCONT."""
+        """Go on, as after SIGCONT."""
         self.timeline.add("world", f"wakes {name}")
         self.loop.wake(self.processes[name].owner)
 
     def part(self, *side: str) -> None:
-        """These processes and the others cannot reach each other."""
+        """Part these processes from the others: the two sides cannot reach each other."""
         self.timeline.add("world", f"parts {', '.join(side)} from the others" if side else "heals")
         self.wire.partition(dict.fromkeys(side, 1))
 
     def skew(self, name: str, seconds: float) -> None:
-        """The process's wall clock is wrong by that much."""
+        """Set the process's wall clock wrong by that much."""
         self.timeline.add("world", f"sets the clock of {name} {seconds:+.1f} s")
         process = self.processes[name]
         for start in range(process.starts, process.starts + 8):
@@ -277,7 +280,7 @@ class World:
     # -- looking -------------------------------------------------------------------------------
 
     async def whole(self) -> None:
-        """Until every process is ready, and every host that was not removed is Up."""
+        """Wait until every process is ready, and every host that was not removed is Up."""
         async with asyncio.timeout(READY_S):
             while not all(p.ready for p in self.processes.values()):
                 for process in self.processes.values():
@@ -322,13 +325,13 @@ class World:
         return Store(self.bus, "test")
 
     def role(self, process: str, role: str) -> Any:
-        """The role object, as that process plays it now."""
+        """Return the role object, as that process plays it now."""
         node = self.processes[process].node
         assert node is not None
         return node.roles[role]
 
     def outside(self, kind: type[Any], place: str) -> Any:
-        """The simulated hardware of a host or pool, by the driver's kind and the place's id."""
+        """Return the simulated hardware of a host or pool, by the driver's kind and place's id."""
         module: Any = sys.modules[driver_type(kind, "sim").__module__]
         return module.outside(place)
 
@@ -341,7 +344,7 @@ class World:
     # -- asking as a client ----------------------------------------------------------------------
 
     def apis(self) -> list[str]:
-        """Processes that serve the API just now."""
+        """Return the processes that serve the API just now."""
         return [
             p.name
             for p in self.processes.values()
@@ -352,7 +355,7 @@ class World:
         self, api: str, command: str, params: Mapping[str, str] | None = None,
         user: str = ADMIN, key: str = "",
     ) -> tuple[int, dict[str, Any]]:  # fmt: skip
-        """One request of that user to that api: status and the body without its wrapper.
+        """Send one request of that user to that api; return status and body without its wrapper.
 
         `key` is its Idempotency-Key. Raises Unavailable if no answer came: then nobody knows
         whether it was done.
@@ -384,7 +387,7 @@ class World:
     async def until(
         self, fact: Callable[[], Awaitable[bool]], seconds: float, every_s: float = 0.5
     ) -> bool:
-        """Whether the fact comes true within that time."""
+        """Wait; return whether the fact comes true within that time."""
         end = self.loop.time() + seconds
         while self.loop.time() < end:
             try:
