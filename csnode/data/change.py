@@ -43,11 +43,11 @@ class CommitTarget(Protocol):
     name: str
 
     def wire(self) -> int:
-        """The lowest wire number of the data services there are."""
+        """Return the lowest wire number of the data services there are."""
         ...
 
     async def get(self, kind: type[E], id: str) -> E:
-        """Raises NotFound."""
+        """Return the row. Raises NotFound."""
         ...
 
     async def commit(self, commit: Commit) -> Committed:
@@ -64,16 +64,16 @@ class Change:
         self.items: list[ChangeItem] = []
 
     async def get(self, kind: type[E], id: str) -> E:
-        """The row as it is now. Pass its revision to `update` to act on what was read."""
+        """Return the row as it is now. Pass its revision to `update` to act on what was read."""
         return await self._store.get(kind, id)
 
     def create(self, row: E) -> E:
-        """A new row, with an id chosen by the caller."""
+        """Add a new row, with an id chosen by the caller."""
         self.items.append(Create(kind=row.kind, id=row.id, row=encoded(row)))
         return row
 
     def update(self, kind: type[Entity], id: str, *, revision: int = 0, **columns: Any) -> None:
-        """New values for some columns; with a revision, only if the row is still at it.
+        """Set new values of some columns; with a revision, only if the row is still at it.
 
         Raises Conflict if a data service of the version before could not keep them.
         """
@@ -95,7 +95,7 @@ class Change:
         )
 
     def delete(self, kind: type[Entity], id: str, *, revision: int = 0) -> None:
-        """The row goes."""
+        """Delete the row."""
         self.items.append(Delete(kind=kind.kind, id=id, revision=revision))
 
     def take(
@@ -105,7 +105,7 @@ class Change:
         into: tuple[Entity, str] | None = None,
         wish: int | None = None,
     ) -> None:
-        """The lowest free value of the range; `into` names the row and column it is written to."""
+        """Take the lowest free value of the range; `into` is the row and column it goes to."""
         row, column = into or (None, "")
         self.items.append(
             Take(
@@ -119,7 +119,7 @@ class Change:
         )
 
     def give(self, owner: str, range: str = "") -> None:
-        """What the owner took of the range (of all ranges) is free again."""
+        """Free what the owner took of the range (of all ranges)."""
         self.items.append(Give(owner=owner, range=range))
 
     def count(self, owner: str, by: dict[str, int], limits: dict[str, int] | None = None) -> None:
@@ -131,7 +131,7 @@ class Change:
         self.count(owner, {what: -amount for what, amount in by.items()})
 
     def alone(self, *ids: str) -> None:
-        """What is created under these ids shares them with nothing: somebody chose them."""
+        """Let what is created under these ids share them with nothing: somebody chose them."""
         self.items = [
             replace(item, alone=True) if isinstance(item, Create) and item.id in ids else item
             for item in self.items
@@ -164,11 +164,11 @@ class Change:
         )
 
     def record(self, event: UserEvent) -> None:
-        """What users are to see in listEvents."""
+        """Record what users are to see in listEvents."""
         self.create(event)
 
     async def commit(self, within_s: float = 0.0) -> Committed:
-        """Durable when this returns. An empty change commits nothing.
+        """Commit: durable when this returns. An empty change commits nothing.
 
         If the data service is away, or leaves without an answer, it is asked again within that
         time: the change needs a token for it, by which it happens once however often it is asked.

@@ -18,7 +18,7 @@ PAGE = 500
 async def rows(
     data: Data, kind: str, where: dict[str, Any], size: int = PAGE
 ) -> AsyncGenerator[tuple[Row, ...]]:
-    """All rows with those values, by rising id."""
+    """Yield all rows with those values, by rising id."""
     after = ""
     while True:
         try:
@@ -37,7 +37,7 @@ async def rows(
 async def feed(
     data: Data, after: int, kinds: tuple[str, ...], size: int = PAGE
 ) -> AsyncGenerator[Feed]:
-    """The feed of those kinds past that number. Raises Gone if it does not reach back so far."""
+    """Yield the feed of those kinds past that number. Raises Gone if it begins later."""
     while True:
         try:
             page = await data.feed(after, kinds, size)

@@ -28,16 +28,16 @@ class Position:
         return min((self.done[name] for name in self.kept), default=0)
 
     def lacks(self, heads: Numbers) -> bool:
-        """Whether there is an entry up to these that the view has not."""
+        """Tell whether there is an entry up to these that the view has not."""
         done = self.done
         return any(done[name] < head for name, head in zip(self.names, heads, strict=True))
 
     def sank(self, known: dict[str, int], heads: Numbers) -> bool:
-        """Whether a head is lower than it was before it was asked for: that is another database."""
+        """Tell whether a head is lower than before it was asked for: that is another database."""
         return any(head < known[name] for name, head in zip(self.names, heads, strict=True))
 
     def differs(self, numbers: dict[str, int]) -> bool:
-        """Whether heads that were heard of are beyond what is here, or below what is known."""
+        """Tell whether heads that were heard of are beyond what is here, or below what is known."""
         heads = [(name, numbers.get(name, 0)) for name in self.names]
         return any(head > self.done[name] or head < self.heads[name] for name, head in heads)
 

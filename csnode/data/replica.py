@@ -70,7 +70,7 @@ class RowWriter:
     """Puts rows into a replica, keeps its indexes right, and calls its listeners."""
 
     def __init__(self, kinds: Kinds, rows: Rows, indexes: Indexes, listeners: Listeners) -> None:
-        """All four are the replica's own."""
+        """Take four things, all of them the replica's own."""
         self._kinds, self._rows, self._indexes, self._listeners = kinds, rows, indexes, listeners
 
     def apply(self, name: str, entry: Entry) -> None:

@@ -16,17 +16,17 @@ _encoder = msgspec.json.Encoder()
 
 @cache
 def decoder(kind: type[E]) -> msgspec.json.Decoder[E]:
-    """Made once for each kind."""
+    """Return the decoder of a kind, made once for each."""
     return msgspec.json.Decoder(kind)
 
 
 def encoded(value: Any) -> bytes:
-    """A row or some of its columns, as JSON."""
+    """Encode a row or some of its columns, as JSON."""
     return _encoder.encode(value)
 
 
 def decoded(kind: type[E], row: bytes) -> E:
-    """Raises Broken if the row is not of that kind: data and roles differ in version."""
+    """Decode a row. Raises Broken if it is not of that kind: data and roles differ in version."""
     try:
         return cast("E", decoder(kind).decode(row))
     except msgspec.ValidationError as error:

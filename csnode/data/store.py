@@ -25,22 +25,22 @@ class Store:
     def __init__(
         self, bus: Bus, role: str = "", node: str = "", leases: Leases | None = None
     ) -> None:
-        """`leases` are the node's ([lease] kind); the data service's own if none are given."""
+        """Make a store; `leases` are the node's ([lease] kind), or else the data service's own."""
         self.bus, self.role, self.node = bus, role, node
         self.name = caller_of(role, node)  # as the feed has it
         self.data = bus.ask(Data)
         self.leases = leases or StoredLeases(self.data)
 
     def acting_as(self, role: str) -> Store:
-        """The same store, for a role that may write its own facts."""
+        """Return a store of the same rows, for a role that may write its own facts."""
         return Store(self.bus, role, self.node, self.leases)
 
     def change(self, token: str = "") -> Change:
-        """A new transaction; the same token twice happens once, and answers the same."""
+        """Return a new transaction; the same token twice happens once, and answers the same."""
         return Change(self, token)
 
     def wire(self) -> int:
-        """The lowest wire number of the data services there are: what rows are written by."""
+        """Return the lowest wire number of the data services: what rows are written by."""
         return floor(serving(self.bus.directory.members(), Data.__name__))
 
     async def commit(self, commit: Commit) -> Committed:
@@ -50,11 +50,11 @@ class Store:
         return await self.data.commit(commit)
 
     async def get(self, kind: type[E], id: str) -> E:
-        """Raises NotFound."""
+        """Return the row. Raises NotFound."""
         return decoded(kind, (await self.data.get(kind.kind, id)).row)
 
     async def find(self, kind: type[E], **keys: Any) -> list[E]:
-        """Every row whose Keys have these values; a tuple means any of its values."""
+        """Find every row whose Keys have these values; a tuple means any of its values."""
         found: list[E] = []
         async for page in pages.rows(self.data, kind.kind, keys):
             found.extend(decoded(kind, row.row) for row in page)

@@ -37,19 +37,19 @@ class Alone(Stored):
         return await self.time()
 
     async def time(self) -> float:
-        """The time by the data service's clock."""
+        """Return the time by the data service's clock."""
         return self._clock.time(own_wall())
 
     def notice(self, at: float) -> None:
-        """It was that late already."""
+        """Note that it was that late already."""
         self._clock.notice(at)
 
     def hear(self, at: float) -> None:
-        """The same, by a date that we gave away."""
+        """Note that it was that late already, by a date that we gave away."""
         self._clock.hear(at)
 
     async def fetch(self, unread: Unread) -> None:
-        """Only what takes a look at every row of a kind is not read at once."""
+        """Read at once, but for what takes a look at every row of a kind."""
         for need in unread.needed:
             sql = need.pin.kind.sql.naming(need.pin.column, need.limit)
             ids = await self._database.text(sql, (need.id,))
@@ -59,7 +59,7 @@ class Alone(Stored):
         await self._database.transact(batch.work())
 
     async def pass_on(self) -> None:
-        """Nobody else waits."""
+        """Do nothing: nobody else waits."""
 
     async def reload(self) -> None:
         self._look()
@@ -83,7 +83,7 @@ class Alone(Stored):
         self.floor = self.last if oldest is None else oldest - 1  # the feed begins past it
 
     def at_hand(self, kind: Kind, id: str) -> Row | None:
-        """From memory, or here and now unless the writer waits for the disk."""
+        """Read from memory, or here and now unless the writer waits for the disk."""
         row = self._cache.get((kind, id))
         if row is None and not self._database.committing:
             row = self.find(kind, id)

@@ -40,7 +40,7 @@ class Batch:
         self._repeated = False
 
     def add(self, commit: Commit, context: Context, stored_answer: bytes) -> Committed:
-        """The commit's answer, true once the batch is on disk; or its Fault.
+        """Add a commit; return its answer, true once the batch is on disk. Raises its Fault.
 
         `context` is its caller's; `stored_answer` is what an earlier batch answered to its token.
         """
@@ -104,7 +104,7 @@ class Batch:
         return not (self._feed or self._tokens or self._trims or self._repeated)
 
     def work(self) -> Iterator[tuple[str, Sequence[tuple[Any, ...]]]]:
-        """Statements and their rows. Deletions come first: they free unique values."""
+        """Return statements and their rows. Deletions come first: they free unique values."""
         deleted: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         written: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for (kind, id), row in self.layer.rows.items():
@@ -129,7 +129,7 @@ class Batch:
         yield from self._trims
 
     def done(self) -> list[Changed]:
-        """The batch is on disk: remember it, and say what there is to tell."""
+        """Remember a batch that is on disk, and return what there is to tell."""
         stored = self._stored
         stored.absorb(self.layer)
         along = tuple(self._entries)

@@ -69,7 +69,7 @@ class Checker:
         self._sql = BooksSql(self._kinds, database.dialect)
 
     async def findings(self) -> tuple[str, ...]:
-        """What is wrong, a sentence each."""
+        """Return what is wrong, a sentence each."""
         books = await self._database.reading(self._read())
         gaps = (_gap(first, last) for first, last in books.missing)
         found = [*gaps, *_heads(books), *_rows(books)]

@@ -47,15 +47,15 @@ class BooksSql:
         self.summary = self._summary(kinds)
 
     def count(self, kind: str) -> str:
-        """How many rows there are."""
+        """Count the rows."""
         return _COUNT.format(table=self._quoted(kind))
 
     def unheard(self, kind: str) -> str:
-        """Ids of rows that have no entry; takes the kind's name."""
+        """Find ids of rows that have no entry; takes the kind's name."""
         return _UNHEARD.format(table=self._quoted(kind), **self._words)
 
     def _summary(self, kinds: tuple[str, ...]) -> str:
-        """One pass over the feed: what it holds of each kind, and the rows that differ from it.
+        """Sum the feed up in one pass: what it holds of each kind, and rows that differ from it.
 
         A kind that this service does not know (its plug-in went) is believed.
         """
@@ -72,7 +72,7 @@ class BooksSql:
         )
 
     def _by_kind(self, kinds: tuple[str, ...], what: str, otherwise: str) -> str:
-        """An expression over the row that an entry is of, in whatever table it is."""
+        """Return an expression over the row that an entry is of, in whatever table it is."""
         whens = (
             f"WHEN '{kind}' THEN (SELECT {what} FROM {self._quoted(kind)} WHERE id = l.id)"
             for kind in kinds

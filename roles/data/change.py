@@ -25,12 +25,12 @@ OWN = {"taken": "take and give", "tally": "count", "lease": "hold"}
 
 
 def apply(draft: Draft, item: ChangeItem) -> None:
-    """Raises the Fault that ends the commit."""
+    """Apply a change. Raises the Fault that ends the commit."""
     _DO[type(item)](draft, item)
 
 
 def create(draft: Draft, item: Create) -> None:
-    """A new row."""
+    """Create a row."""
     kind = _writable(draft, item.kind)
     fields = fields_of(item.row, f"{item.kind} {item.id}")
     kind.check_known({c: v for c, v in fields.items() if c not in ("id", "revision")})
@@ -40,7 +40,7 @@ def create(draft: Draft, item: Create) -> None:
 
 
 def update(draft: Draft, item: Update) -> None:
-    """New values of some columns."""
+    """Set new values of some columns."""
     kind = _writable(draft, item.kind)
     row = draft.need(kind, item.id)
     draft.check_revision(kind, item.id, item.revision)
@@ -50,7 +50,7 @@ def update(draft: Draft, item: Update) -> None:
 
 
 def delete(draft: Draft, item: Delete) -> None:
-    """The row goes; an owner's tally may go too, and a lease that nobody holds any more."""
+    """Delete the row; an owner's tally may go too, and a lease that nobody holds any more."""
     kind = draft.kind(item.kind)
     if item.kind == "lease":
         check_over(draft, item.id)

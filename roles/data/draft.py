@@ -33,14 +33,14 @@ class Draft(Layer):
         self.parting: set[tuple[Kind, str]] = set()  # rows that go, or begin to leave
 
     def need(self, kind: Kind, id: str) -> Row:
-        """The row; NotFound."""
+        """Return the row. Raises NotFound."""
         row = self.find(kind, id)
         if not row.text:
             raise absent(kind.name, id)
         return row
 
     def check_revision(self, kind: Kind, id: str, revision: int) -> None:
-        """Raises Stale if the row was at another revision before this commit; 0 means any."""
+        """Raise Stale if the row was at another revision before this commit; 0 means any."""
         if revision:
             before = self.under.find(kind, id)
             if revision != (before.revision if before.text else 1):
@@ -48,7 +48,7 @@ class Draft(Layer):
                 raise Stale(f"{kind.name} {id} has changed since it was read", detail=reason.detail)
 
     def check_alone(self, kind: Kind, id: str) -> None:
-        """Raises Conflict if a row of another kind has the id."""
+        """Raise Conflict if a row of another kind has the id."""
         for other in self._kinds():
             if other is not kind and self.find(other, id).text:
                 raise Conflict(
@@ -56,7 +56,7 @@ class Draft(Layer):
                 )
 
     def create(self, kind: Kind, id: str, fields: Fields) -> None:
-        """A row there was not; Conflict if there is."""
+        """Create a row that was not there. Raises Conflict if it was."""
         before = self.find(kind, id)
         if before.text:
             reason = Exists(kind=kind.name, id=id)
@@ -66,7 +66,7 @@ class Draft(Layer):
         self._write(kind, id, before, fields, None)
 
     def put(self, kind: Kind, row: Entity) -> None:
-        """A row as it is to be, whether there is one or not."""
+        """Put a row as it is to be, whether there is one or not."""
         fields = fields_of(encoded(row), kind.name)
         before = self.find(kind, row.id)
         if before.text:
@@ -75,7 +75,7 @@ class Draft(Layer):
             self.create(kind, row.id, fields)
 
     def patch(self, kind: Kind, id: str, before: Row, columns: Fields) -> None:
-        """New values for some columns; nothing happens if the row has them all."""
+        """Set new values of some columns; nothing happens if the row has them all."""
         fields = fields_of(before.text, id)
         defaults = kind.defaults
         changed = {c: v for c, v in columns.items() if fields.get(c, defaults.get(c)) != v}
@@ -84,7 +84,7 @@ class Draft(Layer):
             self._write(kind, id, before, fields, changed.keys())
 
     def remove(self, kind: Kind, id: str) -> None:
-        """The row goes, if there is one."""
+        """Remove the row, if there is one."""
         row = self.find(kind, id)
         if row.text:
             self._claim(kind, id, row, None)
@@ -99,7 +99,7 @@ class Draft(Layer):
     def _write(
         self, kind: Kind, id: str, before: Row, fields: Fields, changed: Set[str] | None
     ) -> None:
-        """`changed`: the columns that have other values now; None: any may."""
+        """Write the row; `changed` are the columns that have other values now, or None: any may."""
         revision = self._revision(kind, id)
         fields["revision"] = msgspec.Raw(b"%d" % revision)
         text = encoded(fields)
@@ -139,7 +139,10 @@ class Draft(Layer):
             self.parting.add((kind, id))
 
     def _claim(self, kind: Kind, id: str, before: Row, row: Entity | None) -> None:
-        """Unique values: what the row had is free, what it has is its own. Conflict."""
+        """Claim unique values: what the row had is free, what it has is its own.
+
+        Raises Conflict.
+        """
         if not kind.unique:
             return
         old = kind.parse(id, before.text) if before.text else None

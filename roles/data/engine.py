@@ -26,16 +26,16 @@ class Engine(Protocol):
         ...
 
     async def text(self, sql: str, values: Sequence[Any]) -> bytes:
-        """The one text that a query answers; empty if it is NULL or there is no row.
+        """Return the one text that a query answers; empty if it is NULL or there is no row.
 
         It sees whatever was acknowledged before it was asked, by any process.
         """
         ...
 
     async def reading(self, asking: Asking[T]) -> T:
-        """Several such queries over one state of the database, whoever commits meanwhile."""
+        """Answer several such queries over one state of the database, whoever commits meanwhile."""
         ...
 
     async def standbys(self) -> str:
-        """What an operator should mend about its standbys; "" if nothing."""
+        """Return what an operator should mend about its standbys; "" if nothing."""
         ...

@@ -28,7 +28,7 @@ def _char(element: _Character, compiler: Any, **_: Any) -> str:
 
 
 def gathered(query: Any) -> Any:
-    """The first rows of an ordered query as one text; how many is the parameter `limit`."""
+    """Gather the first rows of an ordered query as one text; how many is the parameter `limit`."""
     page = query.limit(bindparam("limit")).offset(literal_column("0"))
     rows = page.subquery()
     first, *others = rows.c

@@ -27,7 +27,7 @@ class History:
         self._database, self._feed = database, tables.tables["feed"]
 
     async def read(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
-        """The last entries, oldest first; fewer than `limit` if their rows are very long."""
+        """Read the last entries, oldest first; fewer than `limit` if their rows are very long."""
         if bool(id) == bool(trace):
             raise Invalid("history is asked for by an id or by a trace: one of them")
         if limit < 1:
@@ -44,7 +44,7 @@ class History:
         return tuple(reversed(found))
 
     async def since(self, after: int, limit: int) -> tuple[Past, ...]:
-        """Entries past that number, of all kinds, oldest first; from where the feed begins."""
+        """Read entries past that number, of all kinds, oldest first; from where the feed begins."""
         sql = _sql_since(self._feed, self._database.dialect)
         text = await self._database.text(sql, (after, limit))
         return tuple(_past(row) for row in text.split(ROW)) if text else ()

@@ -37,11 +37,11 @@ class Identity(Struct):
     new: bool = False  # the database had no row before: no cloud knows it
 
     def mark(self, number: int, at: float) -> Mark:
-        """What proves later that the database was that far."""
+        """Return what proves later that the database was that far."""
         return Mark(number=number, at=at, proof=self._proof(number, at))
 
     def proves(self, mark: Mark) -> bool:
-        """Whether this database, or what it is a copy of, gave that mark."""
+        """Tell whether this database, or what it is a copy of, gave that mark."""
         return hmac.compare_digest(mark.proof, self._proof(mark.number, mark.at))
 
     def _proof(self, number: int, at: float) -> bytes:
@@ -50,7 +50,7 @@ class Identity(Struct):
 
 
 async def of_file(database: File) -> Identity:
-    """The identity of SQLite's database, made if it has none."""
+    """Return the identity of SQLite's database, made if it has none."""
     if not database.rows(READ):
         await database.transact([(MAKE, _made())])
     words = {name.decode(): value.decode() for name, value in database.rows(READ)}
@@ -58,7 +58,7 @@ async def of_file(database: File) -> Identity:
 
 
 async def of_server(database: Server) -> Identity:
-    """The same of PostgreSQL's; of processes that start at once, the first one's counts."""
+    """Return PostgreSQL's identity; of processes that start at once, the first one's counts."""
     if not await database.ask(READ):
         names, values = zip(*_made(), strict=True)
         await database.ask(MAKE_SHARED, list(names), list(values))

@@ -22,7 +22,7 @@ HOST_SIDE = frozenset({"compute", "network", "storage", "monitor"})
 
 
 def fields_of(text: bytes, what: str) -> Fields:
-    """A JSON object's members, each still as text."""
+    """Return a JSON object's members, each still as text."""
     try:
         return _fields.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -58,22 +58,22 @@ class Kind:
         return self._statements(self._table)
 
     def parse(self, id: str, row: bytes) -> Entity:
-        """Raises Invalid, with the place, if the row is misshapen."""
+        """Parse a row. Raises Invalid, with the place, if it is misshapen."""
         try:
             return self._decode(row)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{self.name} {id}: {error}") from error
 
     def is_leaving(self, row: Entity) -> bool:
-        """Whether the row is on its way out: nothing new may refer to it."""
+        """Tell whether the row is on its way out: nothing new may refer to it."""
         return self.leaves is not None and getattr(row, self.leaves[0]) == self.leaves[1].when
 
     def key_values(self, row: Entity) -> tuple[Any, ...]:
-        """The row's Keys, in the order of their columns."""
+        """Return the row's Keys, in the order of their columns."""
         return tuple(plain(getattr(row, name)) for name in self.keys)
 
     def check_writable(self, columns: Fields, by: str) -> None:
-        """Raises Invalid for a column there is not, Denied for one that is another's to write."""
+        """Raise Invalid for a column there is not, Denied for one that is another's to write."""
         writable = self._writable.get(by)
         if writable is None:
             own = frozenset(c for c, writer in self.writers.items() if writer == by)
@@ -91,7 +91,7 @@ class Kind:
         raise Denied(f"{by or 'nobody'} may not write {self.name}.{column}: it is {whose}")
 
     def check_known(self, columns: Fields) -> None:
-        """Raises Invalid for a column there is not."""
+        """Raise Invalid for a column there is not."""
         if unknown := columns.keys() - self.columns:
             raise Invalid(f"{self.name} has no column {min(unknown)!r} that could be written")
 
@@ -113,7 +113,7 @@ Pins = Mapping[str, tuple[Pin, ...]]
 
 
 def pins_of(kinds: Mapping[str, Kind]) -> Pins:
-    """What may keep rows of each kind; columns that are found by an index come first."""
+    """Return what may keep rows of each kind; columns that are found by an index come first."""
     pins: dict[str, list[Pin]] = {name: [] for name in kinds}
     for kind in kinds.values():
         for column, ref in kind.refs.items():

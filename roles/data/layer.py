@@ -33,23 +33,23 @@ class Rows(Protocol):
     """What may be asked of any layer."""
 
     def find(self, kind: Kind, id: str) -> Row:
-        """The row; one with no text if there is none."""
+        """Return the row; one with no text if there is none."""
         ...
 
     def having(self, kind: Kind, column: str, value: Any) -> str:
-        """The id of the row with that unique value; empty if there is none."""
+        """Return the id of the row with that unique value; empty if there is none."""
         ...
 
     def referrer(self, pin: Pin, id: str, besides: Set[str]) -> str:
-        """The id of a row whose column names that id, and none of these; empty if none does."""
+        """Return the id of a row, none of these, whose column names that id; empty if none does."""
         ...
 
     def holdings(self, owner: str) -> Holdings:
-        """What the owner took; the caller may change it."""
+        """Return what the owner took; the caller may change it."""
         ...
 
     def lowest(self, range: str, low: int) -> int:
-        """No value of the range from `low` up to below this one is free."""
+        """Return a value of the range: none from `low` up to below it is free."""
         ...
 
 
@@ -86,7 +86,7 @@ class Layer:
         return lowest if since == low else self.under.lowest(range, low)
 
     def absorb(self, over: Layer) -> None:
-        """What the layer above says, this one says from now on."""
+        """Take over what the layer above says, from now on."""
         self.rows.update(over.rows)
         self.having_of.update(over.having_of)
         for named, by in over.naming_of.items():

@@ -48,12 +48,12 @@ log = logger("data")
 
 
 def known() -> tuple[str, ...]:
-    """Every revision there is a migration to, oldest first: the numbers their files begin with."""
+    """Return every revision to migrate to, oldest first: the numbers their files begin with."""
     return tuple(sorted(f.name[:4] for f in (SCRIPTS / "versions").glob("[0-9]*_*.py")))
 
 
 def migrate(database: Database, tables: MetaData, kinds: Mapping[str, Kind]) -> None:
-    """Raises Refused if the database is newer than this code, or cannot be changed."""
+    """Migrate SQLite's database. Refused if it is newer than this code, or cannot be changed."""
 
     def work(connection: Connection) -> None:
         _run_migrations(connection, database.path)
@@ -63,7 +63,7 @@ def migrate(database: Database, tables: MetaData, kinds: Mapping[str, Kind]) -> 
 
 
 async def migrate_shared(database: Postgres, tables: MetaData, kinds: Mapping[str, Kind]) -> None:
-    """The same of PostgreSQL; of several processes that start at once, one does it."""
+    """Migrate PostgreSQL's database; of several processes that start at once, one does it."""
 
     def work(connection: Connection) -> None:
         if inspect(connection).has_table("alembic_version"):
@@ -91,7 +91,7 @@ def go_back(database: Database, to: str) -> None:
 
 
 async def go_back_shared(database: Postgres, to: str) -> None:
-    """The same of PostgreSQL; no data process may be running."""
+    """Take PostgreSQL's schema back; no data process may be running."""
     kept = tuple(r for r in known() if r >= SHARED_SINCE)
     try:
         await database.change_schema(lambda connection: _go_back(connection, to, kept))
@@ -203,7 +203,10 @@ def _fill_keys(connection: Connection, tables: MetaData, kinds: Mapping[str, Kin
 
 
 def _filling(table: Table, kind: Kind, name: str) -> Update:
-    """A value that another row has already, where only one may, stays away: it is not ours."""
+    """Return what fills a Key's column from the rows.
+
+    A value that another row has already, where only one may, stays away: it is not ours.
+    """
     column, row = table.c[name], table.c.row
     value: Any = func.jsonb_extract_path_text(cast(row, JSONB), name)
     lacking = column.is_(None)

@@ -67,8 +67,10 @@ def needs(
     pins: Pins,
     lowest: Callable[[str], int | None],
 ) -> Iterator[Need]:
-    """Not all of it, maybe: the rest turns up when they are worked out. `lowest` says from where
-    on a range is to be searched, if that is known.
+    """Return what a commit needs.
+
+    It is not all, maybe: the rest turns up when the changes are worked out. `lowest` says from
+    where on a range is to be searched, if that is known.
     """
     takes: Counter[str] = Counter()
     for commit in commits:
@@ -87,7 +89,7 @@ def needs(
 
 
 def values(kinds: Mapping[str, Kind], range_: str, low: int, count: int) -> Iterator[Need]:
-    """Whether so many values of a range are taken."""
+    """Yield the rows that tell whether so many values of a range are taken."""
     for value in range(low, low + count):
         yield NeedRow(kinds["taken"], taken_value(range_, value))
 
@@ -120,7 +122,7 @@ def _of(item: ChangeItem, kinds: Mapping[str, Kind], pins: Pins) -> Iterator[Nee
 
 
 def _in_columns(kind: Kind, text: bytes, kinds: Mapping[str, Kind]) -> Iterator[Need]:
-    """Who has its unique values, and the rows that it names."""
+    """Yield who has its unique values, and the rows that it names."""
     if not (kind.unique or kind.refs):
         return
     try:

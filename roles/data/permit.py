@@ -129,7 +129,7 @@ class Permit:
     # -- writing -----------------------------------------------------------------------------
 
     async def commit(self, commit: Commit) -> None:
-        """Raises Denied unless the caller's machine may do all of it."""
+        """Raise Denied unless the caller's machine may do all of it."""
         who = proved()
         if who is None:
             return
@@ -143,7 +143,7 @@ class Permit:
                 await self._check_fact(who, item)
 
     def _check_intent(self, who: Principal, item: ChangeItem) -> None:
-        """A controlling machine's: in the name of its own roles."""
+        """Raise Denied unless the controlling machine does it in the name of its own roles."""
         if isinstance(item, Hold):
             if not is_node_of(item.holder, who.name):
                 _refuse(who, f"hold the lease {item.name} for {item.holder}")
@@ -156,7 +156,10 @@ class Permit:
             _refuse(who, f"write {kind} rows; that is for {' and '.join(sorted(guard))}")
 
     async def _check_fact(self, who: Principal, item: ChangeItem) -> None:
-        """A guest-running machine's: a fact of its own role, about a place of its own."""
+        """Raise Denied unless it is a fact, of a role of the guest-running machine.
+
+        The fact is to be about a place of the machine's own.
+        """
         if not isinstance(item, Update):
             what = type(item).__name__.lower()
             _refuse(who, f"{what} {getattr(item, 'kind', '') or 'stock'}: it reports facts only")
@@ -177,7 +180,7 @@ class Permit:
     # -- reading -----------------------------------------------------------------------------
 
     async def get(self, name: str, id: str) -> Row:
-        """As the reader's, but what is not for the caller's machine is not in the row."""
+        """Read as the reader does, but what is not for the caller's machine is not in the row."""
         who = _judged()
         if who is None:
             return await self._reader.get(name, id)
@@ -188,7 +191,7 @@ class Permit:
     async def find(
         self, name: str, where: dict[str, Any], after: str, limit: int
     ) -> tuple[Row, ...]:
-        """As the reader's; Denied if others' rows would be among what is asked for."""
+        """Read as the reader does; Denied if others' rows would be among what is asked for."""
         who = _judged()
         if who is None:
             return await self._reader.find(name, where, after, limit)
@@ -199,7 +202,7 @@ class Permit:
         return await self._shown(who, name, sight, rows)
 
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
-        """As the reader's; only of kinds whose rows look the same to every machine."""
+        """Read as the reader does; only of kinds whose rows look the same to every machine."""
         who = _judged()
         if who is None:
             return await self._reader.feed(after, kinds, limit)
@@ -211,14 +214,14 @@ class Permit:
         return replace(found, entries=entries)
 
     def numbers(self, kinds: tuple[str, ...]) -> None:
-        """Raises Denied unless the caller's machine may know how far these kinds are."""
+        """Raise Denied unless the caller's machine may know how far these kinds are."""
         who = _judged()
         if who is not None:
             for kind in kinds:
                 self._sight(who, kind)
 
     def history(self, trace: str, past: tuple[Past, ...]) -> tuple[Past, ...]:
-        """What the caller's machine may know of it: all, or whether there is any."""
+        """Return what the caller's machine may know of it: all, or whether there is any."""
         who = _judged()
         if who is None:
             return past
@@ -270,7 +273,10 @@ class Permit:
         return replace(entry, row=encoded(_reduced(sight, fields, True)))
 
     async def _served(self, who: Principal, vms: Collection[str]) -> set[str]:
-        """Machines with a card in a network whose router is ours: it tells them their metadata."""
+        """Find the machines with a card in a network whose router is ours.
+
+        It tells them their metadata.
+        """
         if "network" not in who.roles:
             return set()
         cards = await self._rows("nic", "vm", vms)
@@ -278,7 +284,7 @@ class Permit:
         return {_text(card, "vm") for card in cards if _text(card, "network") in routed}
 
     async def _plugged(self, who: Principal, nics: Mapping[str, Fields]) -> set[str]:
-        """Cards in a network whose router is ours, and those of machines on our hosts."""
+        """Find cards in a network whose router is ours, and those of machines on our hosts."""
         routed = await self._routed(who, {_text(card, "network") for card in nics.values()})
         left = {_text(c, "vm") for c in nics.values() if _text(c, "network") not in routed}
         vms = {_text(v, "id") for v in await self._rows("vm", "id", left) if self._is_ours(who, v)}
@@ -309,20 +315,20 @@ class Permit:
 
 
 def _judged() -> Principal | None:
-    """The caller, unless it may read everything."""
+    """Return the caller, unless it may read everything."""
     who = proved()
     return None if who is None or who.controls else who
 
 
 def _reporting(kind: str, sight: Sight, row: Fields) -> set[str]:
-    """The places that may report on the row: of a machine, the host that has it, if one has."""
+    """Return the places that may report on the row: of a machine, the host that has it, if any."""
     if kind == "vm" and (host := _text(row, "host")):
         return {host, _text(row, "moving_to")}
     return _at(sight, row)
 
 
 def _at(sight: Sight, row: Fields) -> set[str]:
-    """The places that the row names."""
+    """Return the places that the row names."""
     found: set[str] = set()
     for column in sight.own:
         if (raw := row.get(column)) is not None:
@@ -351,7 +357,7 @@ def _values(value: Any) -> Collection[Any]:
 
 
 def _check_name(who: Principal, by: str) -> None:
-    """A commit is in the name "role@node": of a role of the machine, at a node of the machine."""
+    """Raise Denied unless "role@node" is of the machine: its role, and a node of its own."""
     role, node = role_and_node(by)
     if (node is not None or role in CONTROLLING | HOSTING) and role not in who.roles:
         _refuse(who, f"commit in the name of {by}")

@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 @asynccontextmanager
 async def opened(config: DataConfig, state: str) -> AsyncGenerator[Place]:
-    """Raises Invalid or Refused, in one line that says why."""
+    """Open the place. Raises Invalid or Refused, in one line that says why."""
     if config.url:
         from roles.data import postgres
         from roles.data.shared import Shared
@@ -87,7 +87,7 @@ async def examined(config: DataConfig) -> list[dict[str, str]]:
 
 @cache
 def file_schema() -> Schema:
-    """For SQLite; the same for every start in a process."""
+    """Make the schema for SQLite; it is the same for every start in a process."""
     types = entity_kinds()
     tables = metadata(types)
     kinds = {name: Kind(type, tables.tables[name]) for name, type in types.items()}
@@ -96,7 +96,7 @@ def file_schema() -> Schema:
 
 @cache
 def shared_schema() -> Schema:
-    """For PostgreSQL."""
+    """Make the schema for PostgreSQL."""
     from roles.data.postgres_sql import BulkHistory, BulkStatements
 
     types = entity_kinds()

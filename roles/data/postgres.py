@@ -84,7 +84,7 @@ class Database:
         self._wait, self._not_before = 0.0, 0.0
 
     async def open(self, within_s: float = OPEN_S) -> None:
-        """Waits a while for a server that is starting; Refused if it lets nobody in."""
+        """Wait a while for a server that is starting. Raises Refused if it lets nobody in."""
         deadline = now() + within_s
         while True:
             try:
@@ -112,7 +112,7 @@ class Database:
             self._pool.terminate()
 
     async def _connect(self, *_: Any, command_s: float | None = ANSWER_S, **__: Any) -> Any:
-        """To the primary. Raises OSError for one that a promotion left behind."""
+        """Connect to the primary. Raises OSError for one that a promotion left behind."""
         connect = partial(self._connect_to, command_s=command_s)
         connection, era = await primary_of(self._urls, connect)
         if era.system == self._era.system and era < self._era:
@@ -153,7 +153,7 @@ class Database:
         return connection, Era(system=system, timeline=timeline)
 
     def clock(self, reading: float) -> float:
-        """Seconds since 1970 by the server's clock: the same for every process."""
+        """Return seconds since 1970 by the server's clock: the same for every process."""
         return clock_source(reading)
 
     # -- reading ----------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Database:
     async def ask(
         self, query: str, *values: Any, within_s: float | None = None
     ) -> list[tuple[Any, ...]]:
-        """Rows, by one of the reading connections; READ_S is enough for most."""
+        """Read rows by one of the reading connections; READ_S is enough for most."""
         within_s = READ_S if within_s is None else within_s
         with self._faults():
             async with self._reader() as connection:
@@ -170,7 +170,7 @@ class Database:
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[Any]:
-        """A connection to read by; one that fell silent is not asked whether it would end."""
+        """Yield a connection to read by; one that fell silent is not asked whether it would end."""
         async with self._pool.acquire(timeout=ANSWER_S) as connection:
             try:
                 yield connection
@@ -231,12 +231,12 @@ class Database:
         return True
 
     async def ask_writer(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows, as the transaction sees them."""
+        """Read rows, as the transaction sees them."""
         with self._turn_kept():
             return cast("list[tuple[Any, ...]]", await self._held().fetch(query, *values))
 
     async def write(self, work: Work) -> None:
-        """Deletions, then the rest, then COMMIT. Without the answer to that, nobody can tell."""
+        """Write deletions, then the rest, then COMMIT. Unless that is answered, nobody can tell."""
         deletes: dict[str, list[tuple[Any, ...]]] = {}
         others: dict[str, list[tuple[Any, ...]]] = {}
         for statement, rows in work:
@@ -258,7 +258,7 @@ class Database:
             await self._held().execute("ROLLBACK")
 
     def _held(self) -> Any:
-        """The connection that has the turn; a reader that saw a failover may have hung it up."""
+        """Return the connection with the turn; a reader that saw a failover may have hung it up."""
         if self._writer is None:
             raise Unavailable("the database failed over in the middle of this", detail=self.path)
         return self._writer
@@ -314,7 +314,7 @@ class Database:
             raise
 
     async def standbys(self) -> str:
-        """What an operator should mend about the standbys; "" if nothing."""
+        """Return what an operator should mend about the standbys; "" if nothing."""
         standbys, names, connected = (await self.ask(sql.STANDBYS))[0]
         return standby_warning(standbys=standbys, names=names, connected=connected)
 
@@ -365,14 +365,14 @@ async def _asked(connection: Any, asking: Asking[T]) -> T:
 
 
 async def _as_it_is(_: Any) -> None:
-    """Reading leaves nothing behind on a connection."""
+    """Leave the connection as it is: reading leaves nothing behind on it."""
 
 
 @asynccontextmanager
 async def opened(
     url: str, password_file: str, within_s: float = OPEN_S
 ) -> AsyncGenerator[Database]:
-    """The database at that URL. Raises Invalid or Refused, in one line that says why."""
+    """Yield the database at that URL. Raises Invalid or Refused, in one line that says why."""
     if urlsplit(url).scheme not in ("postgresql", "postgres"):
         raise Invalid(f"[data] url = {_shown(url)!r}: only postgresql:// is known")
     database = Database(url, password_file)

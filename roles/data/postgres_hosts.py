@@ -83,7 +83,7 @@ def _came(task: asyncio.Future[Any]) -> bool:
 
 
 def _ended(task: asyncio.Future[Any]) -> None:
-    """Somebody has seen how it ended."""
+    """Mark how it ended as seen: somebody has seen it."""
     if not task.cancelled():
         task.exception()
 

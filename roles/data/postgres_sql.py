@@ -98,7 +98,7 @@ class BulkStatements(Statements):
         }
 
     def naming(self, column: str, limit: int) -> str:
-        """A part of a fetch: of each id asked by, so many rows that have it in a column.
+        """Return a part of a fetch: of each id asked by, so many rows that have it in a column.
 
         Without an index every row is looked at; a list contains (@>) each of its values, and a
         value itself.
@@ -133,7 +133,7 @@ class BulkHistory(HistoryStatements):
 
 
 def joined(work: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> tuple[str, list[list[Any]]]:
-    """Statements that touch different rows as one, with its values."""
+    """Join statements that touch different rows into one, with its values."""
     values: list[list[Any]] = []
     parts: list[str] = []
     for n, (sql, rows) in enumerate(work):
@@ -143,7 +143,7 @@ def joined(work: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> tuple[str, 
 
 
 def shifted(sql: str, by: int) -> str:
-    """The same statement, whose parameters come after so many others."""
+    """Return the statement with its parameters after so many others."""
     return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + by}", sql)
 
 

@@ -30,7 +30,7 @@ class Reader:
         self._database, self._stored, self._tables = database, stored, tables
 
     async def get(self, name: str, id: str) -> Found:
-        """One row."""
+        """Return one row."""
         kind = self._stored.kind(name)
         row = self._stored.at_hand(kind, id)
         if row is None:
@@ -44,7 +44,7 @@ class Reader:
     async def find(
         self, name: str, where: dict[str, Any], after: str, limit: int
     ) -> tuple[Found, ...]:
-        """Rows with those values, by rising id."""
+        """Find rows with those values, by rising id."""
         kind = self._stored.kind(name)
         if limit < 1:
             raise Invalid(f"a page of {limit} rows cannot be read")
@@ -65,7 +65,7 @@ class Reader:
         return tuple(Found(id=id.decode(), row=row) for id, _, row in pairs)
 
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
-        """Entries past that number; Gone if some of these kinds were trimmed."""
+        """Read entries past that number. Raises Gone if some of these kinds were trimmed."""
         names = tuple(sorted({self._stored.kind(name).name for name in kinds}))
         if limit < 1:
             raise Invalid(f"a page of {limit} entries cannot be read")
@@ -84,7 +84,7 @@ class Reader:
         return Feed(entries=tuple(entries), upto=upto)
 
     async def _newest(self, names: tuple[str, ...]) -> int:
-        """The last number of these kinds; it outlives its entry."""
+        """Return the last number of these kinds; it outlives its entry."""
         heads = await self._stored.known_heads()
         return max(heads.get(name, 0) for name in names)
 
@@ -119,7 +119,7 @@ def _feed_sql(tables: MetaData, dialect: Dialect, count: int) -> str:
 
 
 def _fitting(column: Column[Any], values: list[Any]) -> list[Any]:
-    """Values of the column's own type, for those that are of another."""
+    """Return values of the column's own type, for those that are of another."""
     kept: type = column.type.python_type
     if all(type(value) is kept for value in values):
         return values
@@ -131,7 +131,7 @@ def _fitting(column: Column[Any], values: list[Any]) -> list[Any]:
 
 
 def _wanted(kind: Kind, column: str, value: Any) -> tuple[list[Any], bool]:
-    """The values asked for, and whether none at all is one of them."""
+    """Return the values asked for, and whether none at all is one of them."""
     if column not in kind.keys and column != "id":
         known = ", ".join(kind.keys) or "none"
         raise Invalid(f"{kind.name} rows cannot be found by {column!r}; Keys are: {known}")

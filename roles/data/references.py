@@ -15,8 +15,9 @@ from roles.data.kind import Kind, Pin, Pins
 
 
 def check(draft: Draft, pins: Pins) -> None:
-    """Raises NotFound if a row names what is not there, Conflict if it names what is leaving, or
-    if others still need a row that is to go.
+    """Raise NotFound if a row names what is not there.
+
+    Raise Conflict if it names what is leaving, or if others still need a row that is to go.
     """
     for (kind, id, column), names in draft.names.items():
         if names and draft.find(kind, id).text:
@@ -49,7 +50,7 @@ def _check_unused(draft: Draft, kind: Kind, id: str, pin: Pin) -> None:
 
 
 def _called(draft: Draft, kind: Kind, id: str) -> str:
-    """A row in its user's words: by its name, or as a part of what has one."""
+    """Name a row in its user's words: by its name, or as a part of what has one."""
     text = draft.find(kind, id).text or draft.under.find(kind, id).text
     row = kind.parse(id, text) if text else None
     if isinstance(row, Taken):

@@ -36,13 +36,13 @@ class Relay:
     _streams: Streams
 
     def __init__(self, store: Store, since: Since, kinds: tuple[str, ...]) -> None:
-        """`since(number, limit)` reads the feed past that number, from the oldest there is."""
+        """Make a relay; `since(number, limit)` reads the feed past that number, or its oldest."""
         self.trouble = ""
         self._store, self._since, self._kinds = store, since, kinds
         self._shown = 0.0
 
     async def run(self, streams: Streams) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         self._streams = streams
         while True:
             try:
@@ -73,7 +73,7 @@ class Relay:
                 end, after = await self._place()
 
     async def _place(self) -> tuple[int | None, int]:
-        """The number the stream ends with, None if there is none; and after which to go on."""
+        """Return the number the stream ends with, None without one; and after which to go on."""
         end = await self._streams.end()
         if end is not None:
             number = end[0]
@@ -101,7 +101,7 @@ class Relay:
 async def relaying(
     store: Store, streams: Streams | None, since: Since, kinds: tuple[str, ...]
 ) -> AsyncGenerator[Relay]:
-    """A relay at work; an idle one if events go another way."""
+    """Yield a relay at work; an idle one if events go another way."""
     relay = Relay(store, since, kinds)
     work = asyncio.create_task(relay.run(streams)) if streams is not None else None
     try:
@@ -113,7 +113,7 @@ async def relaying(
 
 
 def _is(past: Past, end: tuple[int, str, str, int]) -> bool:
-    """Whether the stream ends with that entry, or with one the feed has forgotten by now."""
+    """Tell whether the stream ends with that entry, or with one the feed has forgotten by now."""
     number, kind, id, revision = end
     entry = past.entry
     return entry.number > number or (past.kind, entry.id, entry.revision) == (kind, id, revision)

@@ -95,7 +95,7 @@ class DataRole(Role[DataConfig], Data):
         return tuple(t for t in about if t)
 
     async def _listen(self) -> None:
-        """A database that no cloud knows yet is not offered where there is another.
+        """Listen first: a database that no cloud knows yet is not offered where there is another.
 
         Raises Refused if there is: whoever started us meant something else.
         """
@@ -114,7 +114,7 @@ class DataRole(Role[DataConfig], Data):
 
     @every(seconds=1.0)
     async def look_for_rivals(self) -> None:
-        """Of two databases under one name, one is a mistake, and answers nobody."""
+        """Look for rivals: of two databases under a name, one is a mistake, and answers nobody."""
         members = self.bus.directory.members()
         for stranger in strangers(members, self.cloud):
             if stranger.node not in self._strangers:
@@ -186,7 +186,7 @@ class DataRole(Role[DataConfig], Data):
 
     @every(seconds=1.0)
     async def show_heads(self) -> None:
-        """A reader whose own numbers are lower has missed the last events."""
+        """Show the heads: a reader whose own numbers are lower has missed the last events."""
         try:
             if heads := await self.stored.known_heads():
                 self.bus.publish(Heads(numbers=dict(heads)))
@@ -195,7 +195,7 @@ class DataRole(Role[DataConfig], Data):
 
     @every(seconds=60.0)
     async def forget(self) -> None:
-        """Feed and tokens need not reach back for ever."""
+        """Forget what is old: feed and tokens need not reach back for ever."""
         try:
             await self.writer.trim(self.config.feed_keep, await self.stored.time() - TOKEN_KEPT_S)
         except Fault as fault:  # `troubles` says so until a batch succeeds
@@ -203,7 +203,7 @@ class DataRole(Role[DataConfig], Data):
 
     @every(seconds=10.0)
     async def look_at_standbys(self) -> None:
-        """A standby that is promoted has what was acknowledged only if it is synchronous."""
+        """Look at the standbys: only a synchronous one has what was acknowledged once promoted."""
         try:
             found = await self.database.standbys()
         except Fault as fault:  # `troubles` says so

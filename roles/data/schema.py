@@ -39,7 +39,7 @@ ROW = ("id", "revision", "row")
 
 
 def metadata(kinds: Mapping[str, type[Entity]]) -> MetaData:
-    """Every table there should be."""
+    """Return every table there should be."""
     tables = MetaData()
     for kind in kinds.values():
         _table(kind, tables)
@@ -100,7 +100,7 @@ def _table(kind: type[Entity], tables: MetaData) -> Table:
 
 
 def _type(kind: type[Entity], column: str) -> TypeEngine[Any]:
-    """How a Key column is kept."""
+    """Return the type by which a Key column is kept."""
     info: Any = msgspec.inspect.type_info(kind)
     declared = next(field.type for field in info.fields if field.name == column)
     for type in getattr(declared, "types", (declared,)):
@@ -121,12 +121,12 @@ _KEPT: dict[Any, Callable[[], TypeEngine[Any]]] = {
 
 
 def plain(value: Any) -> Any:
-    """A Key's value as SQL takes it."""
+    """Return a Key's value as SQL takes it."""
     return value.value if isinstance(value, enum.Enum) else value
 
 
 def compiled(statement: ClauseElement, order: Sequence[str], dialect: Dialect = DIALECT) -> str:
-    """The statement's text, whose parameters are in that order."""
+    """Return the statement's text, whose parameters are in that order."""
     made: Any = statement.compile(dialect=dialect)
     if tuple(made.positiontup) != tuple(order):
         raise Broken(f"{made} takes {made.positiontup}, not {order}")
@@ -164,7 +164,7 @@ class Statements:
         }
 
     def naming(self, column: str, limit: int) -> str:
-        """Finds the ids of so many rows that have an id in a column, as one text (gathered.py).
+        """Find the ids of so many rows that have an id in a column, as one text (gathered.py).
 
         Without an index every row is looked at; json_each takes one value as it takes a list.
         """

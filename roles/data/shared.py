@@ -89,7 +89,7 @@ class Shared(Stored):
         return known[1] if known else None
 
     async def _look(self) -> None:
-        """Everything anew."""
+        """Look at everything anew."""
         self._forget_all()
         heads = dict(await self._database.ask_writer(statements.HEADS))
         self.last = heads.pop("", 0)
@@ -127,7 +127,7 @@ class Shared(Stored):
         await self._fetch(wanted)
 
     async def _fetch(self, wanted: set[Need]) -> tuple[int, float]:
-        """One round trip. Returns the feed's last number, and the time."""
+        """Fetch in one round trip. Returns the feed's last number, and the time."""
         asked: dict[str, list[Any]] = {}
         for need in wanted:
             self._ask(need, asked)
@@ -151,16 +151,16 @@ class Shared(Stored):
         return number, time
 
     async def time(self) -> float:
-        """The time by the server's clock, unless that went back."""
+        """Return the time by the server's clock, unless that went back."""
         found = await self._database.ask(statements.TIME)
         return self._clock.time(self._database.clock(float(found[0][0])))
 
     def notice(self, at: float) -> None:
-        """It was that late already."""
+        """Note that it was that late already."""
         self._clock.notice(at)
 
     def hear(self, at: float) -> None:
-        """The same, by a date that we gave away."""
+        """Note that it was that late already, by a date that we gave away."""
         self._clock.hear(at)
 
     def _ask(self, need: Need, asked: dict[str, list[Any]]) -> None:
@@ -277,7 +277,10 @@ class Shared(Stored):
         return None  # another process may have committed
 
     async def known_heads(self) -> Mapping[str, int]:
-        """One query for all who ask until it begins; it begins when the one before has ended."""
+        """Ask one query for all who ask until it begins.
+
+        It begins when the one before has ended.
+        """
         if self._heads_next is None:
             self._heads_next = asyncio.ensure_future(self._ask_heads())
         return await asyncio.shield(self._heads_next)

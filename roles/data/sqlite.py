@@ -113,7 +113,7 @@ class Database:
         return ""  # a file has none
 
     async def text(self, sql: str, values: Sequence[Any]) -> bytes:
-        """The one text that a query answers; empty if it is NULL or there is no row.
+        """Return the one text that a query answers; empty if it is NULL or there is no row.
 
         The query is to gather its rows into one text, so that it is one step (see above).
         """
@@ -128,7 +128,7 @@ class Database:
             raise _trouble(self.path, error) from error
 
     async def reading(self, asking: Asking[T]) -> T:
-        """Several such queries over one state of the database, whoever commits meanwhile.
+        """Answer several such queries over one state of the database, whoever commits meanwhile.
 
         `asking` runs in the thread that answers it.
         """
@@ -146,7 +146,7 @@ class Database:
             raise _trouble(self.path, error) from error
 
     async def transact(self, work: Work) -> None:
-        """All of it, on disk when this returns; or none of it, and a Fault."""
+        """Do all of it, on disk when this returns; or none of it, and raise a Fault."""
         self.committing = True
         try:
             if self._disk:
@@ -175,7 +175,7 @@ class Database:
         self._writer.commit()
 
     def engine(self) -> Engine:
-        """SQLAlchemy over the writer's connection, for migrations."""
+        """Make SQLAlchemy's engine over the writer's connection, for migrations."""
         return create_engine(
             "sqlite://",
             creator=lambda: self._writer,
@@ -190,7 +190,7 @@ class Database:
 
 @asynccontextmanager
 async def opened(path: str, inline: bool) -> AsyncGenerator[Database]:
-    """The database, made if need be. Raises Invalid or Refused, in one line that says why."""
+    """Open the database, made if need be. Raises Invalid or Refused, in one line that says why."""
     if path.startswith(SIM):
         with _on_sim_disk(path) as database:
             yield database
@@ -216,7 +216,7 @@ async def opened(path: str, inline: bool) -> AsyncGenerator[Database]:
 
 @contextmanager
 def _on_sim_disk(path: str) -> Generator[Database]:
-    """A database in memory that outlives its process, as far as it was synced."""
+    """Yield a database in memory that outlives its process, as far as it was synced."""
     disk = simdisk.disk_of(path.removeprefix(SIM))
     opened = disk.open()
     if disk.connection is None:
@@ -256,7 +256,7 @@ def _is(error: sqlite3.Error, *codes: int) -> bool:
 
 
 def _refusal(path: str, error: sqlite3.Error) -> Fault:
-    """Why the database cannot be opened."""
+    """Return why the database cannot be opened."""
     if _is(error, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return Refused(f"{path} is damaged ({error}); put a backup in its place")
     if _is(error, sqlite3.SQLITE_FULL):
@@ -265,7 +265,7 @@ def _refusal(path: str, error: sqlite3.Error) -> Fault:
 
 
 def _trouble(path: str, error: sqlite3.Error) -> Fault:
-    """What went wrong at work; asking again may help, once somebody has seen to it."""
+    """Return what went wrong at work; asking again may help, once somebody has seen to it."""
     if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError):
         return Broken("the database refused a statement", detail=str(error))
     if _is(error, sqlite3.SQLITE_FULL):

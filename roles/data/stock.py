@@ -19,7 +19,10 @@ HOLD_MAX_S = 366 * 86400.0
 
 
 def take(draft: Draft, item: Take) -> None:
-    """The lowest free value of a range (or the one wished for), written where it is wanted."""
+    """Take the lowest free value of a range, or the one wished for.
+
+    It is written where it is wanted.
+    """
     kind = draft.kind(Range.kind)
     range = cast("Range", kind.parse(item.range, draft.need(kind, item.range).text))
     held = draft.holdings(item.owner).get(range.id)
@@ -80,7 +83,7 @@ def _write(draft: Draft, item: Take, value: int | str) -> None:
 
 
 def give(draft: Draft, item: Give) -> None:
-    """What the owner has of the range, or of all, is free again."""
+    """Free what the owner has of the range, or of all."""
     taken, ranges = draft.kind(Taken.kind), draft.kind(Range.kind)
     for name, value in draft.holdings(item.owner).items():
         if value is None or item.range not in ("", name):
@@ -142,7 +145,7 @@ def hold(draft: Draft, item: Hold) -> None:
 
 
 def check_over(draft: Draft, name: str) -> None:
-    """Raises Conflict while somebody holds the lease."""
+    """Raise Conflict while somebody holds the lease."""
     kind = draft.kind(Lease.kind)
     row = draft.find(kind, name)
     if row.text and cast("Lease", kind.parse(name, row.text)).until > draft.now:

@@ -32,7 +32,7 @@ class NumberedWork(Protocol):
     number: int  # of its last entry in the feed
 
     def work(self) -> Work:
-        """The statements, and the rows of values that each is run with."""
+        """Return the statements, and the rows of values that each is run with."""
         ...
 
 
@@ -54,19 +54,22 @@ class Stored(ABC):
 
     @abstractmethod
     async def begin(self, commits: Sequence[Commit]) -> float:
-        """Nobody else commits from now on. Returns the time by the data service's clock."""
+        """Keep others from committing from now on. Returns the time by the data service's clock."""
 
     @abstractmethod
     async def time(self) -> float:
-        """The time by the data service's clock; it never goes back."""
+        """Return the time by the data service's clock; it never goes back."""
 
     @abstractmethod
     def notice(self, at: float) -> None:
-        """It was that late already, by a date of ours on disk."""
+        """Note that it was that late already, by a date of ours on disk."""
 
     @abstractmethod
     def hear(self, at: float) -> None:
-        """The same, by a date that we gave away: it is not believed far beyond our clock's."""
+        """Note that it was that late already, by a date that we gave away.
+
+        It is not believed far beyond our clock's.
+        """
 
     @abstractmethod
     async def fetch(self, unread: Unread) -> None:
@@ -74,11 +77,11 @@ class Stored(ABC):
 
     @abstractmethod
     async def write(self, batch: NumberedWork) -> None:
-        """All of it, on disk when this returns; or none of it, and a Fault."""
+        """Write all of it, on disk when this returns; or none of it, and raise a Fault."""
 
     @abstractmethod
     async def pass_on(self) -> None:
-        """Nothing is to be written; others may commit."""
+        """Let others commit: nothing is to be written."""
 
     @property
     def turn_lost(self) -> bool:
@@ -91,33 +94,33 @@ class Stored(ABC):
 
     @abstractmethod
     def answer(self, token: str) -> bytes:
-        """What an earlier batch answered to that token; empty if there was none."""
+        """Return what an earlier batch answered to that token; empty if there was none."""
 
     def was_lost(self, number: int) -> bool:  # noqa: ARG002
-        """The same, as the batch that has the turn knows it."""
+        """Tell what `lost` tells, as the batch that has the turn knows it."""
         return False
 
     # -- for readers ------------------------------------------------------------------------
 
     @abstractmethod
     def at_hand(self, kind: Kind, id: str) -> Row | None:
-        """The row as every commit acknowledged by now left it, if that is known at once."""
+        """Return the row as every commit acknowledged by now left it, if that is known at once."""
 
     @abstractmethod
     async def known_heads(self) -> Mapping[str, int]:
-        """The last number of each kind; every commit acknowledged by now is in it."""
+        """Return the last number of each kind; every commit acknowledged by now is in it."""
 
     @abstractmethod
     async def marks(self) -> tuple[int, int]:
-        """The last number of the feed, and the one that it begins past."""
+        """Return the last number of the feed, and the one that it begins past."""
 
     async def lost(self, number: int) -> bool:  # noqa: ARG002
-        """Whether that number, below the last, was given in a future that is no more."""
+        """Tell whether that number, below the last, was given in a future that is no more."""
         return False
 
     @abstractmethod
     async def page(self, sql: str, values: Sequence[Any]) -> tuple[int, int, bytes]:
-        """The text that a query of the feed answers, before it `marks` of the same moment.
+        """Return what `marks` does, and the text that a query of the feed answers at that moment.
 
         Every entry up to the last number is there to be seen.
         """
@@ -140,18 +143,18 @@ class Stored(ABC):
     def lowest(self, range: str, low: int) -> int: ...
 
     def kind(self, name: str) -> Kind:
-        """Raises Invalid."""
+        """Return the kind of that name. Raises Invalid."""
         kind = self._kinds.get(name)
         if kind is None:
             raise Invalid(f"no kind of row is called {name!r} where the data role runs")
         return kind
 
     def kinds(self) -> Iterable[Kind]:
-        """Every kind there is."""
+        """Return every kind there is."""
         return self._kinds.values()
 
     def absorb(self, batch: Layer) -> None:
-        """The batch is on disk."""
+        """Take in a batch that is on disk."""
         for key, row in batch.rows.items():
             row.stored = bool(row.text)
             row.keys = None
@@ -182,7 +185,7 @@ class Stored(ABC):
 
 
 def lowest_free(used: set[int], low: int) -> int:
-    """The first value from `low` on that is not used."""
+    """Return the first value from `low` on that is not used."""
     while low in used:
         low += 1
     return low

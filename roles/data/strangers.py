@@ -11,17 +11,17 @@ ROLE = "data"
 
 
 def rivals(members: Sequence[Member], cloud: str) -> list[Member]:
-    """Those who serve the database of another cloud."""
+    """Return those who serve the database of another cloud."""
     return [m for m in serving(members, Data.__name__) if m.cloud not in ("", cloud)]
 
 
 def strangers(members: Sequence[Member], cloud: str) -> list[Member]:
-    """Those who keep another database, served or not."""
+    """Return those who keep another database, served or not."""
     return [m for m in members if ROLE in m.roles and m.cloud not in ("", cloud)]
 
 
 def yields_to(members: Sequence[Member], own: str, cloud: str) -> Member | None:
-    """The rival that we, the node `own`, give way to; None if there is none, or it gives way.
+    """Return the rival that we, `own`, give way to; None if there is none, or it gives way.
 
     Who has the cluster on its side stays: more other nodes that belong to its cloud. Of two alike,
     the one that started first. All nodes hear the same, so one of the two goes.

@@ -27,16 +27,16 @@ class Timekeeper:
         self._doubted: float | None = None  # since when readings are far ahead
 
     def notice(self, at: float) -> None:
-        """It was that late already; the date is on disk."""
+        """Note that it was that late already; the date is on disk."""
         self._keep(max(at, self._reckoned()))
 
     def hear(self, at: float) -> None:
-        """It was that late already, as we said once: by a clock that may have been wrong since."""
+        """Note that it was that late, as we said: by a clock that may have been wrong since."""
         if self._read is not None:
             self.notice(min(at, self._read + now() + AHEAD_S))
 
     def time(self, reading: float) -> float:
-        """The time now, if the machine's clock (or the database server's) shows that."""
+        """Return the time now, if the machine's clock (or the database server's) shows that."""
         self._keep(max(self._believed(reading), self._reckoned()))
         return self._at
 
@@ -56,7 +56,7 @@ class Timekeeper:
         return reading
 
     def _reckoned(self) -> float:
-        """By what has passed since it was known."""
+        """Reckon the time by what has passed since it was known."""
         return self._at + max(0.0, now() - self._moment) * PACE if self._at else 0.0
 
     def _keep(self, at: float) -> None:

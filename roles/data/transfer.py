@@ -135,8 +135,9 @@ class _Server:
         self.database, self.ours = database, ours
 
     async def unused(self, *, empty: bool) -> None:
-        """Refused if a data process uses it, and if it has rows or has none. Before the schema is
-        touched: it may be the cloud of an older csnode, that runs.
+        """Raise Refused if a data process uses it, and if it has rows or has none.
+
+        That is before the schema is touched: it may be the cloud of an older csnode, that runs.
         """
         ask = self.database.ask_writer
         _refuse_others([row[0] for row in await ask(OTHERS)])
@@ -147,7 +148,7 @@ class _Server:
             raise Refused("the target has rows already: move to an empty database")
 
     async def change(self, work: Callable[[Connection], None]) -> None:
-        """As `change_schema` of the database, with Refused for what it raises of its own."""
+        """Do as `change_schema` of the database, with Refused for what it raises of its own."""
         try:
             await self.database.change_schema(work)
         except (SQLAlchemyError, OSError) as error:
@@ -165,7 +166,7 @@ async def _alone(config: DataConfig) -> AsyncGenerator[_Server]:
 
 
 def _lock(shared: Connection, ours: int) -> None:
-    """Refused if there is a data process; one that starts now cannot commit until we are done."""
+    """Raise Refused if there is a data process; one that starts now cannot commit before we end."""
     if not inspect(shared).has_table("head"):
         raise Refused("there is no cloud in that database")
     shared.execute(text("LOCK TABLE head IN EXCLUSIVE MODE"))
@@ -179,7 +180,7 @@ def _refuse_others(found: Sequence[str]) -> None:
 
 
 def _empty_or_refused(file: sqlite.Database) -> None:
-    """A file of SQLite's that somebody's cloud is in keeps it, and its schema."""
+    """Raise Refused if somebody's cloud is in a file of SQLite's: it keeps that, and its schema."""
     tables = [n.decode() for (n,) in file.rows("SELECT name FROM sqlite_master WHERE type='table'")]
     for name in tables:
         if name != "alembic_version" and file.rows(f'SELECT 1 FROM "{name}" LIMIT 1'):
@@ -188,7 +189,7 @@ def _empty_or_refused(file: sqlite.Database) -> None:
 
 @contextmanager
 def _transaction(file: sqlite.Database, *, keep: bool) -> Generator[Connection]:
-    """Over SQLite; what was done is kept, or rolled back."""
+    """Run a transaction over SQLite; what was done is kept, or rolled back."""
     file.plain_text(True)
     try:
         with file.engine().connect() as connection:
@@ -284,7 +285,7 @@ def _digest(row: tuple[Any, ...]) -> int:
 
 
 def _parts(connection: Connection, table: Table) -> Generator[list[tuple[Any, ...]]]:
-    """All rows by their first column, some at a time; not PostgreSQL's row for the turn."""
+    """Yield all rows by their first column, some at a time; not PostgreSQL's row for the turn."""
     first = table.c[table.columns.keys()[0]]
     base = select(table).order_by(first).limit(AT_ONCE)
     if table.name == "head":

@@ -50,7 +50,7 @@ class Waiting(NamedTuple):
 
 
 def _renews(wanted: Commit | Trim | Era) -> bool:
-    """Whether it is of leases alone: nothing may wait for it, and it must not wait for others.
+    """Tell whether it is of leases alone: nothing may wait for it, nor it for others.
 
     A cloud with much to do would lose the leases of those who do it.
     """
@@ -77,7 +77,7 @@ class Writer:
         self._work: asyncio.Task[None] | None = None
 
     def put(self, wanted: Commit | Trim | Era) -> asyncio.Future[Committed]:
-        """The answer will be there once the commit is on disk."""
+        """Put a commit in line; the answer will be there once it is on disk."""
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         waiting = Waiting(wanted, answer, current())
@@ -109,7 +109,10 @@ class Writer:
             self._work = None
 
     def _next(self) -> list[Waiting]:
-        """Who goes together. An era begins by itself: no entry of its batch may be below it."""
+        """Return who goes together.
+
+        An era begins by itself: no entry of its batch may be below it.
+        """
         found: list[Waiting] = []
         while (line := self._leases or self._queue) and len(found) < self._batch_max:
             alone = isinstance(line[0].wanted, Era)
@@ -190,7 +193,7 @@ class Writer:
             self._news(changed)
 
     async def _failed(self, waiting: list[Waiting], fault: Fault) -> None:
-        """Nothing of the batch is on disk, or nobody can tell: look again, and say so."""
+        """Look again, and say so: nothing of the batch is on disk, or nobody can tell."""
         log.error("a batch of commits failed", size=len(waiting), why=fault.message)
         self.trouble = fault.message
         try:
@@ -203,7 +206,7 @@ class Writer:
                 answer.set_exception(type(fault)(fault.message, detail=fault.detail))
 
     async def _apart(self, waiting: list[Waiting], error: Exception) -> None:
-        """One of them is poison to the database, and only trying tells which."""
+        """Try each apart: one of them is poison to the database, and only trying tells which."""
         log.error("a batch of commits broke", size=len(waiting), exc_info=error)
         if len(waiting) > 1:
             await self._stored.reload()

@@ -89,6 +89,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Without any."""
+    """Leave no tables."""
     for table in (*KEYS, "feed", "head", "token"):
         op.drop_table(table)

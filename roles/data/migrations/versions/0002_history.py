@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Without them; who made each commit is forgotten."""
+    """Go back to a schema without them; who made each commit is forgotten."""
     op.drop_table("cancel")
     op.drop_index("network_router", "network")
     op.drop_column("network", "router")

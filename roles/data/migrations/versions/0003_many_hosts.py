@@ -36,6 +36,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Without them."""
+    """Go back to a schema without them."""
     for kind in KEYS:
         op.drop_table(kind)

@@ -25,7 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Without it."""
+    """Go back to a schema without it."""
     for kind in KINDS:
         op.drop_index(f"{kind}_template", kind)
         op.drop_column(kind, "template")

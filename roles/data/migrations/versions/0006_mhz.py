@@ -58,7 +58,7 @@ def downgrade() -> None:
 
 
 def _mhz(rows: Any) -> Counter[str]:
-    """What machines take of each host; one that moves takes of two."""
+    """Count what machines take of each host; one that moves takes of two."""
     sums: Counter[str] = Counter()
     for text in rows:
         vm = json.loads(text)
