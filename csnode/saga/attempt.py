@@ -20,7 +20,7 @@ class Lost(Exception):
 
 
 async def as_fault(work: Awaitable[T]) -> T:
-    """A bug in a saga is a Fault like others: the job ends all the same, or is stuck loudly."""
+    """Make a Fault of a bug in a saga: the job ends all the same, or is stuck loudly."""
     try:
         return await work
     except Fault:
@@ -31,7 +31,7 @@ async def as_fault(work: Awaitable[T]) -> T:
 
 
 def other_place(saga: Saga[Any], step: str, fault: Fault) -> Tried | None:
-    """The place the saga says it failed at. One that breaks over it ends where it is."""
+    """Return the place the saga says it failed at. A saga that breaks over it ends where it is."""
     try:
         return saga.elsewhere(step, fault)
     except Exception:
@@ -40,8 +40,9 @@ def other_place(saga: Saga[Any], step: str, fault: Fault) -> Tried | None:
 
 
 async def object_is_gone(saga: Saga[Any]) -> bool:
-    """Whether the job's object went before its turn came, and with it all that it held: the
-    rows of its parts pin it, so they went in the same commit or before.
+    """Tell whether the job's object went before its turn came, and with it all that it held.
+
+    The rows of its parts pin it, so they went in the same commit or before.
     """
     kind, id = saga.job.object_kind, saga.job.object_id
     if not id:
@@ -56,10 +57,10 @@ async def object_is_gone(saga: Saga[Any]) -> bool:
 
 
 def pause(attempt: int) -> float:
-    """Seconds to wait after that many tries."""
+    """Return seconds to wait after that many tries."""
     return min(PAUSE_S * 2.0 ** (attempt - 1), PAUSE_MAX_S)
 
 
 def cancelled(by: str) -> Conflict:
-    """Why a job ends that somebody cancelled."""
+    """Return why a job ends that somebody cancelled."""
     return Conflict(f"cancelled by {by or 'somebody'}")

@@ -38,7 +38,7 @@ class Engine:
         view: View,
         places: int = 1,
     ) -> None:
-        """A job that fails at one place is tried at others, at so many in all."""
+        """Make an engine; a job that fails at one place is tried at others, at so many in all."""
         self.bus = bus
         self.hook: Hook = no_hook
         self.runs: dict[str, Run] = {}  # in hand, by the job's id
@@ -46,11 +46,11 @@ class Engine:
         self.store, self._view = store, view
 
     def knows(self, verb: str) -> bool:
-        """Whether there is a saga for such jobs: another version may have more."""
+        """Tell whether there is a saga for such jobs: another version may have more."""
         return verb in self._kinds
 
     def beginning(self, verb: str) -> dict[str, Any]:
-        """Columns to write when the job is claimed: its first step, and that it begins now."""
+        """Return the columns to write at a claim: the job's first step, and that it begins now."""
         kind = self._kinds.get(verb)
         if kind is None:
             return {}

@@ -33,7 +33,7 @@ log = logger("saga")
 
 
 async def no_hook(moment: str, step: Step[Any]) -> None:
-    """Nothing goes wrong on purpose. Moments: before, after, undo, undone."""
+    """Let nothing go wrong on purpose. Moments: before, after, undo, undone."""
 
 
 class Run:
@@ -89,7 +89,7 @@ class Run:
         raise AssertionError("count never ends")
 
     async def _is_written(self) -> bool:
-        """Whether the record stands one revision further, by our hand; Lost if by another's."""
+        """Tell whether the record stands one revision on, by our hand; Lost if by another's."""
         try:
             found = await self.saga.store.get(Job, self.job.id)
         except Unavailable:
@@ -111,7 +111,7 @@ class Run:
         raise AssertionError("count never ends")
 
     def _begins(self, step: Step[Any]) -> tuple[str, ...]:
-        """`started` with that step, which begins now."""
+        """Return `started` with that step, which begins now."""
         self.times[step.name] = StepTime(id=step.name, began=wall())
         return (*self.job.started, step.name)
 
@@ -155,7 +155,7 @@ class Run:
         )  # fmt: skip
 
     def _verdict(self, step: Step[Any], fault: Fault) -> dict[str, Any]:
-        """Why it turns, with the reasons of all places tried; and whether it goes on elsewhere.
+        """Return why it turns, with the reasons of all places tried, and if it goes on elsewhere.
 
         While a data service of before could not keep where it was tried, it ends at once.
         """
@@ -171,7 +171,7 @@ class Run:
         return {"fault": "; ".join([fault.message, *why])}
 
     async def _take(self, step: Step[Any]) -> Any:
-        """The step's result. It runs as a task of its own, so that a cancel can interrupt it."""
+        """Run the step as a task of its own, so that a cancel can interrupt; return its result."""
         began = now()
         self.times.setdefault(step.name, StepTime(id=step.name, began=wall()))
 
@@ -299,7 +299,7 @@ class Run:
         self.fence = max(self.fence, number)
 
     async def _stuck(self, step: Step[Any], fault: Fault) -> None:
-        """The locks stay: nobody may touch the object before an operator did."""
+        """Leave the job stuck. Its locks stay: none may touch the object before an operator did."""
         why = f"{self.job.fault}; then undoing {step.name} failed: {fault.message}"
         self.saga.change.delete(Cancel, self.job.id)
         await self.write(state=JobState.STUCK, fault=why, ended=wall())
@@ -314,7 +314,7 @@ class Run:
         result: Any = None,
         tell: bool = True,
     ) -> None:
-        """The last commit: the end of the job, and all that becomes true with it."""
+        """Make the last commit: the end of the job, and all that becomes true with it."""
         saga = self.saga
         if state is JobState.DONE:
             await self._conclude(saga.succeeded)
@@ -333,7 +333,7 @@ class Run:
                  object=self.job.object_id)  # fmt: skip
 
     async def _conclude(self, say: Callable[[], Awaitable[None]]) -> None:
-        """What the end adds to the change. A data service that is away is no reason to undo."""
+        """Add what the end says to the change. A data service that is away is no reason to undo."""
         saga, items = self.saga, tuple(self.saga.change.items)
         for attempt in itertools.count(1):
             try:
@@ -347,13 +347,13 @@ class Run:
                 return
 
     async def _locks(self, state: JobState) -> tuple[str, ...]:
-        """The locks it holds. One that was cancelled while it stood in line holds none."""
+        """Return the locks the job holds; one that was cancelled while in line holds none."""
         if state is JobState.DONE:
             return self.job.needs
         return tuple(lock.id for lock in await self.saga.store.find(Lock, job=self.job.id))
 
     def _record(self, state: JobState) -> None:
-        """What the account's listEvents shows."""
+        """Record what the account's listEvents shows."""
         job = self.job
         account = self.saga.view.maybe(Account, job.account)
         if account is None or not self.saga.event:

@@ -44,7 +44,7 @@ class Step(Generic[T]):
     def undo(
         self, undoing: Callable[[SagaT], Awaitable[None]]
     ) -> Callable[[SagaT], Awaitable[None]]:
-        """What to do if this or a later step fails. It may not read this step's own result."""
+        """Mark what to do if this or a later step fails. It may not read this step's own result."""
         self.undoing = undoing
         return undoing
 
@@ -93,7 +93,7 @@ class Saga(Generic[OrderT]):
         return taken
 
     def __init_subclass__(cls) -> None:
-        """Saga[SomeOrder] says whose saga it is; Saga[OrderT] is for others to build on."""
+        """Read from Saga[SomeOrder] whose saga it is; Saga[OrderT] is for others to build on."""
         bases: tuple[Any, ...] = vars(cls).get("__orig_bases__", ())
         order = bases[0].__args__[0] if bases else None
         if isinstance(order, type) and issubclass(order, Order):
@@ -106,7 +106,7 @@ class Saga(Generic[OrderT]):
         """
 
     def elsewhere(self, step: str, fault: Fault) -> Tried | None:
-        """The place that the step failed at, if the job may come to its end at another.
+        """Return the place that the step failed at, if the job may come to its end at another.
 
         Then all is undone, and the job begins anew; `job.tried` has the places it is to avoid.
         """
@@ -138,17 +138,17 @@ class Saga(Generic[OrderT]):
             raise
 
     def ask(self, contract: type[ServiceT], at: str | None = None) -> ServiceT:
-        """Whoever serves the contract, at one host or pool if given."""
+        """Ask whoever serves the contract, at one host or pool if given."""
         return self.bus.ask(contract, at)
 
     @classmethod
     def steps(cls) -> tuple[Step[Any], ...]:
-        """The steps, in the order written."""
+        """Return the steps, in the order written."""
         return tuple(filter(_is_step, vars(cls).values()))
 
 
 def sagas() -> dict[str, type[Saga[Any]]]:
-    """Every installed saga by its order's verb: those of the modules in the group csnode.sagas."""
+    """Return installed sagas by their orders' verbs: those in modules of the group csnode.sagas."""
     found: dict[str, type[Saga[Any]]] = {}
     for member in declared("sagas"):
         if issubclass(member, Saga) and "order_type" in member.__dict__:
@@ -157,7 +157,7 @@ def sagas() -> dict[str, type[Saga[Any]]]:
 
 
 def order_of(kind: type[Saga[Any]], job: Job) -> Order:
-    """The job's order, typed. Raises Broken if it was written by an unknown version."""
+    """Return the job's order, typed. Raises Broken if it was written by an unknown version."""
     try:
         return msgspec.convert(job.order, kind.order_type)
     except msgspec.ValidationError as error:

@@ -44,16 +44,16 @@ class Queue:
             self._enter(new)
 
     def is_next(self, job: Job) -> bool:
-        """Whether nobody stands before it at any object it needs."""
+        """Tell whether nobody stands before it at any object it needs."""
         place = (job.created, job.id)
         return all(self._lines[need][0] >= place for need in job.needs if need in self._lines)
 
     def next(self) -> list[Job]:
-        """The jobs that nobody stands before: at work, or to be claimed."""
+        """Return the jobs that nobody stands before: at work, or to be claimed."""
         return [self.open[id] for id in self._next]
 
     def behind(self, job: Job) -> Iterable[Job]:
-        """Who may be next now that the job has ended: the heads of the lines it stood in."""
+        """Find who may be next now that the job has ended: the heads of the lines it stood in."""
         heads = (self._lines[need][0] for need in job.needs if need in self._lines)
         return [self.open[id] for _, id in heads]
 
@@ -92,28 +92,31 @@ class Turns:
         self._at_work: Counter[str] = Counter()
 
     def wait(self, account: str, job: str) -> None:
-        """The job could begin now."""
+        """Put a job in line that could begin now."""
         self._waiting.setdefault(account, {})[job] = None
 
     def drop(self, account: str, job: str) -> None:
-        """It need not begin here any more."""
+        """Drop a job that need not begin here any more."""
         jobs = self._waiting.get(account, {})
         jobs.pop(job, None)
         if not jobs:
             self._waiting.pop(account, None)
 
     def began(self, account: str) -> None:
-        """A job of the account is at work."""
+        """Note that a job of the account is at work."""
         self._at_work[account] += 1
 
     def ended(self, account: str) -> None:
-        """One of them is not any more."""
+        """Note that one of them is at work no more."""
         self._at_work[account] -= 1
         if not self._at_work[account]:
             del self._at_work[account]
 
     def take(self, free: int) -> str | None:
-        """The job to begin now that so many places are free; its account's next turn is last."""
+        """Take the job to begin now that so many places are free.
+
+        Its account's next turn is last.
+        """
         for account, jobs in self._waiting.items():
             if self._at_work[account] < free:
                 job = next(iter(jobs))
@@ -125,7 +128,7 @@ class Turns:
 
 
 def owner_of(job_id: str, orchestrators: Sequence[str]) -> str:
-    """Who should claim it: rendezvous hashing, so all agree and few jobs move when one joins."""
+    """Choose who should claim it: rendezvous hashing, so all agree and few jobs move at a join."""
 
     def weight(node: str) -> bytes:
         return blake2b(f"{node}\0{job_id}".encode(), digest_size=8).digest()

@@ -41,12 +41,12 @@ class DiskSaga(Saga[VmOrderT]):
         return await self.store.get(Vm, self.order.vm)
 
     async def volumes(self) -> list[Volume]:
-        """By device number; the root disk first."""
+        """Return the volumes by device number; the root disk first."""
         await self.view.fresh()
         return sorted(self.view.by(Volume, "vm", self.order.vm), key=lambda v: v.device)
 
     def _passed(self, kind: type[Host | StoragePool]) -> dict[str, str]:
-        """Hosts or pools at which this job has failed already, and how."""
+        """Return the hosts or pools at which this job has failed already, and how."""
         tried = self.job.tried
         return {t.id: f"was tried: {t.why}" for t in tried if self.view.maybe(kind, t.id)}
 
@@ -57,7 +57,7 @@ class DiskSaga(Saga[VmOrderT]):
         passed: Mapping[str, str] | None = None,
         back: bool = False,
     ) -> PoolId:
-        """A pool that the host reaches, with room for the volume and the tags it asks for.
+        """Choose a pool that the host reaches, with room for the volume and the tags it asks for.
 
         `back`: as if all were up. Raises Full, with a reason for each.
         """
@@ -69,18 +69,21 @@ class DiskSaga(Saga[VmOrderT]):
         return choose_pool(pools, volume.size, await self._tags_of(volume), used, passed)
 
     async def _tags_of(self, volume: Volume) -> tuple[str, ...]:
-        """The storage tags of what it was made from."""
+        """Return the storage tags of what the volume was made from."""
         if volume.disk_offering is not None:
             return (await self.store.get(DiskOffering, volume.disk_offering)).tags
         offering = self.view.maybe(Offering, volume.offering)
         return offering.tags if offering is not None else ()
 
     def want(self, change: Change, volume: Volume, **columns: Any) -> None:
-        """With the change, earlier orders may drop none of the disk's bytes any more."""
+        """Want the disk: with the change, earlier orders may drop none of its bytes any more."""
         change.update(Volume, volume.id, fence=max(volume.fence, current().fence), **columns)
 
     def promise(self, change: Change, volume: Volume, pool: PoolId) -> None:
-        """With the change, the bytes are the pool's to give. Raises Full; NotFound if it left."""
+        """Promise the bytes: with the change, they are the pool's to give.
+
+        Raises Full; NotFound if the pool left.
+        """
         room = room_of(self.view.get(StoragePool, pool))
         change.update(StoragePool, pool)  # no column: only a proof that it is there
         change.count(pool, {BYTES: volume.size}, {BYTES: room})
@@ -102,7 +105,7 @@ class DiskSaga(Saga[VmOrderT]):
         raise Full("No storage pool can take the disk: all that could were filled meanwhile")
 
     async def ensure_disks(self, host: HostId) -> tuple[Disk, ...]:
-        """Every volume of the machine is there; one that has no pool yet gets one."""
+        """Make every volume of the machine; one that has no pool yet gets one."""
         disks: list[Disk] = []
         for volume in await self.volumes():
             self.pool_at_work = None
@@ -117,14 +120,14 @@ class DiskSaga(Saga[VmOrderT]):
         return tuple(disks)
 
     async def _wanted_again(self, volume: Volume) -> None:
-        """Its row says so before its bytes are made: who began to drop them may not go on."""
+        """Say so in its row before its bytes are made: who began to drop them may not go on."""
         if volume.fence < current().fence:
             change = self.store.change()
             self.want(change, volume, revision=volume.revision)
             await self.commit(change)
 
     def disk_of(self, volume: Volume, made: Disk, pool: PoolId) -> Disk:
-        """As a domain has it; `made` is what the pool answered."""
+        """Describe a disk as a domain has it; `made` is what the pool answered."""
         row = self.view.maybe(StoragePool, pool)
         shared = row is not None and row.host is None
         return replace(made, device=volume.device, shared=shared)
@@ -136,8 +139,10 @@ class DiskSaga(Saga[VmOrderT]):
         return Clone(volume=VolumeId(volume.id), size=volume.size, image=image)
 
     async def drop_disks(self) -> None:
-        """The bytes go, and their pools have the room again; the records stay, without a pool.
-        None is ready once one may be gone."""
+        """Drop the bytes; their pools have the room again.
+
+        The records stay, without a pool. None is ready once one may be gone.
+        """
         volumes, change = await self.volumes(), self.store.change()
         for volume in volumes:
             if volume.ready:

@@ -15,24 +15,24 @@ AGAIN_S, AGAIN_MAX_S = 5.0, 60.0
 
 
 def is_busy(view: View, id: str) -> bool:
-    """A job is at work on it or waits to be, or a stuck one holds it for an operator."""
+    """Tell whether a job is at work on it or is to be, or a stuck one keeps it for an operator."""
     return bool(view.by(Job, "holds", id))
 
 
 def is_ordered(view: View, id: str, kind: type[Order]) -> bool:
-    """Whether an order of that kind about the object has not ended."""
+    """Tell whether an order of that kind about the object has not ended."""
     return any(job.open and job.verb == kind.verb() for job in view.by(Job, "holds", id))
 
 
 def is_lost(view: View, vm: Vm) -> bool:
-    """Whether the machine holds on to a host that is proven off, or may, and to no other."""
+    """Tell whether the machine holds on to a host that is proven off, or may, and to no other."""
     if vm.host is not None:
         return _is_off(view, vm.host)
     return any(_is_off(view, host) for host in vm.maybe_on)
 
 
 def needs_router(view: View, network: Network, off: str = "") -> bool:
-    """Whether machines run in the network on hosts other than the one that is off.
+    """Tell whether machines run in the network on hosts other than the one that is off.
 
     One that a job is at work on is that job's business.
     """
@@ -44,20 +44,20 @@ def needs_router(view: View, network: Network, off: str = "") -> bool:
 
 
 def order_router(view: View, change: Change, network: Network) -> None:
-    """The network gets its router again, on a host that is up."""
+    """Order the network's router again, on a host that is up."""
     if not is_ordered(view, network.id, ImplementNetwork):
         change.order(ImplementNetwork(network=NetworkId(network.id)), account=network.account)
 
 
 def order_release(view: View, change: Change, vm: Vm) -> None:
-    """The machine lets go of hosts that are off; after whatever is at work on it now."""
+    """Order the machine to let go of hosts that are off, after whatever is at work on it now."""
     if not is_ordered(view, vm.id, ReleaseVm):
         change.update(Vm, vm.id, revision=vm.revision)  # no column: it holds on as it was seen to
         change.order(ReleaseVm(vm=VmId(vm.id)), account=vm.account)
 
 
 def due_again(view: View, id: str, kind: type[Order]) -> float:
-    """When that may be ordered again for the object: later after each failure."""
+    """Return when that may be ordered again for the object: later after each failure."""
     starts = [j for j in view.by(Job, "object_id", id) if j.verb == kind.verb() and j.ended]
     failures, last = 0, 0.0
     for job in sorted(starts, key=lambda j: (j.ended, j.id), reverse=True):

@@ -40,12 +40,12 @@ class MachineSaga(DiskSaga[VmOrderT]):
     """Reads the machine's rows, and asks the components that hold its parts."""
 
     async def nics(self) -> list[Nic]:
-        """By index; eth0 first."""
+        """Return the cards by index; eth0 first."""
         await self.view.fresh()
         return sorted(self.view.by(Nic, "vm", self.order.vm), key=lambda n: n.index)
 
     async def wants_again(self, vm: Vm, asked: Want, then: Want) -> None:
-        """Its owner's want, now that the order failed; unless somebody wants else since.
+        """Set its owner's want, now that the order failed; unless somebody wants else since.
 
         An order that waits behind this one may want the same word for its own reasons: then its
         end decides.
@@ -57,7 +57,10 @@ class MachineSaga(DiskSaga[VmOrderT]):
             self.change.update(Vm, vm.id, revision=vm.revision, want=then)
 
     async def turned(self) -> None:
-        """Each host, router and pool that may have been asked for something of the machine."""
+        """Outdate orders about the machine.
+
+        Each host, router and pool is told that may have been asked for something of it.
+        """
         vm = await self.vm()
         hosts = [*vm.may_be_on, *([vm.last_host] if vm.last_host else [])]
         asked: list[Awaitable[None]] = [
@@ -106,8 +109,11 @@ class MachineSaga(DiskSaga[VmOrderT]):
         raise Full("No host can run this machine: all that could were filled by others meanwhile")
 
     async def _answers(self, host: HostId) -> bool:
-        """Whether its hypervisor can be asked at all. One that hangs would keep the machine for as
-        long as it does, so it is taken only if there is no other."""
+        """Tell whether its hypervisor can be asked at all.
+
+        One that hangs would keep the machine for as long as it does, so it is taken only if there
+        is no other.
+        """
         try:
             await self.ask(Compute, at=host).describe()
         except Unavailable:
@@ -117,7 +123,10 @@ class MachineSaga(DiskSaga[VmOrderT]):
     async def _choose(
         self, vm: Vm, offering: Offering, full: frozenset[str], silent: Mapping[str, str]
     ) -> HostId:
-        """A host that answers, or else one that does not. Waits for one where csnode restarts."""
+        """Choose a host that answers, or else one that does not.
+
+        It waits for one where csnode restarts.
+        """
         volumes, until = await self.volumes(), now() + RETURN_S
         reached = self.reach([v.pool for v in volumes if v.pool is not None])
         need = need_of(vm, offering, reached, full)
@@ -135,7 +144,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
             await self.view.fresh()
 
     async def _lacking(self, volumes: Sequence[Volume], back: bool = False) -> dict[str, str]:
-        """Hosts whose pools cannot take a disk that is in none yet, and why.
+        """Return the hosts whose pools cannot take a disk that is in none yet, and why.
 
         `back`: nor could if all pools were up.
         """
@@ -151,27 +160,27 @@ class MachineSaga(DiskSaga[VmOrderT]):
         return lacks
 
     def placed(self, need: Need) -> HostId:
-        """A host for it, of those that the order allows. Raises Full, with a reason for each."""
+        """Place it on a host that the order allows. Raises Full, with a reason for each."""
         return place(need, *self._candidates(), uuids.source)
 
     def _returning(self, need: Need) -> bool:
         return returning(need, *self._candidates(), wall() - RETURN_S)
 
     def _candidates(self) -> tuple[list[Host], Places, dict[str, Mapping[str, int]]]:
-        """The hosts that the order allows, what they are in, and what is taken of each."""
+        """Return the hosts that the order allows, what they are in, and what is taken of each."""
         view, hosts = self.view, self._allowed()
         within = places(view.all(Cluster), view.all(Pod))
         return hosts, within, {h.id: usage(view.maybe(Tally, h.id)) for h in hosts}
 
     def _allowed(self) -> list[Host]:
-        """The hosts that the order leaves to choose from."""
+        """Return the hosts that the order leaves to choose from."""
         hosts = self.view.all(Host)
         for column, wanted in self._asked_for():
             hosts = [host for host in hosts if getattr(host, column) == wanted]
         return hosts
 
     def _asked_for(self) -> list[tuple[str, str]]:
-        """Columns of a host, and what the order wants of them."""
+        """Return the columns of a host, and what the order wants of them."""
         order = self.order
         if not isinstance(order, PlacedOrder):
             return []
@@ -179,7 +188,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
         return [(column, wanted) for column, wanted in asked if wanted is not None]
 
     def _as_asked(self, at: HostId) -> HostId:
-        """Where the machine is already. Raises Conflict if the order asks for another place."""
+        """Return where the machine is already. Raises Conflict if the order wants it elsewhere."""
         allowed = self._allowed()
         if not self._asked_for() or any(host.id == at for host in allowed):
             return at
@@ -188,7 +197,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
         raise Conflict(f"The machine runs on {there.name if there else at} already, not on {names}")
 
     def reach(self, pools: Sequence[str]) -> frozenset[str]:
-        """Hosts that reach all of these pools, or some pool if there are none."""
+        """Find the hosts that reach all of these pools, or some pool if there are none."""
         return reach_of(list(self.view.all(StoragePool)), pools)
 
     async def _take_capacity(self, vm: Vm, host: HostId) -> None:
@@ -231,19 +240,19 @@ class MachineSaga(DiskSaga[VmOrderT]):
             await self.release(maybe_on=())
 
     async def host_of(self, vm: Vm) -> HostId | None:
-        """The host that holds the machine, or held it last; None if there is none any more."""
+        """Return the host that holds the machine, or held it last; None if that is gone."""
         host = vm.host or vm.last_host
         return host if host is not None and await is_there(self, Host, host) else None
 
     # -- networks --------------------------------------------------------------------------
 
     async def ensure_networks(self, host: HostId) -> None:
-        """Every network of the machine has its router; a new one stands on the machine's host."""
+        """Give every network of the machine its router; a new one stands on the machine's host."""
         for nic in await self.nics():
             await ensure_network(self, nic.network, host)
 
     async def ensure_leases(self) -> None:
-        """Every card has its address and metadata at its network's router."""
+        """Give every card its address and metadata at its network's router."""
         vm = await self.vm()
         nics = await self.nics()
         for nic in nics:
@@ -257,7 +266,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
             await self.ask(Networking, at=network.router).ensure_nic(told)
 
     async def drop_leases(self) -> None:
-        """No router knows the machine's cards."""
+        """Take the machine's cards from all routers."""
         for nic in await self.nics():
             try:
                 network = await self.store.get(Network, nic.network)
@@ -270,7 +279,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
                 await router.ensure_no_nic(nic.network, NicId(nic.id))
 
     async def ensure_plugs(self, host: HostId) -> tuple[Plug, ...]:
-        """What the machine's cards are plugged into, on its host."""
+        """Return what the machine's cards are plugged into, on its host, made ready there."""
         vm = await self.vm()
         plugs: list[Plug] = []
         for nic in await self.nics():
@@ -281,14 +290,14 @@ class MachineSaga(DiskSaga[VmOrderT]):
         return tuple(plugs)
 
     async def guest_nic(self, vm: Vm, nic: Nic, network: Network) -> GuestNic:
-        """The card's place, and what its metadata says (the names are CloudStack's)."""
+        """Return the card's place, and what its metadata says (the names are CloudStack's)."""
         offering = await self.store.get(Offering, vm.offering)
         return guest_nic(vm, nic, network, offering, self.view.get(Zone, vm.zone))
 
     # -- power -----------------------------------------------------------------------------
 
     async def drop_domain(self) -> None:
-        """No host runs or knows the machine: each that may have a domain of it has said so.
+        """Drop the machine from all hosts: each that may have a domain of it says it has none.
 
         The machine's `maybe_on` is emptied with the step's record, so one that cannot be asked
         stays in it, and what the machine took stays taken.
@@ -299,7 +308,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
             self.change.update(Vm, vm.id, maybe_on=())
 
     async def _clear(self, hosts: Iterable[HostId | None]) -> None:
-        """Every host that is still of the cloud has no domain of the machine; asked all at once.
+        """Have every host still of the cloud drop the machine's domain; all are asked at once.
 
         Raises what the first of them answered that could not say so, once all have answered.
         """

@@ -23,7 +23,7 @@ BUILD_TRIES = 8
 
 
 async def is_there(saga: Saga[Any], kind: type[Host | StoragePool], id: str) -> bool:
-    """Whether a host or pool has anything, and can be asked about it.
+    """Tell whether a host or pool has anything, and can be asked about it.
 
     What left the cloud took all it held. A host that is proven off runs nothing; what its own pool
     holds stays there until it is taken back, and is nobody's by then.
@@ -38,7 +38,7 @@ async def is_there(saga: Saga[Any], kind: type[Host | StoragePool], id: str) -> 
 
 
 async def can_drop(saga: Saga[Any], kind: type[Host | StoragePool], id: str, thing: str) -> bool:
-    """Whether the host or pool can be told to drop the thing.
+    """Tell whether the host or pool can be told to drop the thing.
 
     One that is proven off has it until it is taken back. Its tally says so, with the saga's next
     commit: by then the thing's row may be gone, and the feed and the jobs have forgotten it.
@@ -51,12 +51,12 @@ async def can_drop(saga: Saga[Any], kind: type[Host | StoragePool], id: str, thi
 
 
 async def can_be_asked(saga: Saga[Any], host: str) -> bool:
-    """Whether a host may have something of ours: it is of the cloud, and not proven off."""
+    """Tell whether a host may have something of ours: it is of the cloud, and not proven off."""
     return await is_there(saga, Host, host)
 
 
 async def ensure_network(saga: Saga[Any], id: NetworkId, host: HostId) -> None:
-    """The network's router stands: where it stood, or on the given host if it is new.
+    """Make the network's router stand: where it stood, or on the given host if it is new.
 
     Two machines may come to one new network at once: the revision of its row lets one of them
     choose the host, and telling the router twice is telling it once. One that is not up yet may
@@ -81,8 +81,10 @@ async def ensure_network(saga: Saga[Any], id: NetworkId, host: HostId) -> None:
 
 
 def keeps_router(view: View, network: Network) -> bool:
-    """Whether its router is, or is to be, on the host that its row names. One that does not
-    serve yet is built elsewhere if its host takes nothing any more."""
+    """Tell whether its router is, or is to be, on the host that its row names.
+
+    One that does not serve yet is built elsewhere if its host takes nothing any more.
+    """
     row = view.maybe(Host, network.router)
     if row is None or row.fenced:
         return False
@@ -90,7 +92,7 @@ def keeps_router(view: View, network: Network) -> bool:
 
 
 async def _is_built(saga: Saga[Any], network: Network, told: GuestNetwork, host: HostId) -> bool:
-    """False if somebody else decided otherwise meanwhile."""
+    """Build the router; return False if somebody else decided otherwise meanwhile."""
     change, revision = saga.store.change(), network.revision
     up = network.up and network.router == host
     change.update(Network, network.id, revision=revision, router=host, up=up)
@@ -114,7 +116,7 @@ async def _is_built(saga: Saga[Any], network: Network, told: GuestNetwork, host:
 
 
 async def drop_unfinished(saga: Saga[Any], id: NetworkId, host: HostId | None) -> None:
-    """A router on that host that never came up goes; one that serves stays, for others use it.
+    """Drop a router on that host that never came up; one that serves stays, for others use it.
 
     The row says first that there is none. If we crash then, it is taken down when we come again:
     hence the host, which is where this job would have built it. Of a network whose row is gone

@@ -49,7 +49,7 @@ class Peers:
             self._told = frozenset(filter(None, map(orchestrator_in, held)))
 
     def alive(self) -> tuple[str, ...]:
-        """By the names they claim under, ourselves included."""
+        """Return those alive by the names they claim under, ourselves included."""
         since = now() - self._lease_s
         self._renewed = {name: at for name, at in self._renewed.items() if at > since}
         return tuple(sorted({self._me, *self._renewed, *self._told}))

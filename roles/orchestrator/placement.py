@@ -24,7 +24,7 @@ def place(
     used: Mapping[str, Mapping[str, int]],
     chance: random.Random,
 ) -> HostId:
-    """The emptiest of some hosts that fit; Full, with a reason for every host, if none does."""
+    """Choose the emptiest of some hosts that fit; Full, with a reason for each, if none does."""
     if len(hosts) > SAMPLE:
         some = [h for h in chance.sample(hosts, SAMPLE) if not why_not(need, h, within, used)]
         if some:
@@ -45,7 +45,7 @@ def returning(
     used: Mapping[str, Mapping[str, int]],
     since: float,
 ) -> bool:
-    """Whether a host that went or came since then would take the machine if it were Up.
+    """Tell whether a host that went or came since then would take the machine if it were Up.
 
     A restart of csnode takes some seconds. A host that is Down, or closed to machines, is not
     waited for. `need` lacks nothing only because a pool is not up: pools come back with hosts.
@@ -61,7 +61,7 @@ def choose_pool(
     used: Mapping[str, int],
     passed: Mapping[str, str],
 ) -> PoolId:
-    """The pool with most bytes left to promise, and of those as good the emptiest.
+    """Choose the pool with most bytes left to promise, and of those as good the emptiest.
 
     `passed` are not to be taken, and why. Raises Full, with a reason for every pool.
     """

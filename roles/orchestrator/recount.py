@@ -35,7 +35,7 @@ COUNTED: dict[type[Entity], tuple[str, ...]] = {Host: fit.COUNTED, StoragePool: 
 
 
 async def gently(rows: Sequence[E]) -> AsyncGenerator[E]:
-    """One after the other; now and then others have their turn: leases are renewed meanwhile."""
+    """Yield one after the other; now and then others have their turn: leases are renewed."""
     for number, row in enumerate(rows, start=1):
         yield row
         if number % AT_A_TIME == 0:
@@ -68,7 +68,7 @@ class Recount:
                 await self._count(owner, tally, right.get(owner.id, Counter()))
 
     async def _tally(self, owner: Owner) -> Tally | None:
-        """The owner's tally, made if there is none; None if the owner has left the cloud."""
+        """Return the owner's tally, made if there is none; None if the owner has left the cloud."""
         found = await self._store.find(Tally, id=owner.id)
         if not found:
             change = self._change_of(owner)
@@ -82,7 +82,7 @@ class Recount:
         return found[0] if found else None
 
     def _change_of(self, owner: Owner) -> Change:
-        """A commit that is refused if the owner has left the cloud: then nothing is counted."""
+        """Return a commit that is refused, so counts nothing, if the owner has left the cloud."""
         change = self._store.change()
         change.update(type(owner), owner.id)  # no column: only a proof that it is there
         return change
@@ -114,7 +114,7 @@ class Recount:
 def _wrong(
     owners: Sequence[Owner], used: Mapping[str, Mapping[str, int]], right: Sums
 ) -> list[Owner]:
-    """Those whose tally is not what their rows add up to."""
+    """Return those whose tally is not what their rows add up to."""
     none: Counter[str] = Counter()
     return [
         owner

@@ -73,7 +73,7 @@ def _uncount(saga: MachineSaga[Any], vm: Vm, volumes: list[Volume]) -> None:
 
 
 def _is_understood(saga: MachineSaga[Any]) -> bool:
-    """Whether nobody would start the machine, or erase it, as if it had not given back."""
+    """Tell whether nobody would start the machine, or erase it, as if it had not given back."""
     members = saga.bus.directory.members()
     deciding = [m for m in members if not {"api", "data", "orchestrator"}.isdisjoint(m.roles)]
     return floor(deciding) >= TAKEN_AGAIN_SINCE

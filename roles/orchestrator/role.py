@@ -80,7 +80,7 @@ class OrchestratorRole(Role[OrchestratorConfig]):
 
     @every(seconds=1)
     async def look(self) -> None:
-        """Whatever an event should have told us: events may all be lost."""
+        """Look for whatever an event should have told us: events may all be lost."""
         await self.view.fresh()
         await self.peers.look()
         self.work.peers = self.peers.alive()
@@ -94,7 +94,7 @@ class OrchestratorRole(Role[OrchestratorConfig]):
 
     @every(seconds=5)
     async def keep_running(self) -> None:
-        """Machines that are to be kept running, and do not run."""
+        """Start machines that are to be kept running, and do not run."""
         await self.view.fresh()
         await self.tidy.keep_running(wall())
 

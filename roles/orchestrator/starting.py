@@ -21,7 +21,7 @@ class StartingSaga(MachineSaga[PlacedOrderT]):
     """Has a step `host`, and after it `disks`, `routers`, `plugs` and `power`."""
 
     def elsewhere(self, step: str, fault: Fault) -> Tried | None:
-        """The pool of a disk that could not be made, or the host, unless it alone was asked for."""
+        """Return the pool of a disk that failed, or the host unless the order asks for it alone."""
         host: HostId | None = self.results.get("host")
         if host is None:
             return None
@@ -37,19 +37,19 @@ class StartingSaga(MachineSaga[PlacedOrderT]):
         return self._tried_at(Host, host, fault)
 
     def _placed(self) -> list[PoolId]:
-        """The pools of disks that stay where they are: the machine has run on them."""
+        """Return the pools of disks that stay where they are: the machine has run on them."""
         vm = self.view.maybe(Vm, self.order.vm)
         volumes = self.view.by(Volume, "vm", self.order.vm) if vm is not None and vm.started else ()
         return [volume.pool for volume in volumes if volume.pool is not None]
 
     def _builds_at(self, host: HostId) -> bool:
-        """Whether a network of the machine is to get its router on that host."""
+        """Tell whether a network of the machine is to get its router on that host."""
         nics = self.view.by(Nic, "vm", self.order.vm)
         networks = [self.view.maybe(Network, nic.network) for nic in nics]
         return any(n is not None and not n.up and n.router in (None, host) for n in networks)
 
     def _tried_at(self, kind: type[Host | StoragePool], id: str | None, why: Fault) -> Tried | None:
-        """The place, if it failed in a way that another need not."""
+        """Return the place as tried, if it failed in a way that another need not."""
         row = self.view.maybe(kind, id)
         if row is None or not isinstance(why, (Unavailable, Refused, Full)):
             return None

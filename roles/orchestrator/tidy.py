@@ -43,7 +43,7 @@ class Tidy:
         self._recount = Recount(store, view)
 
     async def turn(self, wall: float) -> None:
-        """`wall` is the date, in seconds since 1970."""
+        """Take a turn; `wall` is the date, in seconds since 1970."""
         async for vm in gently(self.view.all(Vm)):
             if is_lost(self.view, vm):
                 if not self._busy(vm.id):
@@ -70,7 +70,7 @@ class Tidy:
                 await self._order(StartVm(vm=VmId(vm.id), ha=True), vm, want=Want.RUNNING)
 
     def _is_to_run(self, vm: Vm) -> bool:
-        """It ran, its owner wants it to run, and it is to be kept running."""
+        """Tell whether it ran, its owner wants it to run, and it is to be kept running."""
         return vm.want is Want.RUNNING and vm.started and self._is_kept(vm)
 
     def _is_kept(self, vm: Vm) -> bool:
@@ -80,11 +80,11 @@ class Tidy:
         return is_busy(self.view, id)
 
     def _has_halted(self, vm: Vm) -> bool:
-        """It holds a host's capacity, does not run, and nobody is at work on it."""
+        """Tell whether it holds a host's capacity, does not run, and nobody is at work on it."""
         return vm.host is not None and not vm.runs and not self._busy(vm.id)
 
     def _word_of(self, vm: Vm) -> Want | None:
-        """What is to count as its owner's word, if no order is left that could make it so."""
+        """Return what is to be its owner's word, if no order is left that could make it so."""
         if vm.runs:
             word = Want.RUNNING
         elif vm.host is None and vm.want is Want.RUNNING and not self._is_to_run(vm):
@@ -96,7 +96,7 @@ class Tidy:
         return None if word is vm.want or self._busy(vm.id) else word
 
     async def _accept(self, vm: Vm, word: Want, wall: float) -> None:
-        """The order behind its owner's word failed or was cancelled: what is, is wanted."""
+        """Want what is: the order behind its owner's word failed or was cancelled."""
         destroyed = (vm.destroyed or wall) if word is Want.DESTROYED else 0.0
         change = self.store.change()
         change.update(Vm, vm.id, revision=vm.revision, want=word, destroyed=destroyed)
@@ -112,15 +112,17 @@ class Tidy:
         return bool(vm.destroyed) and due < wall and not self._busy(vm.id)
 
     async def settle(self, vm: Vm) -> None:
-        """The machine halted by itself: what it held is given back, and it is Stopped; or starts
-        again, if it is to be kept running."""
+        """Settle a machine that halted by itself: what it held is given back, and it is Stopped.
+
+        It starts again, if it is to be kept running.
+        """
         if self._has_halted(vm) and not is_lost(self.view, vm):
             kept = vm.started and self._is_kept(vm)
             want = Want.STOPPED if vm.want is Want.RUNNING and not kept else vm.want
             await self._order(StopVm(vm=VmId(vm.id)), vm, want=want)
 
     async def _shut_idle_networks(self, wall: float) -> None:
-        """A network without running machines for a while gives its router back."""
+        """Take back the routers of networks that had no running machines for a while."""
         self._idle_since = {
             (id, up): since
             for (id, up), since in self._idle_since.items()
@@ -135,8 +137,10 @@ class Tidy:
                 await self._order(ShutdownNetwork(network=NetworkId(network.id)), network)
 
     async def _rebuild_routers(self, wall: float) -> None:
-        """A network that machines run in, and whose router went with its host, or is half made:
-        whoever was to build it may have been cut off on the way, in whatever moment."""
+        """Rebuild routers of networks that machines run in: gone with their host, or half made.
+
+        Whoever was to build one may have been cut off on the way, in whatever moment.
+        """
         async for network in gently(self.view.all(Network)):
             stands = network.up and keeps_router(self.view, network)
             if stands or self._busy(network.id) or not needs_router(self.view, network):
@@ -145,8 +149,11 @@ class Tidy:
                 await self._order(ImplementNetwork(network=NetworkId(network.id)), network)
 
     def _lingers_s(self, network: Network) -> float:
-        """How long an idle network keeps its router. One that does not serve is of use to nobody:
-        whoever was to build it, as an evacuation that was called off, had time to go on."""
+        """Return how long an idle network keeps its router.
+
+        One that does not serve is of use to nobody: whoever was to build it, as an evacuation that
+        was called off, had time to go on.
+        """
         gc_s = self.config.network_gc_seconds
         return gc_s if network.up else min(gc_s, HALF_MADE_S)
 
@@ -156,7 +163,7 @@ class Tidy:
         return any(vm is not None and (vm.host or self._busy(vm.id)) for vm in vms)
 
     async def _forget_jobs(self, wall: float) -> None:
-        """Jobs that ended long ago go; a stuck one stays until somebody looked at it."""
+        """Forget jobs that ended long ago; a stuck one stays until somebody looked at it."""
         old = [
             job
             for job in self.view.all(Job)
@@ -171,7 +178,7 @@ class Tidy:
             await change.commit()
 
     async def _forget_cancels(self) -> None:
-        """One that came too late goes: its job had ended before it was seen."""
+        """Forget cancels that came too late: the job had ended before they were seen."""
         change = self.store.change()
         for cancel in self.view.all(Cancel):
             job = self.view.maybe(Job, cancel.id)
@@ -180,7 +187,10 @@ class Tidy:
         await change.commit()
 
     async def _forget_leases(self, wall: float) -> None:
-        """Of orchestrators that ended long ago, and left no job open: every start has its own."""
+        """Forget leases of orchestrators that ended long ago, and left no job open.
+
+        Every start has its own.
+        """
         for lease in self.view.all(Lease):
             name = orchestrator_in(lease.id)
             if name is None or lease.until + LEASE_KEPT_S > wall:
@@ -195,7 +205,7 @@ class Tidy:
                 log.info("a lease is kept", lease=lease.id, why=fault.message)
 
     async def _order(self, order: Order, row: Vm | Network, **columns: Want) -> None:
-        """Intent and order in one commit, as the api does; somebody faster is as good."""
+        """Write intent and order in one commit, as the api does; somebody faster is as good."""
         change = self.store.change()
         if columns:
             change.update(type(row), row.id, revision=row.revision, **columns)

@@ -91,7 +91,10 @@ class Work:
                 self._start(job, self._claim)
 
     def _knows(self, job: Job) -> bool:
-        """Another orchestrator, of a newer version or with a plug-in, does what we cannot."""
+        """Tell whether we can do the job.
+
+        Another orchestrator, of a newer version or with a plug-in, does what we cannot.
+        """
         known = self.engine.knows(job.verb)
         if not known and job.verb not in self._strange:
             self._strange.add(job.verb)
@@ -102,7 +105,7 @@ class Work:
         return wall() - job.created > self.config.grace_seconds
 
     def look(self) -> None:
-        """The turn that makes events optional: whatever waits, and whatever lost its owner."""
+        """Look at what waits, and at what lost its owner: the turn that makes events optional."""
         for job in tuple(self.queue.owned.values()):
             if job.id not in self.running and self.accepting:
                 if job.owner == self.me:
@@ -121,7 +124,7 @@ class Work:
         task.add_done_callback(lambda _: self._ended(job))
 
     def _ended(self, job: Job) -> None:
-        """Whoever stood behind it is considered when its end is in the view; others now."""
+        """Consider whoever stood behind it when its end is in the view; others now."""
         self.running.pop(job.id, None)
         self.turns.ended(job.account or "")
         if self.accepting:
@@ -156,12 +159,12 @@ class Work:
         return replace(job, revision=job.revision + 1, **claimed), committed.number
 
     async def _claim_cancelled(self, job: Job) -> Claimed:
-        """A job that never began is ours to end, wherever it stands in line."""
+        """Claim a cancelled job that never began: it is ours to end, wherever it stands in line."""
         cancel = self._view.maybe(Cancel, job.id)
         return await self._claim_as_failed(job, cancelled(cancel.by)) if cancel else None
 
     async def _behind_stuck(self, job: Job) -> Claimed:
-        """An object that a stuck job holds is an operator's: who needs it is told so at once."""
+        """Fail a job that needs what a stuck one holds for an operator: it is told at once."""
         locks = (self._view.maybe(Lock, need) for need in job.needs)
         for holder in (self._view.maybe(Job, lock.job) for lock in locks if lock):
             if holder is not None and holder.state is JobState.STUCK:
@@ -187,9 +190,10 @@ class Work:
         return replace(job, revision=job.revision + 1, **claimed), committed.number
 
     async def _resume(self, job: Job) -> Claimed:
-        """It is ours, but nobody works on it: a turn of ours broke. Any later number will do.
+        """Resume a job that is ours, and that nobody works on: a turn of ours broke.
 
-        Our view may be behind: one that another has taken over meanwhile is his.
+        Any later number will do. Our view may be behind: one that another has taken over meanwhile
+        is his.
         """
         fence = await self.store.data.head((Job.kind, Lock.kind))
         found = await self.store.get(Job, job.id)

@@ -41,7 +41,7 @@ class Evacuate(Saga[EvacuateHost]):
 
     @step
     async def machines(self) -> None:
-        """A job for each machine; others may be at work on it, and have their turn before."""
+        """Order a job for each machine; others may be at work on it, and have their turn before."""
         for turn in range(ROUNDS):
             if not await self._move_all(turn):
                 return
@@ -51,7 +51,7 @@ class Evacuate(Saga[EvacuateHost]):
 
     @machines.undo
     async def call_off(self) -> None:
-        """What has not moved stays; moves under way turn back, and run on where they began."""
+        """Call moves off: those under way turn back, and run on where they began; the rest stay."""
         await self.view.fresh()
         for turn in range(ROUNDS):
             for vm in self.view.all(Vm):
@@ -65,7 +65,7 @@ class Evacuate(Saga[EvacuateHost]):
 
     @step
     async def routers(self) -> None:
-        """Guest networks get their routers elsewhere; each is away for about a second."""
+        """Give guest networks their routers elsewhere; each is away for about a second."""
         for network in await self.store.find(Network, router=self.order.host):
             await self._move_router(NetworkId(network.id))
         await self._order_rest()  # an earlier try may have changed a row, and no more
@@ -75,7 +75,7 @@ class Evacuate(Saga[EvacuateHost]):
         await self._order_rest()
 
     async def _order_rest(self) -> None:
-        """What was taken from here and does not stand yet is ordered: machines wait for it."""
+        """Order what was taken from here and does not stand yet: machines wait for it."""
         for network in await self._unfinished():
             change = self.store.change()
             change.update(Network, network.id, revision=network.revision)
@@ -84,7 +84,7 @@ class Evacuate(Saga[EvacuateHost]):
                 await self.commit(change)
 
     async def _unfinished(self) -> list[Network]:
-        """Networks in use whose router is named and does not serve."""
+        """Find networks in use whose router is named and does not serve."""
         await self.view.fresh()
         return [
             network
@@ -104,7 +104,7 @@ class Evacuate(Saga[EvacuateHost]):
             await alarm(self.store, HOST, host, "maintenance", text)
 
     async def _conclude(self, maintenance: Maintenance) -> Host | None:
-        """Unless somebody has called the maintenance off meanwhile."""
+        """Conclude, unless somebody has called the maintenance off meanwhile."""
         try:
             host = await self.store.get(Host, self.order.host)
         except NotFound:
@@ -148,11 +148,11 @@ class Evacuate(Saga[EvacuateHost]):
         return any(job.open for job in self.view.by(Job, "holds", vm.id))
 
     def _movable(self, vm: Vm) -> bool:
-        """One that halted by itself gives its place back by itself."""
+        """Tell whether it is to move: one that halted by itself gives its place back by itself."""
         return vm.power is Power.ON or vm.moving_to is not None
 
     def _id(self, vm: Vm, turn: int) -> str:
-        """Of the order of its move: ordering twice is ordering once."""
+        """Return the id of the order of its move: ordering twice is ordering once."""
         return id_of(self.job.id, vm.id, str(turn))
 
     def _tried(self, vm: Vm, turn: int) -> bool:
@@ -170,7 +170,7 @@ class Evacuate(Saga[EvacuateHost]):
             await self.commit(change)
 
     def _why(self, vm: Vm) -> str:
-        """What kept a machine here, as its last move has it."""
+        """Return what kept a machine here, as its last move has it."""
         for turn in reversed(range(ROUNDS)):
             job = self.view.maybe(Job, self._id(vm, turn))
             if job is not None and job.state is not JobState.DONE:
@@ -180,7 +180,7 @@ class Evacuate(Saga[EvacuateHost]):
     # -- routers ---------------------------------------------------------------------------
 
     async def _move_router(self, id: NetworkId) -> None:
-        """The row changes first; then the old one goes, and the new one is built."""
+        """Move the router: the row changes first; then the old one goes, the new one is built."""
         while True:
             network = await self.store.get(Network, id)
             here, there = self.order.host, self._carrier(network)
@@ -210,7 +210,7 @@ class Evacuate(Saga[EvacuateHost]):
             await self.ask(Networking, at=self.order.host).ensure_no_router(id)
 
     def _carrier(self, network: Network) -> HostId:
-        """Where its machines are, if any are anywhere."""
+        """Choose where its router goes: where its machines are, if any are anywhere."""
         within = places(self.view.all(Cluster), self.view.all(Pod))
         fit = {
             host.id
@@ -228,7 +228,7 @@ class Evacuate(Saga[EvacuateHost]):
         return [vm for vm in vms if vm is not None and vm.host is not None]
 
     async def _tell_cards(self, id: NetworkId) -> None:
-        """The new router learns at once what its sweep would tell it half a minute later.
+        """Tell the new router at once what its sweep would tell it half a minute later.
 
         Without a fence, as the sweep would: the machines' own jobs may be younger than ours.
         """

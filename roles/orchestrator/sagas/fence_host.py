@@ -26,8 +26,11 @@ class Fence(Saga[FenceHost]):
 
     @step
     async def proof(self) -> str:
-        """Commits it alone, at the revision that was read before anybody was asked: had the host
-        come back meanwhile, machines might have started on it, and off is not what it is."""
+        """Fence the host; commit that alone, at the revision read before anybody was asked.
+
+        Had the host come back meanwhile, machines might have started on it, and off is not what it
+        is.
+        """
         host = await self.store.get(Host, self.order.host)
         if host.fenced:
             return host.fence_proof
@@ -45,7 +48,7 @@ class Fence(Saga[FenceHost]):
         return proof
 
     async def _tell(self, host: Host, why: str) -> None:
-        """At the first try that fails: all of them may take minutes, and machines are missed."""
+        """Tell at the first try that fails: all may take minutes, and machines are missed."""
         await alarm(
             self.store, HA, host, "not fenced",
             f"Host {host.name} seems dead, and nobody can prove it: {why}. Its machines start "
@@ -53,7 +56,7 @@ class Fence(Saga[FenceHost]):
         )  # fmt: skip
 
     async def _write_down(self, before: Host, proof: str) -> None:
-        """Raises Unavailable if the host came back while its fencer was asked."""
+        """Write the fence down. Unavailable if the host came back while its fencer was asked."""
         host = before
         while True:
             change = self.store.change()
@@ -69,7 +72,7 @@ class Fence(Saga[FenceHost]):
 
     @step
     async def routers(self) -> tuple[str, ...]:
-        """Networks whose router stood there have none; those in use elsewhere get one again."""
+        """Take the routers that stood there from their networks; those in use get one again."""
         await self.view.fresh()
         taken: list[str] = []
         for network in await self.store.find(Network, router=self.order.host):
@@ -86,7 +89,7 @@ class Fence(Saga[FenceHost]):
 
     @step
     async def machines(self) -> None:
-        """A job for each machine, as others may be at work on it; the sweep would find them too."""
+        """Order a job for each machine, as others may be at work on it; a sweep finds them too."""
         for _ in range(ORDER_TRIES):
             await self.view.fresh()
             left = [vm for vm in self.view.all(Vm) if self.order.host in vm.may_be_on]
@@ -95,7 +98,7 @@ class Fence(Saga[FenceHost]):
                 return
 
     async def _release_ordered(self, vm: Vm) -> bool:
-        """False if its row has moved on since it was read."""
+        """Order the machine's release; return False if its row has moved on since it was read."""
         change = self.store.change()
         order_release(self.view, change, vm)
         if change.items:

@@ -42,7 +42,7 @@ class Implement(Saga[ImplementNetwork]):
 
     @router.undo
     async def drop_router(self) -> None:
-        """Where its row has it: it may stand half made where another job was to build it."""
+        """Drop it where its row has it: it may stand half made where another job began it."""
         network = await self.store.get(Network, self.order.network)
         await drop_unfinished(self, self.order.network, network.router or self.host)
 

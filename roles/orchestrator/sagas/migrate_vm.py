@@ -80,7 +80,7 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @way.undo
     async def free_target(self) -> None:
-        """Unless it has moved: the undo of that has said so."""
+        """Free the target, unless the machine has moved: the undo of that has said so."""
         vm = await self.vm()
         if vm.moving_to is not None:
             self.change.uncount(vm.moving_to, reservation(vm))
@@ -89,7 +89,7 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @step
     async def spots(self) -> tuple[Spot, ...]:
-        """Decided once: a copy in another pool than this would never be found."""
+        """Decide once where copies go: a copy in another pool than this would never be found."""
         found: list[Spot] = []
         for volume in await self.volumes():
             if volume.pool is None:
@@ -103,7 +103,7 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @spots.undo
     async def free_room(self) -> None:
-        """Of pools that were to have a copy, if the machine has not moved."""
+        """Free the room in pools that were to have a copy, if the machine has not moved."""
         volumes = {volume.id: volume for volume in await self.volumes()}
         for spot in moves_of(self.job):
             volume = volumes[spot["volume"]]
@@ -112,7 +112,7 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @step
     async def disks(self) -> tuple[Disk, ...]:
-        """Every disk has a file that the target can open; what it lacks is copied on the way."""
+        """Give every disk a file that the target can open; what it lacks is copied on the way."""
         volumes = {volume.id: volume for volume in await self.volumes()}
         disks: list[Disk] = []
         for spot in self.spots:
@@ -124,8 +124,10 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @disks.undo
     async def drop_copies(self) -> None:
-        """One whose disk's own pool is off may be the last: it is set aside. The sweep of its pool
-        would take many of them for a sign that the records are wrong."""
+        """Drop the copies; one whose disk's own pool is off may be the last: it is set aside.
+
+        The sweep of its pool would take many of them for a sign that the records are wrong.
+        """
         for spot in await self._left_behind():
             if not await can_drop(self, StoragePool, spot.pool, spot.volume):
                 continue
@@ -137,7 +139,7 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @step
     async def power(self) -> Power:
-        """Its plugs first, at each try: a bridge that nobody is plugged into may be swept away."""
+        """Move the machine, plugs first at each try: a bridge without plugs may be swept away."""
         vm, way = await self.vm(), self.way
         target = self.ask(Compute, at=way.target)
         landing = await target.ensure_expected(self.order.vm)
@@ -161,7 +163,7 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @power.undo
     async def stay(self) -> None:
-        """Where it is, it stays; and only there. Waits until that is known."""
+        """Keep it where it is, and only there. Waits until that is known."""
         vm = await self.vm()
         if vm.moving_to is None or vm.host is None:
             return
@@ -181,14 +183,14 @@ class Migrate(MachineSaga[MigrateVm]):
 
     @step
     async def home(self) -> None:
-        """The rows say where it is: host, disks and capacity change at one moment."""
+        """Write where the machine is: host, disks and capacity change at one moment."""
         vm = await self.vm()
         if vm.host is not None and vm.moving_to is not None:
             await self._settle(vm, vm.host, vm.moving_to)
 
     @step
     async def remains(self) -> None:
-        """Copies in pools of the source go. One that does not answer sweeps them itself."""
+        """Remove copies in pools of the source; one that does not answer sweeps them itself."""
         for spot in await self._left_behind():
             try:
                 if await can_drop(self, StoragePool, spot.pool, spot.volume):
@@ -199,7 +201,7 @@ class Migrate(MachineSaga[MigrateVm]):
     # -- where to --------------------------------------------------------------------------
 
     async def _target(self, vm: Vm, volumes: list[Volume], full: frozenset[str]) -> HostId:
-        """A host that reaches all its disks where they are, or else one they can be copied to."""
+        """Choose a host that reaches all its disks where they are, or one they can be copied to."""
         offering = await self.store.get(Offering, vm.offering)
         await self.view.fresh()
         source = self.view.get(Host, vm.host or "")
@@ -218,7 +220,7 @@ class Migrate(MachineSaga[MigrateVm]):
             return choose(far)
 
     async def _pool_of(self, volume: Volume, now: PoolId) -> PoolId:
-        """Where the target will open the disk."""
+        """Return where the target will open the disk."""
         target = self.way.target
         wanted = self.order.pools.get(volume.id)
         at = self.view.get(StoragePool, wanted or now)
@@ -233,13 +235,16 @@ class Migrate(MachineSaga[MigrateVm]):
     async def _at(
         self, host: HostId, asking: Callable[[Compute], Awaitable[Power]]
     ) -> Power | None:
-        """What the host says of it; None of one that is proven off: nothing runs there."""
+        """Return what the host says of it; None of one that is proven off: nothing runs there."""
         if not await can_be_asked(self, host):
             return None
         return await asking(self.ask(Compute, at=host))
 
     async def _settle(self, vm: Vm, source: HostId, target: HostId) -> None:
-        """With the step's record: what was the target is its host, and nothing is elsewhere."""
+        """Settle the move, with the step's record.
+
+        What was the target is its host, and nothing is elsewhere.
+        """
         self.change.update(
             Vm, vm.id, host=target, last_host=source, moving_to=None,
             maybe_on=_without(vm, source),
@@ -252,7 +257,7 @@ class Migrate(MachineSaga[MigrateVm]):
                 self.change.count(spot.source, {BYTES: -volumes[spot.volume].size})
 
     async def _left_behind(self) -> list[Copy]:
-        """Of disks that have two copies, those in the pool that is not their volume's."""
+        """Find, of disks that have two copies, those in the pool that is not their volume's."""
         pools = {volume.id: volume.pool for volume in await self.volumes()}
         return [
             Copy(volume=spot.volume, pool=pool)
@@ -263,13 +268,13 @@ class Migrate(MachineSaga[MigrateVm]):
         ]
 
     async def _can_be_read(self, copy: Copy) -> bool:
-        """Whether the disk of which this is a copy is in a pool that can be asked."""
+        """Tell whether the disk of which this is a copy is in a pool that can be asked."""
         volume = await self.store.get(Volume, copy.volume)
         return volume.pool is None or await is_there(self, StoragePool, volume.pool)
 
 
 def has_moved(left: Power | None, there: Power | None) -> bool:
-    """Whether it is where it was to go, by what source and target say; None: is proven off.
+    """Tell whether it is where it was to go, by what source and target say; None: is proven off.
 
     A source that has nothing of it gave it away, so what its guest wrote since is in the copy.
     """
@@ -286,7 +291,7 @@ class Copy(Struct):
 
 
 def _with(vm: Vm, host: HostId) -> tuple[HostId, ...]:
-    """Where a domain of it may be, if it may be on that host too."""
+    """Return where a domain of it may be, if it may be on that host too."""
     return (*_without(vm, host), host)
 
 

@@ -20,7 +20,7 @@ class Release(MachineSaga[ReleaseVm]):
 
     @step
     async def host(self) -> HostId | None:
-        """The host that is off and had it; None if the machine has got hold of another."""
+        """Find the host that is off and had the machine; None if that has got hold of another."""
         vm = await self.vm()
         if vm.host is not None and await can_be_asked(self, vm.host):
             return None
@@ -31,7 +31,7 @@ class Release(MachineSaga[ReleaseVm]):
 
     @step
     async def capacity(self) -> None:
-        """Every other host where a domain may be has to deny it as always."""
+        """Free the capacity; every other host where a domain may be has to deny it as always."""
         if self.host is not None:
             vm = await self.vm()
             await self._clear({*vm.maybe_on, vm.host})

@@ -40,13 +40,15 @@ class Return(Saga[ReturnHost]):
 
     @step
     async def fenced(self) -> float:
-        """Since when; 0 if it is taken back already."""
+        """Note since when the host is fenced; 0 if it is taken back already."""
         return (await self.store.get(Host, self.order.host)).fenced
 
     @step
     async def released(self) -> None:
-        """Every machine that its row still has here, or on its way here, lets go first: then
-        whatever is on the host belongs elsewhere, and no network of it is in use."""
+        """Release every machine that its row still has here, or on its way here.
+
+        Then whatever is on the host belongs elsewhere, and no network of it is in use.
+        """
         if not self.fenced:
             return
         for _ in range(RELEASED_S):
@@ -64,7 +66,7 @@ class Return(Saga[ReturnHost]):
 
     @step
     async def left(self) -> tuple[str, ...]:
-        """What was to go from here while the host was off: its tally and its pools' have it."""
+        """Find what was to go from here while the host was off: its tally and its pools' say."""
         owners = [self.order.host, *(pool.id for pool in await self._pools())]
         tallies = await self.store.find(Tally, id=tuple(owners))
         return tuple(sorted({id for tally in tallies for id in left_in(tally.used)}))
@@ -83,7 +85,10 @@ class Return(Saga[ReturnHost]):
         return tuple(removed)
 
     async def _belongs_elsewhere(self, vm: VmId) -> bool:
-        """What this cloud never knew is somebody's, and the host's own sweep tells of it."""
+        """Tell whether the machine, if this cloud knew it, belongs to another host or to none.
+
+        What this cloud never knew is somebody's, and the host's own sweep tells of it.
+        """
         try:
             row = await self.store.get(Vm, vm)
         except NotFound:
@@ -92,7 +97,7 @@ class Return(Saga[ReturnHost]):
 
     @step
     async def networks(self) -> tuple[str, ...]:
-        """Two routers of one network would answer for one address."""
+        """Remove routers that belong elsewhere: two of one network would answer for one address."""
         host = self.order.host
         removed: list[str] = []
         if not self.fenced:
@@ -120,8 +125,10 @@ class Return(Saga[ReturnHost]):
 
     @step
     async def volumes(self) -> tuple[str, ...]:
-        """Copies that moves left in pools of the host are set aside, what was to go goes: the
-        sweep takes many of them for a sign that the records are wrong, and touches none."""
+        """Set copies that moves left in pools of the host aside; drop what was to go.
+
+        The sweep takes many of them for a sign that the records are wrong, and touches none.
+        """
         aside: list[str] = []
         if not self.fenced:
             return ()
@@ -145,7 +152,7 @@ class Return(Saga[ReturnHost]):
         return tuple(aside)
 
     async def _drop_left(self, storage: Storage, held: Holdings, known: set[str]) -> None:
-        """Disks of no pool, and images of no row; an image that a disk stands on stays."""
+        """Drop disks of no pool, and images of no row; an image that a disk stands on stays."""
         for volume in held.volumes:
             if volume in self.left and volume not in known:
                 await self._check_fenced()
@@ -158,7 +165,7 @@ class Return(Saga[ReturnHost]):
 
     @step
     async def nothing_left(self) -> None:
-        """The tallies say so, now that it is. Of a pool that did not answer the sweep looks on."""
+        """Clear the tallies of what is gone; the sweep goes on with a pool that did not answer."""
         owners = [self.order.host, *(pool.id for pool in await self._pools())]
         for tally in await self.store.find(Tally, id=tuple(owners)) if self.fenced else ():
             still = {what: n for what, n in tally.used.items() if not left_in((what,))}
@@ -169,7 +176,7 @@ class Return(Saga[ReturnHost]):
                 await self.commit(change)
 
     async def _pools(self) -> list[StoragePool]:
-        """The host's own."""
+        """Find the host's own pools."""
         return await self.store.find(StoragePool, host=self.order.host)
 
     async def succeeded(self) -> None:
@@ -183,7 +190,7 @@ class Return(Saga[ReturnHost]):
         )  # fmt: skip
 
     async def _check_fenced(self) -> Host:
-        """The host, which nothing comes to while it is fenced as it was at the first step.
+        """Return the host, while it is fenced as it was at the first step: nothing comes to it.
 
         Raises Conflict if it is not: machines may be on their way to it.
         """

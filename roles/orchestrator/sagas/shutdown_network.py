@@ -25,12 +25,12 @@ class Shutdown(Saga[ShutdownNetwork]):
 
     @step
     async def host(self) -> HostId | None:
-        """Where the router stands: the row forgets it before the router goes."""
+        """Find where the router stands: the row forgets it before the router goes."""
         return (await self._network()).router
 
     @step
     async def router(self) -> bool:
-        """Whether it went: one that a machine came to meanwhile stays."""
+        """Remove the router; return whether it went: one that a machine came to meanwhile stays."""
         if self.host is None:
             return True
         number = await self._take_from_row(self.host)
@@ -43,8 +43,11 @@ class Shutdown(Saga[ShutdownNetwork]):
 
     @router.undo
     async def remember_host(self) -> None:
-        """What is left of it, if anything, is found again by whoever shuts the network down next,
-        or is made whole by whoever needs it."""
+        """Write the host into the row again, for what may be left there of the router.
+
+        It is found again by whoever shuts the network down next, or is made whole by whoever needs
+        it.
+        """
         network = await self._network()
         if network.router is None and self.host is not None:
             if not await self._is_of_cloud(self.host):
@@ -59,7 +62,10 @@ class Shutdown(Saga[ShutdownNetwork]):
                 await self.ask(Networking, at=self.host).outdate(self.order.network)
 
     async def _is_of_cloud(self, host: HostId) -> bool:
-        """A fenced one is, too: what it has is found once it is back."""
+        """Tell whether the host is of the cloud.
+
+        A fenced one is, too: what it has is found once it is back.
+        """
         try:
             await self.store.get(Host, host)
         except NotFound:
@@ -67,7 +73,7 @@ class Shutdown(Saga[ShutdownNetwork]):
         return True
 
     async def _take_from_row(self, host: HostId) -> int | None:
-        """The number of a commit at which the row says that there is no router; None: it stays."""
+        """Take the router from its row; return that commit's number, None if the router stays."""
         while True:
             network = await self._network()
             if network.router not in (None, host):

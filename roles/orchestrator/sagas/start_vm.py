@@ -22,8 +22,10 @@ class Start(StartingSaga[StartVm]):
 
     @step
     async def found(self) -> HostId | None:
-        """The host that has it already: whoever stood before us in its queue may have started it.
-        Then it is as it should be, and stays so if we fail."""
+        """Find the host that has the machine: one before us in its queue may have started it.
+
+        Then it is as it should be, and stays so if we fail.
+        """
         if "host" in self.job.started:  # by a csnode that did not ask: what it finds is its own
             return None
         vm = await self.vm()
@@ -49,8 +51,10 @@ class Start(StartingSaga[StartVm]):
 
     @disks.undo
     async def drop_new_disks(self) -> None:
-        """Of a machine that never ran, and so has nothing on them: the next start is free to have
-        them in another pool."""
+        """Drop the disks of a machine that never ran, and so has nothing on them.
+
+        The next start is free to have them in another pool.
+        """
         if not self._was_there and not (await self.vm()).started:
             await self.drop_disks()
 
@@ -69,7 +73,7 @@ class Start(StartingSaga[StartVm]):
 
     @leases.undo
     async def end_leases(self) -> None:
-        """Of a machine that never ran: its addresses may be another's before its next start."""
+        """End leases of a machine that never ran: its next start may find them another's."""
         if not self._was_there and not (await self.vm()).started:
             await self.drop_leases()
 

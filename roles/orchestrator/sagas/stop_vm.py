@@ -24,7 +24,7 @@ class Stop(MachineSaga[StopVm]):
 
     @step
     async def domain(self) -> None:
-        """The host forgets it: it may start elsewhere next time."""
+        """Make the host forget the machine: it may start elsewhere next time."""
         await self.drop_domain()
 
     @step
