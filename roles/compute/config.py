@@ -22,11 +22,14 @@ class ComputeConfig(Section):
     ghost_seconds: Annotated[float, Meta(ge=0)] = 20.0  # until a machine nobody knows is removed
 
     def __post_init__(self) -> None:
-        """A libvirtd is one host, and would show each of several every other's machines."""
+        """Refuse several hosts on libvirt.
+
+        A libvirtd is one host, and would show each of several every other's machines.
+        """
         if self.hosts > 1 and self.driver == "libvirt":
             raise ValueError("several hosts need the driver sim; libvirt is one - at `$.hosts`")
 
     def options_for(self, kind: type[Hypervisor]) -> dict[str, Any]:
-        """The driver's options; with the time to stop, if it has such an option."""
+        """Return the driver's options, with the time to stop if it has such an option."""
         knows = "stop_seconds" in kind.options_type.__struct_fields__
         return ({"stop_seconds": self.stop_seconds} if knows else {}) | self.options

@@ -98,7 +98,10 @@ class HostCompute(Compute):
         return await self._ordered(vm, verb)
 
     async def ensure_moved(self, move: Move) -> Power:
-        """A move outlasts the calls that ask for it; the one that finds it ended hears how."""
+        """Move the machine.
+
+        A move outlasts the calls that ask for it; the one that finds it ended hears how.
+        """
         vm, fence = move.domain.vm, current().fence
         moving = self._moves.get(vm)
         if moving is None or moving.fence != fence:
@@ -112,7 +115,7 @@ class HostCompute(Compute):
         return moving.task.result()
 
     async def cancel_move(self, vm: VmId, stays: bool) -> Power:
-        """From now on an earlier order to move it is refused; the one at work is ended."""
+        """Refuse an earlier order to move it from now on; the one at work is ended."""
         self._fences.check(vm)
 
         async def verb() -> Power:
@@ -132,7 +135,7 @@ class HostCompute(Compute):
         return await self._ordered(vm, verb)
 
     async def outdate(self, id: VmId) -> None:
-        """At once: a verb that waits for its turn is refused when it comes."""
+        """Outdate orders at once: a verb that waits for its turn is refused when it comes."""
         self._fences.check(id)
 
     async def survey(self) -> dict[VmId, Power]:
@@ -154,7 +157,7 @@ class HostCompute(Compute):
                 self._begin(self._look_quietly(vm))
 
     async def look(self) -> dict[VmId, Power] | None:
-        """Every machine here; None, and noted as this host's trouble, if it cannot be surveyed."""
+        """Look at all machines here; None, and noted as the host's trouble, if that cannot be."""
         try:
             seen = await self.survey()
         except Fault as fault:
@@ -219,12 +222,14 @@ class HostCompute(Compute):
             return await verb()
 
     async def _check_in_use(self) -> None:
-        """Nothing comes to a host that was proven off until it is taken back: others believe that
-        nothing is on it, and may start what an old order would start here.
+        """Raise Conflict if the host was proven off, until it is taken back.
 
-        Nor to one that counts as Down, for it may be proven off any moment. Whoever says that it is
-        not Down any more changes its row, and a proof from before is then refused. A host that is
-        fenced by its lease goes on: so what was asked long ago must not be acted on here.
+        Others believe that nothing is on it, and may start what an old order would start here.
+
+        Raise Unavailable if it counts as Down, for it may be proven off any moment. Whoever says
+        that it is not Down any more changes its row, and a proof from before is then refused. A
+        host that is fenced by its lease goes on: so what was asked long ago must not be acted on
+        here.
         """
         while True:
             began = now()
@@ -246,14 +251,15 @@ class HostCompute(Compute):
         return power
 
     async def _arriving(self, machines: Collection[VmId]) -> set[VmId]:
-        """Those of them that are on their way to this host."""
+        """Return those of them that are on their way to this host."""
         rows = await self._store.find(Vm, id=tuple(machines)) if machines else []
         return {VmId(row.id) for row in rows if row.moving_to == self.id}
 
     async def _expel(self, vm: VmId) -> None:
-        """Alone on the machine: whoever wants it here wrote that into its row before he called.
+        """Expel a machine, alone on it.
 
-        One that the data service never heard of is another database's, and perhaps somebody's.
+        Whoever wants it here wrote that into its row before he called. One that the data service
+        never heard of is another database's, and perhaps somebody's.
         """
         try:
             row = await self._store.get(Vm, vm)
@@ -302,7 +308,7 @@ class HostCompute(Compute):
     # -- what the store and the node are told ----------------------------------------------
 
     async def _tell_if_ours(self, vm: VmId, power: Power) -> None:
-        """The machine may run on another host by now: then its power is not ours to report.
+        """Tell the power if it is ours to report: the machine may run on another host by now.
 
         One that is on its way to another host is not absent, though it may not be here any more.
         """

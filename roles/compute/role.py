@@ -37,7 +37,7 @@ class ComputeRole(Role[ComputeConfig]):
             yield
 
     def seats(self) -> Iterator[Seat]:
-        """The node's own host, and those it plays besides."""
+        """Yield the node's own host, and those it plays besides."""
         for id, name in self.node.hosts(self.config.hosts):
             yield Seat(
                 id=id,
@@ -51,14 +51,14 @@ class ComputeRole(Role[ComputeConfig]):
         return [*super().loops(), *([(sweep_s, self.sweep)] if sweep_s else [])]
 
     async def sweep(self) -> None:
-        """A machine may have changed without our being told, or be here and nobody's."""
+        """Look for machines that changed without our being told, or that are here and nobody's."""
         for host, seen, rows in await self._looked(self.hosts):
             await host.compare(seen, rows)
             await host.expel(seen, rows)
 
     @every(seconds=2)
     async def recover(self) -> None:
-        """A hypervisor that answers again has news."""
+        """Look at hypervisors that answer again: they have news."""
         for host, seen, rows in await self._looked([h for h in self.hosts if h.suspect]):
             await host.compare(seen, rows)
 
@@ -71,7 +71,7 @@ class ComputeRole(Role[ComputeConfig]):
     async def _looked(
         self, hosts: Sequence[HostCompute]
     ) -> list[tuple[HostCompute, dict[VmId, Power], list[Vm]]]:
-        """Each host that answers, the machines found there, and the rows that say they are there.
+        """Return each host that answers, the machines found there, and the rows placed there.
 
         The hosts are asked first: a machine's row says where it belongs before it is there.
         """

@@ -65,7 +65,10 @@ class HostPower(Fabric):
             raise
 
     def _fencer(self, host: Host) -> Fencer:
-        """The host's own options go over the configured ones, if they are of the same fencer."""
+        """Return the host's fencer.
+
+        The host's own options go over the configured ones, if they are of the same fencer.
+        """
         config = self._config
         name = host.ha_provider or config.fence or MANUAL
         options: dict[str, Any] = dict(config.fence_options) if name == config.fence else {}

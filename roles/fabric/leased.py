@@ -44,7 +44,7 @@ class HostLeases:
     async def _places(
         self, machines: list[Vm], pools: dict[str, StoragePool]
     ) -> tuple[set[str], list[str]]:
-        """Shared pools that the machines have disks on, and what of them is elsewhere."""
+        """Find shared pools that the machines have disks on, and what of them is elsewhere."""
         ids = tuple(vm.id for vm in machines)
         volumes = await self._store.find(Volume, vm=ids) if ids else []
         used: set[str] = set()
@@ -63,7 +63,7 @@ class HostLeases:
         return used, unguarded
 
     async def _seen(self, pool: StoragePool) -> PoolSeen:
-        """By keepers of other hosts that reach the pool."""
+        """Ask keepers of other hosts that reach the pool what they see."""
         others = {
             at: member.host
             for member in serving(self._bus.directory.members(), Served.KEEPER)

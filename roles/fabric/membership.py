@@ -58,7 +58,7 @@ class Registry(Membership):
         self.successor = Successor(store, trust)
 
     async def sow(self) -> None:
-        """The row of our own machine, whose credential was made before there was any row."""
+        """Make the row of our own machine, whose credential was made before there was any row."""
         own = self._trust.credential
         try:
             await self._store.get(Seat, own.name)
@@ -114,7 +114,7 @@ class Registry(Membership):
         return self._joined(row)
 
     async def _admitted(self, request: JoinRequest, invite: Invite, before: Seat | None) -> Seat:
-        """The newcomer's row. Raises Conflict if a place of it is another machine's."""
+        """Make the newcomer's row. Raises Conflict if a place of it is another machine's."""
         node = replace(self._node, host=request.name)
         places = node.places(request.hosts, request.pool, invite.pools)
         own = set(places[: 2 * request.hosts])
@@ -286,7 +286,10 @@ class Registry(Membership):
         return self._trust.authority
 
     def _joined(self, seat: Seat) -> Joined:
-        """Machines that play fabric admit others, so they get the key that signs."""
+        """Answer the newcomer.
+
+        Machines that play fabric admit others, so they get the key that signs.
+        """
         authority = self._authority.private_bytes_raw() if "fabric" in seat.roles else b""
         return Joined(
             signed=unpacked(seat.signed),
@@ -341,7 +344,7 @@ def _check_renewal(renewal: Renewal) -> None:
 
 
 def _check_keys(key: str, verify: bytes) -> None:
-    """Raises Invalid if they are none; others would find that out at every connection."""
+    """Raise Invalid if they are none; others would find that out at every connection."""
     try:
         raw = un_z85(key) if len(key) == KEY_CHARACTERS else b""
         Ed25519PublicKey.from_public_bytes(verify)
@@ -352,8 +355,9 @@ def _check_keys(key: str, verify: bytes) -> None:
 
 
 def _check_not_of(other: Seat, name: str, key: str) -> None:
-    """Raises Conflict if another machine has the key, or had it and may still be connected by it:
-    its connections would be taken for ours, and refused.
+    """Raise Conflict if another machine has the key, or had it and may still be connected by it.
+
+    Its connections would be taken for ours, and refused.
     """
     if other.id != name and key in (other.key, other.before):
         log.warning("refused", machine=name, why=f"it names a key of {other.id} as its own")
@@ -361,7 +365,10 @@ def _check_not_of(other: Seat, name: str, key: str) -> None:
 
 
 def _check_roles(roles: Sequence[str]) -> None:
-    """Roles of plug-ins are good too; only nothing at all, or a slip of the pen, is not."""
+    """Check roles.
+
+    Those of plug-ins are good too; only nothing at all, or a slip of the pen, is not.
+    """
     if not roles or NEWCOMER in roles or not all(NAME.fullmatch(role) for role in roles):
         known = ", ".join(sorted(CONTROLLING | HOSTING))
         raise Invalid(f"a machine must be given roles, for example: {known}")

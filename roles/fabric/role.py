@@ -64,7 +64,7 @@ class FabricRole(Role[FabricConfig]):
             await self.enrol()
 
     async def _registry(self) -> Registry | None:
-        """Who admits machines; only where the cluster's key is."""
+        """Return what admits machines; only where the cluster's key is."""
         if self.trust is None or self.trust.authority is None:
             return None
         days = self.config.credential_days
@@ -85,7 +85,7 @@ class FabricRole(Role[FabricConfig]):
 
     @every(seconds=2)
     async def enrol(self) -> None:
-        """Hosts first: a pool names the host that reaches it."""
+        """Enrol hosts first: a pool names the host that reaches it."""
         if not self.config.enrol:
             return
         async with self._enrolling:
@@ -102,7 +102,7 @@ class FabricRole(Role[FabricConfig]):
         return self.view.maybe(known, id) is None and self.view.maybe(Retired, id) is None
 
     async def _tell_reach(self) -> None:
-        """Which hosts reach the pools that several do."""
+        """Tell which hosts reach the pools that several do."""
         members = self.bus.directory.members()
         for pool in [pool for pool in self.view.all(StoragePool) if pool.host is None]:
             hosts = tuple(reaching(pool.id, pool.hosts, members))

@@ -10,10 +10,10 @@ from csnode.trust.credential import Signed
 
 
 def packed(credential: Signed) -> str:
-    """For a row."""
+    """Pack for a row."""
     return base64.b64encode(msgspec.msgpack.encode(credential)).decode()
 
 
 def unpacked(text: str) -> Signed:
-    """From a row."""
+    """Unpack from a row."""
     return msgspec.msgpack.decode(base64.b64decode(text), type=Signed)

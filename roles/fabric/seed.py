@@ -43,7 +43,10 @@ class Seed:
     """Ids and rows of what there is from the first day."""
 
     def __init__(self, cloud: str, config: FabricConfig, state: str) -> None:
-        """`state` is the folder where the first user's password is kept, if none is configured."""
+        """Make a seed.
+
+        `state` is the folder where the first user's password is kept, if none is configured.
+        """
         self._cloud, self._config, self._state = cloud, config, state
         self.zone = ZoneId(self._id("zone", config.zone))
         self.pod = PodId(self._id("pod", config.zone, config.pod))
@@ -162,7 +165,7 @@ class Seed:
 
 
 def _span(config: FabricConfig) -> tuple[int, int]:
-    """The public range; Invalid if any address of the section is none that a zone can have."""
+    """Return the public range; Invalid if an address of the section is none a zone can have."""
     try:
         prefix = rules.public_range(config.public_cidr, config.public_gateway)
         first = rules.host_in(config.public_first, prefix, "public_first")

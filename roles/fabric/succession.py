@@ -40,7 +40,7 @@ class Successor:
         return self._progress(await self._seats())
 
     async def advance(self) -> None:
-        """The next step, if all machines are ready for it."""
+        """Take the next step, if all machines are ready for it."""
         seats = await self._seats()
         now = self._newest(seats)
         own = next((seat for seat in seats if seat.id == self._trust.credential.name), None)
@@ -61,7 +61,7 @@ class Successor:
             log.warning("the cluster's key before is worthless now", key=other.hex()[:8])
 
     async def able(self) -> bool:
-        """Whether what we would sign is what the cluster's machines are to have."""
+        """Tell whether what we would sign is what the cluster's machines are to have."""
         if self._trust.authority is None:
             return False
         now = self._newest(await self._seats())

@@ -30,7 +30,7 @@ class KeeperConfig(Section):
     watchdog_seconds: Annotated[int, Meta(ge=2)] = 10  # of silence, until it does
 
     def __post_init__(self) -> None:
-        """Others must not start a guest while it may still run here."""
+        """Check the terms: others must not start a guest while it may still run here."""
         if self.stale_seconds and self.stale_seconds < self._safe(self.watchdog_seconds):
             raise ValueError(
                 f"guests may run until {self._safe(self.watchdog_seconds) - MARGIN_S:g} s after the"
@@ -39,7 +39,7 @@ class KeeperConfig(Section):
             )
 
     def terms(self, watchdog_s: float) -> Terms:
-        """`watchdog_s` is what the watchdog really takes; 0: there is none."""
+        """Return the terms; `watchdog_s` is what the watchdog really takes; 0: there is none."""
         return Terms(
             lease_s=self.lease_seconds,
             stop_s=self.stop_seconds,

@@ -76,7 +76,7 @@ class Guard:
         )
 
     async def renew(self) -> None:
-        """For ever. A renewal that comes true late counts from when it began: for nothing."""
+        """Renew for ever. A renewal that comes true late counts from when it began: for nothing."""
         while True:
             began = now()
             try:
@@ -91,7 +91,7 @@ class Guard:
             await asyncio.sleep(max(0.0, began + again_s - now()))
 
     async def watch(self) -> None:
-        """For ever: as soon as the lease has run out, stop what has disks on the pool."""
+        """Watch for ever: as soon as the lease has run out, stop what has disks on the pool."""
         while True:
             if not self.lost and self._is_out():
                 self.lost = True
@@ -109,14 +109,14 @@ class Guard:
             raise Unavailable(f"pool {self.pool.seat.name} does not take the lease back") from error
 
     async def close(self) -> None:
-        """Nothing is under way any more."""
+        """End whatever is under way."""
         await self._guests.close()
 
     def _is_out(self) -> bool:
         return now() - self._good > self._terms.lease_s
 
     async def _settle(self) -> None:
-        """It is ours again once it can be renewed, and nothing runs that ran without it.
+        """Take the lease back, once it can be renewed and nothing runs that ran without it.
 
         Until then renewals say that nobody guards: whoever reads them knows nothing.
         """

@@ -26,7 +26,7 @@ class Guests:
         self.stopped: set[VmId] = set()  # since that was last emptied
 
     async def stop(self) -> bool:
-        """One round: order all of them off, and look again. True if none was there to stop."""
+        """Go one round: order all of them off, and look again. True if none was there to stop."""
         began = now()
         found = await self._running()
         if found is None:
@@ -46,7 +46,7 @@ class Guests:
         await asyncio.gather(*self._stopping.values(), return_exceptions=True)
 
     async def _running(self) -> list[VmId] | None:
-        """None if the hypervisor does not say."""
+        """Find machines that run with disks on the pool; None if the hypervisor does not say."""
         try:
             async with asyncio.timeout(LOOK_S):
                 found = await self._hypervisor.inspect()
@@ -60,7 +60,10 @@ class Guests:
         ]
 
     def _begin(self, vm: VmId) -> None:
-        """One order at a time for each: a guest that hangs in the kernel holds up its own only."""
+        """Begin one order at a time for each guest.
+
+        A guest that hangs in the kernel holds up its own only.
+        """
         if vm not in self._stopping:
             self._stopping[vm] = task = asyncio.create_task(self._stop(vm))
             task.add_done_callback(lambda _: self._stopping.pop(vm, None))

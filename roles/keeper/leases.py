@@ -38,7 +38,7 @@ class HostLeases:
         self._guards: dict[str, tuple[Guard, Watcher]] = {}
 
     def add(self, guard: Guard) -> None:
-        """One pool more."""
+        """Add one pool."""
         self._guards[guard.pool.seat.id] = guard, Watcher(guard.pool)
 
     @property
@@ -46,7 +46,7 @@ class HostLeases:
         return [trouble for guard, _ in self._guards.values() for trouble in guard.troubles]
 
     async def standing(self, host: HostId, pool: PoolId) -> Standing:
-        """As the contract has it."""
+        """Answer as the contract has it."""
         if pool not in self._guards:
             raise NotFound(f"this host keeps no lease in pool {pool}")
         guard, watcher = self._guards[pool]
@@ -60,8 +60,10 @@ class HostLeases:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
-        """Guards, until it ends in good order, and all leases say so. Otherwise nothing is taken
-        back, and the watchdog is right to bite."""
+        """Guard, until it ends in good order, and have all leases say so.
+
+        Otherwise nothing is taken back, and the watchdog is right to bite.
+        """
         guards = [guard for guard, _ in self._guards.values()]
         loops = [self._pet(), self._tell_all()]
         loops += [loop for guard in guards for loop in (guard.renew(), guard.watch())]
@@ -102,7 +104,7 @@ class HostLeases:
 async def keeping(
     config: KeeperConfig, node: NodeConfig, bus: Bus, seat: Seat
 ) -> AsyncGenerator[HostLeases]:
-    """The leases of that host, kept. Raises Refused if its watchdog cannot be armed."""
+    """Yield the leases of that host, kept. Raises Refused if its watchdog cannot be armed."""
     async with AsyncExitStack() as stack:
         watchdog = await _armed(config, seat, stack)
         hypervisor_type: type[Hypervisor] = driver_type(Hypervisor, config.hypervisor)

@@ -48,7 +48,7 @@ class _Watched:
         self.news.set()
 
     def fail(self, fault: Fault) -> None:
-        """What was seen before the failure is not known to stand still."""
+        """Note a failure: what was seen before it is not known to stand still."""
         self.fault, self._mark = fault, None
         self.news.set()
 
@@ -62,7 +62,7 @@ class Watcher:
         self._reading: dict[HostId, asyncio.Task[None]] = {}
 
     async def standing(self, host: HostId) -> Standing:
-        """NotFound if it never kept one; Unavailable if it cannot be read now."""
+        """Return the standing. NotFound if it never kept one; Unavailable if it is unreadable."""
         watched = self._watched.get(host)
         if watched is None:
             watched = self._watched[host] = _Watched()

@@ -61,7 +61,7 @@ class MonitorRole(Role[MonitorConfig]):
                     await asyncio.gather(leading, return_exceptions=True)
 
     def _enrolled(self, old: Host | None, new: Host | None) -> None:
-        """A new host is judged at once, and one that was taken back; some are to be measured."""
+        """Judge a new host at once, and one that was taken back; some are to be measured."""
         if new is not None and (old is None or old.fenced != new.fenced):
             self.watch.wake.set()
         if old is not None and new is not None and old.reconnect != new.reconnect:
@@ -121,7 +121,7 @@ class MonitorRole(Role[MonitorConfig]):
             await asyncio.gather(*(self._measure(row) for row in rows[start : start + AT_ONCE]))
 
     def _may_be_back(self, row: Host | StoragePool) -> bool:
-        """A pool that was not up, and a host that reaches it came a minute ago or less."""
+        """Tell whether a pool was not up, and a host that reaches it came a minute ago or less."""
         if not isinstance(row, StoragePool) or row.up:
             return False
         since = wall() - self.config.capacity_seconds

@@ -37,7 +37,7 @@ class Verdict(Struct):
 
 
 def present(members: Sequence[Member]) -> dict[str, Health]:
-    """Hosts for which somebody serves Compute, with the best health of those who do."""
+    """Find the hosts for which somebody serves Compute, with the best health of those who do."""
     found: dict[str, Health] = {}
     for member in serving(members, Served.COMPUTE):
         for host in member.places(Served.COMPUTE):
@@ -46,7 +46,7 @@ def present(members: Sequence[Member]) -> dict[str, Health]:
 
 
 def others_of(host: Host, members: Sequence[Member]) -> tuple[str, ...]:
-    """Nodes of the host's machine that are well, whatever they serve but Compute."""
+    """Find nodes of the host's machine that are well, whatever they serve but Compute."""
     return tuple(
         m.node
         for m in members
@@ -59,12 +59,12 @@ def others_of(host: Host, members: Sequence[Member]) -> tuple[str, ...]:
 
 
 def most(heard: int, known: int) -> bool:
-    """Whether so many speak for the cluster; of two machines, one is enough."""
+    """Tell whether so many speak for the cluster; of two machines, one is enough."""
     return heard * 2 > known or known <= 2
 
 
 def verdict(evidence: Evidence, silence_s: float) -> Verdict | None:
-    """None while nothing can be said yet, and what was said before stands."""
+    """Judge; None while nothing can be said yet, and what was said before stands."""
     if evidence.compute in (Health.OK, Health.DRAINING):
         if evidence.fenced:
             return Verdict(

@@ -45,7 +45,7 @@ class Watch:
         self._orders: dict[str, tuple[float, float]] = {}  # host -> when again, and the pause then
 
     async def judge(self, up: Callable[[Host], Awaitable[None]]) -> None:
-        """One look at every host. `up` is awaited for one that comes up, before it is said."""
+        """Look once at every host. `up` is awaited for one that comes up, before it is said."""
         members = self._directory.members()
         heard, known = self._speaking(members)
         here = present(members)
@@ -62,7 +62,7 @@ class Watch:
     # -- what is known -----------------------------------------------------------------------
 
     def _speaking(self, members: Sequence[Member]) -> tuple[int, int]:
-        """How many machines are heard, of how many that ought to be."""
+        """Count the machines that are heard, of how many that ought to be."""
         moment = now()
         hosts = {host.id: host for host in self._view.all(Host)}
         heard: set[str] = set()
@@ -83,7 +83,7 @@ class Watch:
     def _evidence(
         self, host: Host, health: Health | None, members: Sequence[Member]
     ) -> Evidence | None:
-        """None while witnesses are still to be heard."""
+        """Gather evidence; None while witnesses are still to be heard."""
         moment = now()
         if health in (Health.OK, Health.DRAINING):
             self._well[host.id] = moment
@@ -109,7 +109,7 @@ class Watch:
         )
 
     def _testimony(self, host: Host, silent: float, members: Sequence[Member]) -> Testimony | None:
-        """What witnesses say of a host that has been silent for long enough to ask."""
+        """Return what witnesses say of a host that has been silent for long enough to ask."""
         if silent < SUSPECT_S:
             return None
         said = self._witnesses.said(host.id)
@@ -153,7 +153,7 @@ class Watch:
         return True
 
     async def _due(self, host: Host, found: Verdict) -> Order | None:
-        """What is to be ordered about the host now; tried again after growing pauses."""
+        """Return what is to be ordered about the host now; tried again after growing pauses."""
         order: Order
         if found.seen is Seen.DOWN and host.ha and not host.fenced:
             order = FenceHost(host=HostId(host.id))

@@ -38,7 +38,7 @@ class Witnesses:
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     def said(self, host: str) -> Testimony | None:
-        """What was said of the host lately."""
+        """Return what was said of the host lately."""
         found = self._said.get(host)
         return found if found is not None and now() - found.at <= KEPT_S else None
 
@@ -76,7 +76,7 @@ class Witnesses:
             return None
 
     async def _keeper(self, at: str, address: str) -> bool | None:
-        """None if it does not say: it may be cut off itself."""
+        """Ask a keeper; None if it does not say: it may be cut off itself."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 return address in await self._bus.ask(Keeper, at=at).reach((address,))
@@ -85,7 +85,10 @@ class Witnesses:
 
 
 def _keepers(host: str, members: Sequence[Member]) -> dict[str, str]:
-    """Of other hosts, that are well: the host's id, and what people call the machine."""
+    """Find keepers of other hosts, that are well.
+
+    For each: the host's id, and what people call the machine.
+    """
     found = {
         at: member.host
         for member in members

@@ -17,4 +17,4 @@ class Remembers(ABC):
 
     @abstractmethod
     def told(self) -> Mapping[NetworkId, GuestNetwork]:
-        """Every router that was asked for on this host and not taken back since."""
+        """Return every router that was asked for on this host and not taken back since."""

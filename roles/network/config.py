@@ -22,7 +22,7 @@ class NetworkConfig(Section):
 
 
 def seats(config: NetworkConfig, node: NodeConfig) -> list[Seat]:
-    """One seat a host, the node's own first; host n is called HOST-000n. Raises Invalid."""
+    """Make one seat a host, the node's own first; host n is called HOST-000n. Raises Invalid."""
     if config.hosts < 1:
         raise Invalid("[network] hosts must be at least 1")
     if config.hosts > 1 and config.driver == "linux":

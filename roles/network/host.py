@@ -61,12 +61,14 @@ class HostNetwork(Networking):
             return await self.driver.ensure_plug(network, nic)
 
     async def outdate(self, id: NetworkId | NicId) -> None:
-        """At once: what waits for its turn is refused when it comes. Building a router is not:
-        others may be at it side by side."""
+        """Outdate orders at once: what waits for its turn is refused when it comes.
+
+        Building a router is not: others may be at it side by side.
+        """
         self._fences.check(id)
 
     async def reach(self, peers: Sequence[str]) -> None:
-        """Its networks lead to these hosts, by address, and to no other; not in the contract."""
+        """Lead its networks to these hosts, by address, and to no other; not in the contract."""
         await self.driver.reach(peers)
 
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:

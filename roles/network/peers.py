@@ -30,7 +30,10 @@ class Peers:
         self._one = asyncio.Lock()
 
     async def tell(self, hosts: Sequence[HostNetwork], news: Changed | None = None) -> None:
-        """Raises no Fault: tunnels stand as they are until the next turn."""
+        """Tell these hosts of the others.
+
+        A Fault is logged, not raised: tunnels stand as they are until the next turn.
+        """
         async with self._one:
             if news and not self._is_news(news):
                 return
@@ -43,18 +46,18 @@ class Peers:
                 log.info("tunnels left as they are", why=fault.message)
 
     def awaited(self, members: Sequence[Member]) -> bool:
-        """Whether the directory shows a host whose row is due any moment."""
+        """Tell whether the directory shows a host whose row is due any moment."""
         served = {at for member in members for at in member.places(Served.NETWORKING)}
         seen = served - set(self._known)
         self._missed = {at: self._missed.get(at, 0) + 1 for at in seen}
         return any(times <= TRIES for times in self._missed.values())
 
     def _is_news(self, changed: Changed) -> bool:
-        """Whether a host has come or gone; a heartbeat is none."""
+        """Tell whether a host has come or gone; a heartbeat is none."""
         return any(bool(entry.row) != (entry.id in self._known) for entry in changed.entries)
 
 
 def others(own: Host, rows: Iterable[Host]) -> tuple[str, ...]:
-    """The addresses of the zone's other hosts, each once."""
+    """Return the addresses of the zone's other hosts, each once."""
     found = {row.address for row in rows if row.zone == own.zone and row.id != own.id}
     return tuple(sorted(found - {"", own.address}))

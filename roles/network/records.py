@@ -34,24 +34,24 @@ class Records:
         self.misplaced: dict[HostId, list[NetworkId]] = {}
 
     def routed(self, host: HostId) -> list[Network]:
-        """Networks whose router is to serve on the host; one that is being built is not yet."""
+        """Return networks whose router is to serve on the host; one being built is not yet."""
         return [row for row in self._routed.get(host, ()) if row.up and not row.gone]
 
     def needed(self, host: HostId) -> set[str]:
-        """The first eight digits of every network that has a router or a machine there."""
+        """Return the first eight digits of every network that has a router or a machine there."""
         ids = {row.id for row in self._routed.get(host, ())}
         return {id[:8] for id in ids | self.needed_by_machines.get(host, set())}
 
     def told(self, row: Network) -> GuestNetwork:
-        """What its router should have been told."""
+        """Return what the network's router should have been told."""
         return guest_network(row, self._zones[row.zone])
 
     def cards(self, network: str) -> dict[str, Nic]:
-        """The network's cards that its router may know, by id."""
+        """Return the network's cards that its router may know, by id."""
         return self._cards.get(network, {})
 
     def gave_back(self, network: str) -> set[str]:
-        """The network's other cards: a router that could not be asked may know them yet."""
+        """Return the network's other cards: a router that could not be asked may know them yet."""
         return self._gave_back.get(network, set())
 
     def add_cards(self, nics: Iterable[Nic]) -> None:
@@ -63,7 +63,7 @@ class Records:
                 self._gave_back.setdefault(nic.network, set()).add(nic.id)
 
     def unlike(self, host: HostId, found: Sequence[FoundNetwork]) -> list[Nic]:
-        """Cards that the routers of the host do not know as their rows say."""
+        """Find cards that the routers of the host do not know as their rows say."""
         seen = {(str(f.network), str(card.nic)): card for f in found for card in f.nics}
         return [
             nic
@@ -74,7 +74,7 @@ class Records:
 
 
 def belongs_elsewhere(row: Network, host: HostId) -> bool:
-    """Whether a router of the network on this host would be a second one, with the same addresses.
+    """Tell whether a router of the network here would be a second one, with the same addresses.
 
     A row names the host before anything is built there: so this holds while jobs are at work too.
     """
@@ -82,7 +82,7 @@ def belongs_elsewhere(row: Network, host: HostId) -> bool:
 
 
 async def read(store: Store, found: Found) -> Records:
-    """All that the rows say of these hosts, on which that was found."""
+    """Read all that the rows say of these hosts, on which that was found."""
     hosts = tuple(found)
     routed = await find_many(store, Network, "router", hosts)
     records = Records(routed, await store.find(Zone) if routed else ())
@@ -97,7 +97,7 @@ async def read(store: Store, found: Found) -> Records:
 
 
 async def _misplaced(store: Store, found: Found, records: Records) -> dict[HostId, list[NetworkId]]:
-    """Networks that have a router, or what is left of one, on a host that is not their router's.
+    """Find networks that have a router, or the rest of one, on a host that is not their router's.
 
     Those that no row is of are strangers, and another matter.
     """
@@ -115,7 +115,7 @@ async def _misplaced(store: Store, found: Found, records: Records) -> dict[HostI
 
 
 async def machine_networks(store: Store, hosts: Sequence[HostId]) -> dict[HostId, set[str]]:
-    """The networks of the machines that each host has, or has room reserved for."""
+    """Return the networks of the machines that each host has, or has room reserved for."""
     at = {vm.id: vm.host for vm in await find_many(store, Vm, "host", hosts)}
     networks: dict[HostId, set[str]] = {}
     for nic in await find_many(store, Nic, "vm", sorted(at)):
@@ -125,7 +125,7 @@ async def machine_networks(store: Store, hosts: Sequence[HostId]) -> dict[HostId
 
 
 async def find_many(store: Store, kind: type[E], key: str, values: Collection[str]) -> list[E]:
-    """Every row whose key has one of the values."""
+    """Find every row whose key has one of the values."""
     found: list[E] = []
     of = list(values)
     for start in range(0, len(of), AT_ONCE):
@@ -134,7 +134,7 @@ async def find_many(store: Store, kind: type[E], key: str, values: Collection[st
 
 
 def is_to_be_known(nic: Nic) -> bool:
-    """Whether the router may know the card; an address that was given back may be another's."""
+    """Tell whether the router may know the card; a returned address may be another's."""
     return bool(nic.address)
 
 

@@ -44,18 +44,18 @@ class NetworkRole(Role[NetworkConfig]):
         return [*super().loops(), *([(sweep_s, self.sweep)] if sweep_s else [])]
 
     async def sweep(self) -> None:
-        """A router may break without telling anyone, or outlive its network's row."""
+        """Look at the routers: one may break without telling, or outlive its network's row."""
         await self._tell_peers()
         await sweep(tuple(self._sweeps), self.store)
 
     @on(Changed, "host")
     async def hear(self, changed: Changed) -> None:
-        """A host that was enrolled has guests soon."""
+        """Hear of hosts: one that was enrolled has guests soon."""
         await self._tell_peers(changed)
 
     @every(seconds=1)
     async def look(self) -> None:
-        """Machines that only run guests hear no events; but they see who is there."""
+        """Look who is there: machines that only run guests hear no events, but they see that."""
         if self._peers.awaited(self.bus.directory.members()):
             await self._tell_peers()
 

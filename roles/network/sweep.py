@@ -50,7 +50,7 @@ class HostSweep:
         return [s.trouble for s in (self._networks, self._cards) if s.trouble]
 
     async def turn(self, found: Sequence[FoundNetwork], records: Records) -> None:
-        """`found` was there when the records were read."""
+        """Take a turn; `found` was there when the records were read."""
         needed = records.needed(self.id)
         strangers = {f.network for f in found if not f.plugged and f.network[:8] not in needed}
         bridges = {f.network for f in found if not (f.told or f.trouble)}  # machines left them
@@ -98,7 +98,7 @@ class HostSweep:
             await self._driver.ensure_no_router(network)
 
     async def _drop_router(self, network: NetworkId) -> None:
-        """The network stays, if machines of this host are plugged into it."""
+        """Remove the router; the network stays, if machines of this host are plugged into it."""
         async with self.host.alone(network):
             rows = await self._store.find(Network, id=network)
             if not rows or not belongs_elsewhere(rows[0], self.id):
@@ -108,7 +108,10 @@ class HostSweep:
                 await self._driver.ensure_no_router(network)
 
     async def _is_needed(self, network: NetworkId) -> bool:
-        """Its router belongs here, or a machine of this host is plugged into it, or will be."""
+        """Tell whether its router belongs here.
+
+        It does, too, if a machine of this host is plugged into it, or will be.
+        """
         rows = await self._store.find(Network, router=self.id)
         here = {row.id[:8] for row in rows} | {
             id[:8] for id in (await machine_networks(self._store, (self.id,))).get(self.id, ())
@@ -132,7 +135,7 @@ class HostSweep:
             log.warning("removed a card nobody has", nic=card.nic, network=network, host=self.id)
 
     async def _tell_card(self, nic: Nic) -> None:
-        """Only a running machine's: the cards of others are told when they start."""
+        """Tell a running machine's card only: the cards of others are told when they start."""
         async with self.host.alone(nic.network):
             row = await self._routed(nic.network)
             for card in await self._store.find(Nic, id=nic.id):
@@ -145,13 +148,13 @@ class HostSweep:
                 log.warning("card told again", nic=NicId(nic.id), vm=vm.id, host=self.id)
 
     async def _routed(self, network: NetworkId) -> Network | None:
-        """The network's row, if its router is to serve on this host."""
+        """Return the network's row, if its router is to serve on this host."""
         rows = await self._store.find(Network, id=network)
         return next((r for r in rows if r.router == self.id and r.up and not r.gone), None)
 
 
 async def sweep(sweeps: Sequence[HostSweep], store: Store) -> None:
-    """One turn for all hosts of this process; also what broke without the rows is mended."""
+    """Take one turn for all hosts of this process; what broke without the rows is mended, too."""
     found: dict[HostId, Sequence[FoundNetwork]] = {}
     for each in sweeps:
         try:

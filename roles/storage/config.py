@@ -25,7 +25,7 @@ class StorageConfig(Section):
 
 
 def seats(config: StorageConfig, node: NodeConfig) -> list[Seat]:
-    """One seat for each host's local pool; the seat's address is the id of that host.
+    """Make one seat for each host's local pool; the seat's address is the id of that host.
 
     Or one for the shared pool, whoever serves it, without an address: all that this machine plays
     reach it.

@@ -36,7 +36,7 @@ class Fetches:
 
     @asynccontextmanager
     async def joined(self, template: TemplateId, start: Start) -> AsyncGenerator[Fetch]:
-        """The download of that template, begun if there is none."""
+        """Yield the download of that template, begun if there is none."""
         fetch = self._under_way.get(template)
         if fetch is None:
             fetch = self._under_way[template] = Fetch(start)
@@ -77,7 +77,7 @@ class Fetches:
 
 
 async def result(fetch: Fetch) -> ImageFacts:
-    """What the download ended with; the fault that says why, if it was stopped."""
+    """Return what the download ended with; raise the fault that says why, if it was stopped."""
     await asyncio.wait((fetch.task,))
     with suppress(asyncio.CancelledError):
         return fetch.task.result()

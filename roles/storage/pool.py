@@ -74,7 +74,10 @@ class PoolStorage(Storage):
             await self.driver.ensure_no_volume(volume)
 
     async def outdate(self, id: VolumeId | TemplateId) -> None:
-        """At once: what waits for its turn, or for a download, is refused when it comes."""
+        """Outdate orders at once.
+
+        What waits for its turn, or for a download, is refused when it comes.
+        """
         self._fences.check(id)
 
     async def survey(self) -> Holdings:
@@ -90,7 +93,7 @@ class PoolStorage(Storage):
 
     @asynccontextmanager
     async def turn(self, id: str) -> AsyncGenerator[None]:
-        """Alone with the object; the fence is checked once more when the turn comes."""
+        """Take a turn alone with the object; the fence is checked once more when the turn comes."""
         lock, users = self._turns.get(id, (asyncio.Lock(), 0))
         self._turns[id] = lock, users + 1
         try:
@@ -103,7 +106,7 @@ class PoolStorage(Storage):
                 self._turns[id] = lock, users - 1
 
     async def _check_unwanted(self, volume: VolumeId) -> None:
-        """Raises Outdated if a later order had its bytes made, through whichever host.
+        """Raise Outdated if a later order had its bytes made, through whichever host.
 
         Other hosts may serve this pool, and a start of ours forgets what was asked before it: the
         row does not. An answer that took long says nothing of now: we may have slept meanwhile.
@@ -161,5 +164,5 @@ async def _wait_for(fetch: Fetch, seconds: float) -> None:
 
 
 def _nobody(percent: int) -> None:
-    """Progress that no row shows: the fact is about the template's own download."""
+    """Ignore progress that no row shows: the fact is about the template's own download."""
     del percent

@@ -42,7 +42,7 @@ class StorageRole(Role[StorageConfig]):
         return [*super().loops(), *([(sweep_s, self.sweep)] if sweep_s else [])]
 
     async def sweep(self) -> None:
-        """What nobody knows takes room, and may be a disk that somebody still writes to."""
+        """Look for what nobody knows: it takes room, and may be a disk still written to."""
         await sweep(tuple(self._sweeps), self.store)
 
     def troubles(self) -> Sequence[str]:

@@ -36,7 +36,10 @@ class PoolSweep:
         return [s.trouble for s in (self._volumes, self._images) if s.trouble]
 
     async def turn(self, held: Holdings, volumes: set[str], templates: set[str]) -> None:
-        """`held` was found in the pool, then the rows were read that know it: their ids."""
+        """Take a turn.
+
+        `held` was found in the pool, then the rows were read that know it: their ids.
+        """
         strangers = {str(id) for id in held.volumes} - volumes
         left = await self._left_behind(strangers) if len(strangers) > FEW else set[str]()
         for id in self._volumes.ripe(strangers, len(held.volumes), left):
@@ -45,7 +48,7 @@ class PoolSweep:
             await self._quietly_aside(TemplateId(id))
 
     async def _left_behind(self, strangers: set[str]) -> set[str]:
-        """Of these volumes, those that this cloud had and that belong in no pool any more.
+        """Find, of these volumes, those that this cloud had and that belong in no pool any more.
 
         A job that ends while a host is off leaves what it made in that host's pool.
         """
@@ -74,7 +77,7 @@ class PoolSweep:
 
 
 async def sweep(sweeps: Sequence[PoolSweep], store: Store) -> None:
-    """One turn for all pools, with one question for each kind of row."""
+    """Take one turn for all pools, with one question for each kind of row."""
     found: list[tuple[PoolSweep, Holdings]] = []
     for each in sweeps:
         try:
@@ -89,7 +92,7 @@ async def sweep(sweeps: Sequence[PoolSweep], store: Store) -> None:
 
 
 async def _volumes(pools: Sequence[str], store: Store) -> dict[str, set[str]]:
-    """The ids of the volumes that belong in each pool."""
+    """Return the ids of the volumes that belong in each pool."""
     known: dict[str, set[str]] = {}
     for start in range(0, len(pools), POOLS_AT_ONCE):
         for row in await store.find(Volume, pool=tuple(pools[start : start + POOLS_AT_ONCE])):

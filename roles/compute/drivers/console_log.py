@@ -18,15 +18,15 @@ class ConsoleLogs:
         self._folder = Path(folder).absolute()
 
     def prepare(self) -> None:
-        """Guests may print secrets, so nobody else may look inside."""
+        """Make the folder: guests may print secrets, so nobody else may look inside."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o711)
 
     def path(self, vm: VmId) -> Path:
-        """Where the machine's console is written."""
+        """Return where the machine's console is written."""
         return self._folder / f"{vm.replace('/', '_')}.console"
 
     def tail(self, vm: VmId) -> bytes:
-        """The last 64 KiB; NotFound if the machine never ran here, or is removed."""
+        """Return the last 64 KiB. Raises NotFound if the machine never ran here, or is removed."""
         try:
             with self.path(vm).open("rb") as log:
                 size = log.seek(0, 2)
@@ -36,11 +36,11 @@ class ConsoleLogs:
             raise NotFound(f"no console of machine {vm} here") from None
 
     def remove(self, vm: VmId) -> None:
-        """An absent one is fine."""
+        """Remove the machine's log; an absent one is fine."""
         self.path(vm).unlink(missing_ok=True)
 
     def trim(self) -> None:
-        """A guest may write to its console for ever; it shall not fill the host's disk.
+        """Trim the logs: a guest may fill its console for ever, but not the host's disk.
 
         The file is cut in place: its writer appends, so it goes on at the new end.
         """

@@ -28,7 +28,7 @@ _NOT_IN_A_TITLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 
 
 def domain_xml(domain: Domain, *, kvm: bool, host_mhz: int, log: str) -> str:
-    """The definition of a domain whose serial console is written to the file `log`.
+    """Define a domain whose serial console is written to the file `log`.
 
     Raises Invalid for a value that libvirt or qemu could take for something else.
     """
@@ -84,12 +84,12 @@ def _match(form: re.Pattern[str], value: str, what: str) -> None:
 
 
 def _title(domain: Domain) -> str:
-    """libvirt refuses line breaks in a title."""
+    """Write a title without line breaks: libvirt refuses them."""
     return _NOT_IN_A_TITLE.sub(" ", domain.title)[:_TITLE_MAX].strip() or domain.name
 
 
 def _limit(root: Element, domain: Domain, host_mhz: int) -> None:
-    """Each virtual CPU may run for its share of a real one's time, and no longer.
+    """Let each virtual CPU run for its share of a real one's time, and no longer.
 
     libvirt takes no quota under 1 ms; one above the period would be no limit.
     """
@@ -102,7 +102,10 @@ def _limit(root: Element, domain: Domain, host_mhz: int) -> None:
 
 
 def _firmware(root: Element) -> None:
-    """cloud-init looks for CloudStack's metadata only where the product name says CloudStack."""
+    """Name CloudStack as the product.
+
+    cloud-init looks for CloudStack's metadata only where the product name says CloudStack.
+    """
     machine = SubElement(root, "os")
     _text(machine, "type", "hvm", arch="x86_64", machine="q35")
     SubElement(machine, "boot", dev="hd")
@@ -144,7 +147,7 @@ def _disk(devices: Element, disk: Disk) -> None:
 
 
 def device_name(number: int) -> str:
-    """0 is vda, 25 vdz, 26 vdaa."""
+    """Name a disk's device: 0 is vda, 25 vdz, 26 vdaa."""
     letters = ""
     number += 1
     while number:

@@ -9,7 +9,7 @@ from csnode.types import Power, VmId
 
 
 def found_domain(xml: str, *, on: bool) -> FoundDomain:
-    """The machine's id, the files of its disks by rising device, and its cards' addresses."""
+    """Return the machine's id, its disks' files by rising device, and its cards' addresses."""
     root = fromstring(xml)
     disks = sorted(root.iterfind("devices/disk[@device='disk']"), key=_device)
     return FoundDomain(
@@ -23,7 +23,7 @@ def found_domain(xml: str, *, on: bool) -> FoundDomain:
 
 
 def _device(disk: Element) -> tuple[int, str]:
-    """vdb comes before vdaa."""
+    """Sort devices: vdb comes before vdaa."""
     name = _attribute(disk, "target", "dev")
     return len(name), name
 

@@ -14,24 +14,24 @@ _KVM = Path("/dev/kvm")
 
 
 def cpus() -> int:
-    """Logical processors that this process's system has."""
+    """Count the logical processors that this process's system has."""
     return os.cpu_count() or 1
 
 
 def memory_mib(proc: Path = _PROC) -> int:
-    """MemTotal of /proc/meminfo, which counts in KiB."""
+    """Read MemTotal of /proc/meminfo, which counts in KiB."""
     found = re.search(r"^MemTotal:\s+(\d+) kB", (proc / "meminfo").read_text(), re.MULTILINE)
     return int(found[1]) // 1024 if found else 0
 
 
 def cpu_mhz(proc: Path = _PROC) -> int:
-    """The first processor's clock; 0 where the kernel does not tell."""
+    """Return the first processor's clock; 0 where the kernel does not tell."""
     found = re.search(r"^cpu MHz\s*:\s*(\d+)", (proc / "cpuinfo").read_text(), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def kvm_usable(proc: Path = _PROC, device: Path = _KVM) -> bool:
-    """Whether the processor has vmx or svm, and the kernel lets us use it.
+    """Tell whether the processor has vmx or svm, and the kernel lets us use it.
 
     The device alone proves nothing: without the flags a guest started on it hangs.
     """

@@ -108,7 +108,7 @@ class LibvirtHypervisor(Hypervisor):
         )
 
     async def ensure_running(self, domain: Domain) -> Power:
-        """A domain that cannot be started is not left defined."""
+        """Run the domain; one that cannot be started is not left defined."""
         xml = domain_xml(
             domain,
             kvm=self._kvm,
@@ -133,7 +133,7 @@ class LibvirtHypervisor(Hypervisor):
         await self._call(partial(self._remove, vm))
 
     async def reboot(self, vm: VmId, forced: bool) -> Power:
-        """Unforced: the guest is asked, and reset if it has not begun after a while."""
+        """Reboot it; unforced, the guest is asked, and reset if it has not begun after a while."""
         begun = self._reboots.setdefault(vm, asyncio.Event())
         try:
             if not forced and await self._call(partial(self._ask_to_reboot, vm)):
@@ -150,7 +150,7 @@ class LibvirtHypervisor(Hypervisor):
         return Landing(console=str(self._logs.path(vm)))
 
     async def ensure_moved(self, move: Move) -> Power:
-        """Over a connection of its own: libvirtd answers a few calls of one at a time."""
+        """Move over a connection of its own: libvirtd answers a few calls of one at a time."""
 
         def send() -> Power:
             daemon = faulting(self._quiet, self.seat.name)
@@ -191,7 +191,7 @@ class LibvirtHypervisor(Hypervisor):
         return faulting(lambda: Libvirtd(self.options.uri, lost, self._told), self.seat.name)
 
     def _quiet(self) -> Libvirtd:
-        """A connection that tells nothing by itself."""
+        """Make a connection that tells nothing by itself."""
         return Libvirtd(self.options.uri, lambda: None, lambda _, __: None)
 
     def _start(self, vm: VmId, xml: str, daemon: Libvirtd) -> Power:
@@ -213,7 +213,7 @@ class LibvirtHypervisor(Hypervisor):
         return Power.ON
 
     def _press(self, vm: VmId, forced: bool, daemon: Libvirtd) -> Power:
-        """The power button, or the plug. ON: pressed, and the guest has yet to react."""
+        """Press the power button, or pull the plug. ON: pressed, and the guest has yet to react."""
         found = self._find(daemon, vm)
         if found is None:
             return Power.ABSENT
@@ -238,7 +238,7 @@ class LibvirtHypervisor(Hypervisor):
         self._logs.remove(vm)
 
     def _ask_to_reboot(self, vm: VmId, daemon: Libvirtd) -> bool:
-        """Whether the domain could be asked at all."""
+        """Tell whether the domain could be asked at all."""
         found = self._running(daemon, vm)
         try:
             found.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
@@ -253,7 +253,10 @@ class LibvirtHypervisor(Hypervisor):
         return found
 
     def _survey(self, daemon: Libvirtd) -> dict[VmId, Power]:
-        """One question, however many domains: each answer holds its number, -1 if it is off."""
+        """Survey with one question, however many domains.
+
+        Each answer holds its number, -1 if it is off.
+        """
         self._logs.trim()
         return {
             VmId(domain.UUIDString()): Power.ON if domain.ID() >= 0 else Power.OFF
@@ -290,12 +293,12 @@ class LibvirtHypervisor(Hypervisor):
     # -- what libvirtd tells by itself -----------------------------------------------------
 
     def _told(self, uuid: str, event: int | None) -> None:
-        """In libvirt's thread."""
+        """Take an event, in libvirt's thread."""
         with suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
             self._loop.call_soon_threadsafe(self._hear, uuid, event)
 
     def _hear(self, uuid: str, event: int | None) -> None:
-        """A lifecycle event of a domain; None: it reboots."""
+        """Hear a lifecycle event of a domain; None: it reboots."""
         if event is None:
             if begun := self._reboots.get(VmId(uuid)):
                 begun.set()

@@ -54,7 +54,7 @@ class Libvirtd:
         return bool(self.api.isAlive())
 
     def hang_up(self) -> None:
-        """libvirt keeps a connection, dead or not, for as long as it has callbacks.
+        """Hang up: libvirt keeps a connection, dead or not, for as long as it has callbacks.
 
         One that is closed while a callback of its own is under way takes the process with it.
         """
@@ -78,7 +78,7 @@ class Libvirtd:
 
 @cache
 def _start_events() -> None:
-    """Once a process, and before the first connection."""
+    """Start libvirt's events, once a process, and before the first connection."""
     libvirt.registerErrorHandler(lambda *_: None, None)  # or it prints each error itself
     libvirt.virEventRegisterDefaultImpl()
     threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
@@ -90,7 +90,7 @@ def _run_events() -> None:
 
 
 def _wait_for_events() -> None:
-    """Returns once libvirt's thread has left the callbacks that it was in."""
+    """Wait until libvirt's thread has left the callbacks that it was in."""
     passed = threading.Event()
     timer = libvirt.virEventAddTimeout(0, lambda *_: passed.set(), None)
     passed.wait()
@@ -106,7 +106,7 @@ def faulting(work: Callable[[], T], host: str) -> T:
 
 
 def fault_of(error: libvirt.libvirtError, host: str) -> Fault:
-    """What libvirt said, as one of our faults."""
+    """Return what libvirt said, as one of our faults."""
     code, said = error.get_error_code(), error.get_error_message() or str(error)
     text, detail = f"libvirt on {host}: {reason(said)}", f"libvirt error {code}: {said}"
     if error.get_error_domain() in {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}:
@@ -122,12 +122,12 @@ def fault_of(error: libvirt.libvirtError, host: str) -> Fault:
 
 
 def active(domain: libvirt.virDomain) -> bool:
-    """A domain that is gone by now is not active."""
+    """Tell whether the domain is active; one that is gone by now is not."""
     return bool(unless_gone(domain.isActive))
 
 
 def unless_gone(ask: Callable[[], T]) -> T | None:
-    """The answer; None if there is no such domain, or none any more."""
+    """Return the answer; None if there is no such domain, or none any more."""
     try:
         return ask()
     except libvirt.libvirtError as error:
@@ -137,12 +137,12 @@ def unless_gone(ask: Callable[[], T]) -> T | None:
 
 
 def paused(domain: libvirt.virDomain) -> bool:
-    """qemu starts every machine paused, so this one may just be starting."""
+    """Tell whether it is paused: qemu starts every machine so, so it may just be starting."""
     return bool(domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED)
 
 
 def act(do: Callable[[], Any], unless: Callable[[], bool]) -> None:
-    """A failure does not matter if somebody else, or the guest, was quicker."""
+    """Do it; a failure does not matter if somebody else, or the guest, was quicker."""
     try:
         do()
     except libvirt.libvirtError:

@@ -22,7 +22,7 @@ class Line(Protocol):
     """What a connection can do; each call may block."""
 
     def alive(self) -> bool:
-        """Whether the other end is still there, as far as is known; does not block."""
+        """Tell whether the other end is still there, as far as is known; does not block."""
         ...
 
     def hang_up(self) -> None:

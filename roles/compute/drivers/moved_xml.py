@@ -14,7 +14,7 @@ from roles.compute.drivers.domain_xml import device_name
 
 
 def moved_xml(xml: str, move: Move) -> str:
-    """`xml` is what libvirt says of the machine at its source."""
+    """Return the machine's definition there; `xml` is what libvirt says of it at its source."""
     root = fromstring(xml)
     disks = _disks(move)
     for element in root.iterfind("devices/disk[@device='disk']"):
@@ -35,7 +35,7 @@ def moved_xml(xml: str, move: Move) -> str:
 
 
 def devices_of(volumes: tuple[VolumeId, ...], move: Move) -> list[str]:
-    """What the guest's disks of these volumes are called: vda, vdb ..."""
+    """Return what the guest's disks of these volumes are called: vda, vdb ..."""
     return sorted(name for name, disk in _disks(move).items() if disk.volume in volumes)
 
 

@@ -105,7 +105,7 @@ class Moves:
         raise _endless(vm)
 
     def _begin(self, found: Any, move: Move, daemon: Libvirtd) -> None:
-        """Returns when it has ended well. A domain that is gone by now is the next look's."""
+        """Move the domain; return when that has ended well. One gone by now is the next look's."""
         options, vm = self._options, move.domain.vm
         address = f"[{move.address}]" if ":" in move.address else move.address
         peer = options.migrate_uri.format(address=address)
@@ -132,7 +132,7 @@ class Moves:
                 self._explain(error, vm, move, daemon)
 
     def _explain(self, error: Any, vm: VmId, move: Move, daemon: Libvirtd) -> None:
-        """Raises what it means, unless another look tells: it is gone, or moved by others."""
+        """Raise what the error means, unless another look tells: it is gone, or moved by others."""
         gone = error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN
         if gone or "another migration job" in error.get_error_message():
             return
@@ -145,7 +145,10 @@ class Moves:
 
 
 def _here(found: Any) -> Power:
-    """ON also if it is about to go. One that was sent away, and not forgotten, is forgotten."""
+    """Return its power here: ON also if it is about to go.
+
+    One that was sent away, and not forgotten, is forgotten.
+    """
     if found is None:
         return Power.ABSENT
     if active(found):
@@ -160,7 +163,7 @@ def _here(found: Any) -> Power:
 
 
 def _at_work(found: Any) -> int:
-    """Which job libvirt is at; 0: none; _ENDED: it has just ceased to run, so look again."""
+    """Return which job libvirt is at; 0: none; _ENDED: it just ceased to run, so look again."""
     try:
         job = unless_gone(found.jobStats) or {}
     except libvirt.libvirtError as error:
@@ -171,7 +174,7 @@ def _at_work(found: Any) -> int:
 
 
 def _has_ended(error: Any, found: Any) -> bool:
-    """Whether that is libvirt's word for a domain that no longer runs, as one moved away."""
+    """Tell whether that is libvirt's word for a domain that no longer runs, as one moved away."""
     return error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and not active(found)
 
 

@@ -6,6 +6,6 @@ import re
 
 
 def reason(said: str) -> str:
-    """qemu's own last words, where libvirt wraps them into its own."""
+    """Return qemu's own last words, where libvirt wraps them into its own."""
     words: list[str] = re.findall(r"qemu-system-\w+: (?!warning: )(.+)", said)
     return words[-1] if words else said.removeprefix("internal error: ")

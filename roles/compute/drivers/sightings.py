@@ -25,12 +25,12 @@ class Sightings:
             queue.put_nowait(sighting)
 
     def end(self) -> None:
-        """There is nothing more to see."""
+        """End: there is nothing more to see."""
         for queue in self._queues:
             queue.put_nowait(None)
 
     def watch(self) -> AsyncIterator[Sighting]:
-        """Sightings from this moment on, even if the first is asked for later."""
+        """Yield sightings from this moment on, even if the first is asked for later."""
         queue: asyncio.Queue[Sighting | None] = asyncio.Queue()
         self._queues[queue] = None
         return _follow(queue)

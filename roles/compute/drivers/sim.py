@@ -72,7 +72,7 @@ class SimMachines:
         self.cuts = 0  # how often it has lost its power
 
     def start(self, domain: Domain) -> None:
-        """A running machine is left as it is."""
+        """Start a machine; a running one is left as it is."""
         machine = self.machines.get(domain.vm)
         if machine is None or machine.power is Power.OFF:
             self._check_disks(domain)
@@ -87,26 +87,26 @@ class SimMachines:
             raise Unavailable(f"disks of machine {domain.vm} cannot be opened")
 
     def halt(self, vm: VmId) -> None:
-        """The machine goes off: by itself, or because it was made to."""
+        """Turn the machine off: it went off by itself, or it was made to."""
         machine = self.machines[vm]
         if machine.power is Power.ON:
             machine.power = Power.OFF
             self._tell(vm, Power.OFF)
 
     def forget(self, vm: VmId) -> None:
-        """Nothing of the machine is left."""
+        """Forget the machine: nothing of it is left."""
         if self.machines.pop(vm, None):
             self._tell(vm, Power.ABSENT)
 
     def is_cancelled(self, vm: VmId) -> bool:
-        """Whether the move that comes to its end now was cancelled."""
+        """Tell whether the move that comes to its end now was cancelled."""
         cancelled = self.cancelled[vm] > 0
         for counter in (self.leaving, self.cancelled):
             counter[vm] = max(counter[vm] - 1, 0)
         return cancelled
 
     def send(self, move: Move, there: SimMachines, cuts: int, cancelled: bool) -> Power:
-        """The machine runs there from now on, and nothing of it is here.
+        """Send the machine: it runs there from now on, and nothing of it is here.
 
         It stays if the power there has been cut since the move began: after so many cuts.
         """
@@ -125,7 +125,7 @@ class SimMachines:
         return Power.ABSENT
 
     def lose_power(self) -> None:
-        """All machines go off, and nobody is told. It stays off until it boots."""
+        """Turn all machines off, and tell nobody. The host stays off until it boots."""
         self.has_power = False
         self.cuts += 1
         self.leaving.clear()
@@ -134,7 +134,7 @@ class SimMachines:
             machine.power = Power.OFF
 
     def boot(self) -> None:
-        """It has power again; its machines stay off."""
+        """Give the host power again; its machines stay off."""
         self.has_power = True
 
     def _tell(self, vm: VmId, power: Power) -> None:
@@ -146,12 +146,12 @@ _outside: dict[str, SimMachines] = {}
 
 
 def outside(host: str) -> SimMachines:
-    """The simulated host of that id, as it stands; tests look at it, and meddle with it."""
+    """Return the simulated host of that id, as it stands; tests look at it, and meddle with it."""
     return _outside.setdefault(host, SimMachines())
 
 
 def forget_all() -> None:
-    """New hardware: every simulated host is gone, except for drivers that are in it still."""
+    """Make new hardware: every simulated host is gone, except for drivers that are in it still."""
     _outside.clear()
 
 
@@ -203,7 +203,7 @@ class SimHypervisor(Hypervisor, Simulated):
         return await self._carry_out("ensure_running", domain.vm, act)
 
     async def ensure_off(self, vm: VmId, forced: bool) -> Power:  # noqa: ARG002 (same either way)
-        """A simulated guest shuts down as soon as it is asked."""
+        """Shut a simulated guest down, as soon as it is asked."""
 
         def act() -> Power:
             if vm not in self._host.machines:
@@ -252,7 +252,7 @@ class SimHypervisor(Hypervisor, Simulated):
         return await self._host.acts.carry_out(vm, self.options.latency_s + seconds, act)
 
     async def cancel_move(self, vm: VmId, stays: bool) -> Power:  # noqa: ARG002 (it never breaks)
-        """It takes as long as ever, and the machine stays."""
+        """Cancel the move: it takes as long as ever, and the machine stays."""
         self._host.cancelled[vm] = self._host.leaving[vm]
         return await self.ensure_arrived(vm)
 

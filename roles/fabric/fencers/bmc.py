@@ -113,7 +113,10 @@ class BmcFencer(Fencer):
         )  # fmt: skip
 
     def _trusted(self, certificate: bytes) -> bool:
-        """Whoever impersonates a board could say "off" of a host that runs."""
+        """Tell whether the board's certificate is trusted. Raises Refused.
+
+        Whoever impersonates a board could say "off" of a host that runs.
+        """
         options = self.options
         if options.insecure in (True, "true"):
             return True
@@ -127,7 +130,7 @@ class BmcFencer(Fencer):
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:
-    """As asyncio.to_thread, but a thread that hangs holds up nobody's end."""
+    """Run as asyncio.to_thread does, but a thread that hangs holds up nobody's end."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Any] = loop.create_future()
 

@@ -52,7 +52,10 @@ class CommandFencer(Fencer):
                               f"{said or f'exit status {status}'}")  # fmt: skip
 
     async def _run(self, action: str) -> tuple[int, str]:
-        """Exit status, and the last line that it wrote. One that takes too long is ended."""
+        """Run the command; return its exit status, and the last line that it wrote.
+
+        One that takes too long is ended.
+        """
         options, seat = self.options, self.seat
         given = options.arguments
         arguments = given.split() if isinstance(given, str) else given

@@ -62,7 +62,7 @@ class LeaseFencer(Fencer):
         return await self.leases.look()
 
     def _left(self, pool: PoolSeen, passed: float, trusted: bool) -> float:
-        """Seconds until the pool's lease is proof; raises why it is none."""
+        """Return seconds until the pool's lease is proof; raises why it is none."""
         host = self.seat.name
         lease, still = _newest(host, pool)
         if not lease.guarding:
@@ -81,7 +81,7 @@ class LeaseFencer(Fencer):
 
 
 def _check(host: str, leased: Leased) -> None:
-    """Raises Refused if leases cannot tell all there is to know."""
+    """Raise Refused if leases cannot tell all there is to know."""
     if leased.unguarded:
         some = "; ".join(leased.unguarded[:5])
         more = len(leased.unguarded) - 5
@@ -93,7 +93,10 @@ def _check(host: str, leased: Leased) -> None:
 
 
 def _newest(host: str, pool: PoolSeen) -> tuple[HostLease, float]:
-    """The host's lease, and for how long it stands still; if keepers differ, somebody is behind."""
+    """Return the host's lease, and for how long it stands still.
+
+    If keepers differ, somebody is behind.
+    """
     read = [(seen.lease, seen.still_s) for seen in pool.seen if seen.lease is not None]
     if not read:
         raise Unavailable(f"no other host can say how the lease of {host} stands: {_whys(pool)}")

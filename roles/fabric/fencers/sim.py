@@ -12,7 +12,7 @@ from csnode.faults import Unavailable
 
 
 async def _nothing() -> None:
-    """Nobody is told."""
+    """Tell nobody."""
 
 
 class SimSwitch:
@@ -26,7 +26,7 @@ class SimSwitch:
         self.restored: Callable[[], Awaitable[None]] = _nothing
 
     async def turn(self, on: bool) -> None:
-        """The switch does it, whether or not the asker lives to hear of it."""
+        """Turn the switch; it does so whether or not the asker lives to hear of it."""
         task = asyncio.create_task(self._turn(on), context=Context())
         await asyncio.shield(task)
 
@@ -41,7 +41,7 @@ _switches: dict[str, SimSwitch] = {}
 
 
 def outside(host: str) -> SimSwitch:
-    """The switch of the host of that id."""
+    """Return the switch of the host of that id."""
     return _switches.setdefault(host, SimSwitch())
 
 

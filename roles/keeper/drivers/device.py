@@ -57,7 +57,7 @@ class DeviceWatchdog(Watchdog):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Disarmed on purpose only: a keeper that fell is one that does not guard."""
+        """Disarm on purpose only: a keeper that fell is one that does not guard."""
         if error is None:
             self._disarm()
         else:
@@ -75,7 +75,7 @@ class DeviceWatchdog(Watchdog):
         os.close(self._fd)
 
     def _set_timeout(self, fd: int, seconds: int) -> int:
-        """Answers the time that the device really takes."""
+        """Set the time; answer the time that the device really takes."""
         told = array.array("i", [seconds])
         fcntl.ioctl(fd, SET_TIMEOUT, told, True)
         return told[0]

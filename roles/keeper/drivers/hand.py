@@ -25,14 +25,14 @@ class Hand:
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def do(self, work: Callable[[], T]) -> T:
-        """The work's result; it is done also if nobody waits for it any more."""
+        """Do the work, and return its result; it is done also if nobody waits for it any more."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._asked.put((work, done, loop))
         return await done
 
     def rest(self) -> None:
-        """No more work comes; what was asked is done."""
+        """Take no more work; what was asked is done."""
         self._asked.put(None)
 
     def _run(self) -> None:

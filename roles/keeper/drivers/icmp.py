@@ -95,7 +95,10 @@ class _Question:
                     self.answered.set()
 
     def _is_answer(self, packet: bytes) -> bool:
-        """A raw socket is shown every reply of the machine, IPv4 with its IP header."""
+        """Tell whether the packet is the answer.
+
+        A raw socket is shown every reply of the machine, IPv4 with its IP header.
+        """
         if self._raw and self._version == 4:
             packet = packet[(packet[0] & 15) * 4 :]
         if len(packet) < 8 + len(MARK) or packet[0] != ECHO[self._version][1]:
@@ -129,7 +132,7 @@ def _opened(version: int, source: str) -> socket.socket:
 
 
 def _echo(version: int, id: int, number: int) -> bytes:
-    """An echo request; of IPv6 the kernel makes the checksum."""
+    """Make an echo request; of IPv6 the kernel makes the checksum."""
     head = struct.pack("!BBHHH", ECHO[version][0], 0, 0, id, number & 0xFFFF)
     if version == 6:
         return head + MARK
@@ -138,7 +141,7 @@ def _echo(version: int, id: int, number: int) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
+    """Return the Internet checksum (RFC 1071)."""
     data += b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:

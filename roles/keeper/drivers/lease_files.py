@@ -86,7 +86,10 @@ class LeaseFiles(Leasehold):
             os.close(fd)  # NFS tells of some failures only here
 
     def _make_place(self) -> None:
-        """In the folder, which is not made: it may be where the pool is not mounted yet."""
+        """Make a place in the folder.
+
+        The folder is not made: it may be where the pool is not mounted yet.
+        """
         for part in (PLACE.parent, PLACE):
             with suppress(FileExistsError):
                 (self._folder / part).mkdir(mode=0o755)
@@ -110,7 +113,10 @@ class LeaseFiles(Leasehold):
             os.close(fd)
 
     def _check_mounted(self, found: os.stat_result) -> None:
-        """What is written where the pool was mounted once, no other host reads."""
+        """Raise OSError if the pool is not mounted there any more.
+
+        What is written where it was mounted once, no other host reads.
+        """
         if self._device and found.st_dev != self._device:
             raise OSError("another file system is where the pool was")
         self._device = found.st_dev

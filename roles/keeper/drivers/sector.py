@@ -21,7 +21,7 @@ _ROOM = SECTOR - len(MAGIC) - SUM - 2
 
 
 def packed(lease: HostLease) -> bytes:
-    """Exactly one sector."""
+    """Pack exactly one sector."""
     body = msgspec.json.encode(lease)
     if len(body) > _ROOM:
         raise ValueError(f"a lease of {len(body)} bytes does not fit into a sector")
@@ -30,7 +30,7 @@ def packed(lease: HostLease) -> bytes:
 
 
 def unpacked(sector: bytes) -> HostLease | None:
-    """None if it is not one whole writing."""
+    """Unpack a sector; None if it is not one whole writing."""
     head, rest = sector[: len(MAGIC) + SUM], sector[len(MAGIC) + SUM :]
     if len(sector) != SECTOR or head != MAGIC + hashlib.sha256(rest).digest()[:SUM]:
         return None

@@ -19,7 +19,7 @@ _ground = SimGround()
 
 
 def outside(_: str) -> SimGround:
-    """The ground, the same for all."""
+    """Return the ground, the same for all."""
     return _ground
 
 
@@ -28,7 +28,7 @@ class SimProber(Prober, Simulated):
 
     @classmethod
     def forget_outside(cls) -> None:
-        """Everybody reaches everybody."""
+        """Let everybody reach everybody."""
         _ground.__init__()
 
     async def reach(self, addresses: tuple[str, ...]) -> tuple[str, ...]:

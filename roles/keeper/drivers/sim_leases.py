@@ -22,21 +22,21 @@ class SimShelf:
         self._hanging: dict[str, asyncio.Event] = {}  # hosts for which it hangs
 
     def hang(self, host: str) -> None:
-        """What the host asks of it waits, and is done when it is mended."""
+        """Make wait what the host asks of it; it is done when the host is mended."""
         self._hanging.setdefault(host, asyncio.Event())
 
     def mend(self, host: str) -> None:
-        """The host reaches it again."""
+        """Let the host reach it again."""
         self.failing.discard(host)
         if hanging := self._hanging.pop(host, None):
             hanging.set()
 
     def cuts(self, host: str) -> bool:
-        """Whether the host is cut off."""
+        """Tell whether the host is cut off."""
         return host in self.failing or host in self._hanging
 
     async def reached(self, host: str) -> None:
-        """Returns once the host reaches it; Unavailable if it fails."""
+        """Wait until the host reaches it. Raises Unavailable if it fails."""
         while hanging := self._hanging.get(host):
             await hanging.wait()
         if host in self.failing:
@@ -80,5 +80,5 @@ class SimLeasehold(Leasehold, Simulated):
 
 
 def outside(pool: str) -> SimShelf:
-    """The shelf of the pool of that id; made when first asked for."""
+    """Return the shelf of the pool of that id; made when first asked for."""
     return _shelves.setdefault(pool, SimShelf())

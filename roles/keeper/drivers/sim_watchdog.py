@@ -16,7 +16,7 @@ from csnode.types import Struct
 
 
 async def _nothing() -> None:
-    """Nobody is told."""
+    """Tell nobody."""
 
 
 class SimDog:
@@ -27,14 +27,14 @@ class SimDog:
         self._counting: asyncio.Task[None] | None = None
 
     def wait_for(self, seconds: float) -> None:
-        """A sign of life was heard: count anew."""
+        """Count anew: a sign of life was heard."""
         self.rest()
         self._counting = asyncio.get_running_loop().create_task(
             self._count(seconds), context=Context()
         )
 
     def rest(self) -> None:
-        """Disarmed, or without power."""
+        """Stop counting: it is disarmed, or without power."""
         if self._counting is not None and not self._counting.done():
             self._counting.cancel()
         self._counting = None
@@ -49,7 +49,7 @@ _dogs: dict[str, SimDog] = {}
 
 
 def outside(host: str) -> SimDog:
-    """The watchdog of the host of that id."""
+    """Return the watchdog of the host of that id."""
     return _dogs.setdefault(host, SimDog())
 
 

@@ -15,7 +15,7 @@ from csnode.model.machine import GuestNetwork, GuestNic
 
 
 def check_network(network: GuestNetwork) -> None:
-    """The network's addresses fit each other, and its domain is one."""
+    """Check that the network's addresses fit each other, and that its domain is one."""
     guest = rules.guest_network(network.cidr, network.gateway)
     if network.domain:
         rules.network_domain(network.domain)
@@ -28,7 +28,7 @@ def check_network(network: GuestNetwork) -> None:
 
 
 def check_nic(nic: GuestNic, network: GuestNetwork) -> None:
-    """The card's address is in its network, and its names are names."""
+    """Check that the card's address is in its network, and that its names are names."""
     check_card(nic)
     guest = rules.guest_network(network.cidr, network.gateway)
     rules.guest_address(nic.address, guest, network.gateway)
@@ -36,7 +36,7 @@ def check_nic(nic: GuestNic, network: GuestNetwork) -> None:
 
 
 def check_card(nic: GuestNic) -> None:
-    """What can be said of a card without its network."""
+    """Check what can be said of a card without its network."""
     if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", nic.nic):
         raise Invalid(f"{nic.nic!r} is no id of a card")
     rules.check_mac(nic.mac)

@@ -35,7 +35,7 @@ class Link(Struct):
 
 
 def check_tools() -> None:
-    """Raises Refused, naming the package, if a tool is missing or we may not use it."""
+    """Raise Refused, naming the package, if a tool is missing or we may not use it."""
     missing = [tool for tool in PACKAGES if shutil.which(tool) is None]
     if missing:
         packages = " ".join(sorted({PACKAGES[tool] for tool in missing}))
@@ -77,7 +77,7 @@ async def batch(
 
 
 async def links() -> dict[str, Link]:
-    """Every interface of the host, by name."""
+    """Find every interface of the host, by name."""
     found: list[dict[str, Any]] = json.loads(await run("ip", "-j", "addr", "show") or "[]")
     return {
         link["ifname"]: Link(

@@ -39,7 +39,7 @@ class Daemon(Struct):
 
 
 def running() -> list[Daemon]:
-    """Every dnsmasq of this machine that was started with a configuration file."""
+    """Find every dnsmasq of this machine that was started with a configuration file."""
     found: list[Daemon] = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -58,18 +58,18 @@ def running() -> list[Daemon]:
 
 
 def of_folder(daemons: Iterable[Daemon], folder: Path) -> list[Daemon]:
-    """Those that serve the network whose folder that is."""
+    """Return those that serve the network whose folder that is."""
     return [d for d in daemons if Path(d.conf).parent == folder]
 
 
 def conf_of(told: Told, mtu: int) -> tuple[Path, str]:
-    """The configuration file and its text; the name follows from the text."""
+    """Return the configuration file and its text; the name follows from the text."""
     text = render.dnsmasq_conf(told.network, str(told.dnsmasq), mtu)
     return told.dnsmasq / f"{render.digest(text)}.conf", text
 
 
 def serves(daemons: Iterable[Daemon], told: Told, inode: int, mtu: int) -> bool:
-    """Whether exactly one runs for the network: as told, and in that namespace."""
+    """Tell whether exactly one runs for the network: as told, and in that namespace."""
     found = of_folder(daemons, told.dnsmasq)
     conf = str(conf_of(told, mtu)[0])
     return len(found) == 1 and found[0].conf == conf and found[0].inode == inode
@@ -117,7 +117,7 @@ def hang_up(daemons: Iterable[Daemon]) -> None:
 
 
 def write_card(told: Told, nic: GuestNic) -> None:
-    """The card's lease and name, as files; a running dnsmasq takes new ones in at once.
+    """Write the card's lease and name, as files; a running dnsmasq takes new ones in at once.
 
     The name first: the lease carries it.
     """
@@ -126,13 +126,13 @@ def write_card(told: Told, nic: GuestNic) -> None:
 
 
 def drop_card(told: Told, nic: str) -> None:
-    """The card's files are gone; hang up to make it count."""
+    """Remove the card's files; hang up to make it count."""
     for part in ("dhcp", "hosts"):
         (told.dnsmasq / part / nic).unlink(missing_ok=True)
 
 
 def leases(told: Told) -> dict[str, str]:
-    """Address to MAC address of every lease given out (the second and third word of a line)."""
+    """Read address to MAC address of every lease given out (a line's second and third word)."""
     try:
         lines = (told.dnsmasq / "leases").read_text().splitlines()
     except FileNotFoundError:
@@ -150,7 +150,7 @@ def drop_lease(told: Told, address: str) -> None:
 
 
 async def wait_released(told: Told, address: str) -> bool:
-    """Whether the lease is gone within a second."""
+    """Wait; return whether the lease is gone within a second."""
     until = now() + 1.0
     while address in leases(told):
         if now() > until:
@@ -160,7 +160,7 @@ async def wait_released(told: Told, address: str) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises Refused if the user dnsmasq could not pass to the folder: no lease would be given."""
+    """Raise Refused if the user dnsmasq could not pass to the folder: no lease would be given."""
     for part in (folder, *folder.parents):
         if part.exists() and not part.stat().st_mode & 0o001:
             raise Refused(
@@ -170,7 +170,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _write_all(told: Told, conf: Path, text: str) -> None:
-    """Only what is told now is there afterwards, but for the leases given out."""
+    """Write what is told now; only that is there afterwards, but for the leases given out."""
     make_open(told.dnsmasq)
     for part in ("dhcp", "hosts"):
         folder = told.dnsmasq / part

@@ -27,7 +27,7 @@ class Traces(Struct):
 def traces(
     links: Iterable[str], namespaces: Iterable[str], folder: Path, daemons: Iterable[Daemon]
 ) -> Traces:
-    """`folder` is the driver's own; daemons of other folders are not ours."""
+    """Find traces; `folder` is the driver's own, and daemons of other folders are not ours."""
     confs = (Path(daemon.conf) for daemon in daemons)
     return Traces(
         links=frozenset(links),
@@ -38,7 +38,10 @@ def traces(
 
 
 def untold(prefix: str, seen: Traces, told: Collection[str]) -> list[str]:
-    """The ids of networks that were not told, by rising id; eight digits where no more is known."""
+    """Return the ids of networks that were not told, by rising id.
+
+    They are eight digits where no more is known.
+    """
     whole = seen.folders | seen.served | frozenset(told)
     name = re.compile(rf"{prefix}(?:[bgpx]|r-)({render.SHORT})")
     named = (name.fullmatch(each) for each in seen.links | seen.namespaces)
@@ -47,7 +50,7 @@ def untold(prefix: str, seen: Traces, told: Collection[str]) -> list[str]:
 
 
 def remains(names: render.Names, id: str, seen: Traces) -> str:
-    """In words, what there is of an untold network's router; "" if it is no more than a bridge."""
+    """Say what there is of an untold network's router; "" if it is no more than a bridge."""
     parts = {
         "its namespace": names.namespace in seen.namespaces,
         "its links": bool({names.guest_end, names.public_end} & seen.links),

@@ -78,7 +78,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
         return self
 
     async def _forget_before_boot(self) -> None:
-        """A router of which nothing stands is from before this host started.
+        """Forget routers of which nothing stands: they are from before this host started.
 
         The network may have one elsewhere by now: whether one belongs here is for the rows to say.
         """
@@ -123,7 +123,10 @@ class LinuxNetwork(NetworkDriver, Remembers):
             raise
 
     async def ensure_no_router(self, network: NetworkId) -> None:
-        """Raises Conflict, with the router gone and the bridge left, if cards are plugged in."""
+        """Remove the router.
+
+        Raises Conflict, with the router gone and the bridge left, if cards are plugged in.
+        """
         names = render.names_of_remains(self.options.names, network)
         folder = self._folder / network
         self._told.pop(network, None)
@@ -152,7 +155,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
         return {told.network.network: tuple(sorted(told.nics)) for told in working}
 
     async def inspect(self) -> tuple[FoundNetwork, ...]:
-        """Of a network that was never told here, all that is known may be eight digits."""
+        """Inspect: of a network that was never told here, all that is known may be eight digits."""
         with _as_faults():
             whole = {told.network.network: told for told in self._told.values()}
             scenes = await self._scenes(whole.values())
@@ -221,7 +224,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
             await self._serve_metadata(told)
 
     async def _rewire(self, told: Told, names: render.Names) -> None:
-        """Everything anew but the bridge; nothing may be left in the old namespace before."""
+        """Make everything anew but the bridge; nothing may be left in the old namespace before."""
         network = told.network
         self._metadata.close(network.network)
         await self._stop_dnsmasq(told.folder)
@@ -241,7 +244,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
         await router.ensure_bridge(names, found, network.vni, self._tunnels, self._mtu(found))
 
     async def reach(self, peers: Sequence[str]) -> None:
-        """A router's bridge from before this host had an address gets its tunnel here."""
+        """Reach those hosts: a bridge from before this host had an address gets its tunnel here."""
         with _as_faults():
             await self._tunnels.reach(peers)
             found = await links()
@@ -263,7 +266,10 @@ class LinuxNetwork(NetworkDriver, Remembers):
     # -- cards -----------------------------------------------------------------------------
 
     async def ensure_nic(self, nic: GuestNic) -> None:
-        """Raises Conflict if the network has no router here, or another card has the address."""
+        """Tell the router the card.
+
+        Raises Conflict if the network has no router here, or another card has the address.
+        """
         told = self._told.get(nic.network)
         if told is None:
             raise Conflict(f"network {nic.network} has no router on {self.seat.name}")
@@ -304,7 +310,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
         await self._release(told, nic.address)
 
     async def _release(self, told: Told, address: str, but_for: str = "") -> None:
-        """No card has a lease of the address, but for that MAC address."""
+        """Release the address: no card has a lease of it, but for that MAC address."""
         holder = dnsmasq.leases(told).get(address)
         if holder is None or holder == but_for.lower():
             return
@@ -324,7 +330,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
     # -- what there is ---------------------------------------------------------------------
 
     async def _scenes(self, tolds: Iterable[Told]) -> list[tuple[Told, Scene]]:
-        """What there is of each router; one thread looks at them all."""
+        """Look at what there is of each router; one thread looks at them all."""
         chosen = [(told, self._names(told.network.network).namespace) for told in tolds]
         if not chosen:
             return []
@@ -361,7 +367,10 @@ class LinuxNetwork(NetworkDriver, Remembers):
         return render.names_of(self.options.names, network, self.seat.id)
 
     def _check_short(self, network: NetworkId) -> None:
-        """Names hold eight digits of the id: two networks that share them cannot be told apart."""
+        """Raise Conflict if the network shares eight digits of its id with another here.
+
+        Names hold no more: two networks that share them cannot be told apart.
+        """
         self._names(network)  # it is a UUID
         for other in self._told:
             if other != network and other[:8] == network[:8]:
@@ -370,7 +379,7 @@ class LinuxNetwork(NetworkDriver, Remembers):
 
 @contextmanager
 def _as_faults() -> Generator[None]:
-    """What the system says, as a Fault."""
+    """Raise what the system says as a Fault."""
     try:
         yield
     except OSError as error:

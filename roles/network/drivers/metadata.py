@@ -55,7 +55,7 @@ class Metadata:
         self._callers: Counter[tuple[NetworkId, str]] = Counter()
 
     def place(self, network: NetworkId) -> int:
-        """The inode of the namespace where the network's sockets listen; 0: nowhere."""
+        """Return the inode of the namespace where the network's sockets listen; 0: nowhere."""
         return self._open[network][0] if network in self._open else 0
 
     async def open(self, network: NetworkId, namespace: str, address: str) -> None:
@@ -93,7 +93,7 @@ class Metadata:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, network: NetworkId, answering: Answering) -> Accept:
-        """What to do with a new connection: answer it in a task of its own."""
+        """Return what to do with a new connection: answer it in a task of its own."""
 
         def accept(reader: StreamReader, writer: StreamWriter) -> None:
             caller = network, str(writer.get_extra_info("peername", ("",))[0])
@@ -114,7 +114,7 @@ class Metadata:
         reader: StreamReader,
         writer: StreamWriter,
     ) -> None:
-        """One request, one answer; whoever is slow or makes no sense is hung up on."""
+        """Give one request one answer; whoever is slow or makes no sense is hung up on."""
         try:
             async with asyncio.timeout(WITHIN_S):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -136,7 +136,7 @@ class Metadata:
 
 
 def parse(head: bytes) -> Request:
-    """A request's head. Raises ValueError if it is none."""
+    """Read a request's head. Raises ValueError if it is none."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
     pairs = (line.partition(":") for line in lines if line)
@@ -145,7 +145,7 @@ def parse(head: bytes) -> Request:
 
 
 def reply(request: Request, status: HTTPStatus, body: bytes) -> bytes:
-    """The answer's bytes; HEAD gets no body."""
+    """Return the answer's bytes; HEAD gets no body."""
     head = (
         f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: text/plain\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -154,7 +154,7 @@ def reply(request: Request, status: HTTPStatus, body: bytes) -> bytes:
 
 
 def web_answer(nic: GuestNic, request: Request) -> Answer:
-    """What the card's machine may read on port 80."""
+    """Return what the card's machine may read on port 80."""
     if request.method not in {"GET", "HEAD"}:
         return HTTPStatus.METHOD_NOT_ALLOWED, b""
     match [part for part in request.path.split("/") if part]:
@@ -169,7 +169,7 @@ def web_answer(nic: GuestNic, request: Request) -> Answer:
 
 
 def password_answer(_: GuestNic, request: Request) -> Answer:
-    """What CloudStack's password server says to a machine without a new password."""
+    """Return what CloudStack's password server says to a machine without a new password."""
     if request.headers.get("domu_request") in {"send_my_password", "saved_password"}:
         return HTTPStatus.OK, b"saved_password"
     return HTTPStatus.OK, b"bad_request"

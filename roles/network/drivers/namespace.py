@@ -90,7 +90,7 @@ def enter(namespace: str) -> int:
 
 
 def listening(address: str, port: int) -> socket.socket:
-    """A TCP socket that listens where this thread is; it stays there wherever it is used."""
+    """Return a TCP socket that listens where this thread is; it stays there wherever it is used."""
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -130,7 +130,7 @@ def look(namespace: str) -> Sight | None:
 
 
 def generation() -> int:
-    """The number of the last change to the rules of the namespace this thread is in."""
+    """Return the number of the last change to the rules of the namespace this thread is in."""
     ask = struct.pack("=IHHIIBBH", 20, NFT_MSG_GETGEN, 1, 0, 0, 0, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
         netlink.settimeout(5)

@@ -48,7 +48,7 @@ class Way(Struct):
 
 
 def way_of(told: Iterable[GuestNetwork], mtu: int, public_bridge: str, uplink: str) -> Way:
-    """The way of a host's networks; of one that has no router, as it would be."""
+    """Return the way of a host's networks; of one that has no router, as it would be."""
     known = sorted(told, key=lambda each: (not each.public_address, each.network))
     outside = not known or bool(known[0].public_address)
     return Way(
@@ -71,7 +71,7 @@ class GuestPath:
         self._found: str = ""
 
     async def look(self, way: Way) -> str:
-        """What keeps packets of guests from passing, in words; "" if nothing does.
+        """Say what keeps packets of guests from passing, in words; "" if nothing does.
 
         What cannot be tried (no right, no memory) is not blamed.
         """
@@ -117,7 +117,7 @@ def _cut_off_from_outside(chains: Sequence[str], way: Way) -> str:
 
 
 async def passes(prefix: str, way: Way) -> int:
-    """The size of the largest packet that passed through a bridge made for it: mtu, 64 or 0.
+    """Return the size of the largest packet that passed a bridge made for it: mtu, 64 or 0.
 
     Its links are called like those of routers and machines, so rules by name count. It takes
     about 0.1 s, and leaves nothing. Raises Refused, Unavailable and OSError.
@@ -186,7 +186,7 @@ def _bound(space: str, address: str) -> socket.socket:
 
 
 def dropping(rules: Sequence[Mapping[str, Any]], *, bridged: bool) -> list[str]:
-    """The chains that may drop what a bridge forwards: by policy, or by a rule of theirs."""
+    """Return the chains that may drop what a bridge forwards: by policy, or by a rule of theirs."""
     families = {"bridge", "netdev", *(("ip", "inet") if bridged else ())}
     hooks = {"forward", "prerouting", "input", "postrouting"}
     return [
@@ -199,7 +199,7 @@ def dropping(rules: Sequence[Mapping[str, Any]], *, bridged: bool) -> list[str]:
 
 
 def undecided(rules: Sequence[Mapping[str, Any]], words: Sequence[str]) -> list[str]:
-    """The chains that drop by policy what the host routes, in tables that say none of the words."""
+    """Return the chains that drop by policy what the host routes; their tables say no such word."""
     return [
         _name(chain)
         for chain in _chains(rules)
@@ -220,7 +220,7 @@ def _name(chain: Mapping[str, Any]) -> str:
 
 
 def _says(rules: Sequence[Mapping[str, Any]], of: Mapping[str, Any], words: Sequence[str]) -> bool:
-    """Whether a rule of the chain, or of all the table if no chain is named, has a word in it."""
+    """Tell whether a rule of the chain, or of all the table without a chain, has a word in it."""
     where = {key: of[key] for key in ("family", "table") if key in of}
     if "name" in of:
         where["chain"] = of["name"]
@@ -230,12 +230,12 @@ def _says(rules: Sequence[Mapping[str, Any]], of: Mapping[str, Any], words: Sequ
 
 
 async def _rules() -> list[dict[str, Any]]:
-    """The host's whole rule set."""
+    """Read the host's whole rule set."""
     return json.loads(await run("nft", "-j", "list", "ruleset") or '{"nftables": []}')["nftables"]
 
 
 def _bridged() -> bool:
-    """Whether bridged frames meet the host's rules for IP."""
+    """Tell whether bridged frames meet the host's rules for IP."""
     try:
         return BRIDGED.read_text().strip() == "1"
     except OSError:

@@ -32,12 +32,12 @@ class PublicSide:
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None]:
-        """Nobody plugs in while somebody takes the bridge away."""
+        """Hold the bridge alone: nobody plugs in while somebody takes it away."""
         async with self._lock:
             yield
 
     async def ensure(self, network: GuestNetwork, links: dict[str, Link]) -> None:
-        """The bridge stands and has the network's public gateway, if it is ours."""
+        """Make the bridge stand, with the network's public gateway if the bridge is ours."""
         if self.bridge not in links:
             await self._build()
         if self._mark.exists():
@@ -63,7 +63,7 @@ class PublicSide:
         change_settings({f"net/ipv6/conf/{self.bridge}/disable_ipv6": "1"})
 
     async def ensure_uplink(self, networks: Iterable[GuestNetwork]) -> None:
-        """The public ranges of these networks, and no others, leave by the uplink."""
+        """Let the public ranges of these networks, and no others, leave by the uplink."""
         if not self._uplink:
             return
         cidrs = sorted({n.public_cidr for n in networks if n.public_address})
@@ -72,7 +72,7 @@ class PublicSide:
         await self._load(cidrs)
 
     async def ensure_none(self, links: dict[str, Link]) -> None:
-        """The bridge is gone if it is ours and nothing is plugged into it."""
+        """Remove the bridge if it is ours and nothing is plugged into it."""
         if not self._mark.exists() or any(p.master == self.bridge for p in links.values()):
             return
         if self.bridge in links:

@@ -26,7 +26,7 @@ def release(link: str, mac: str, address: str, router: str, router_mac: str) -> 
 
 
 def frame(mac: str, address: str, router: str, router_mac: str) -> bytes:
-    """The whole frame: Ethernet, IPv4, UDP (no checksum, as RFC 768 allows), DHCP."""
+    """Build the whole frame: Ethernet, IPv4, UDP (no checksum, as RFC 768 allows), DHCP."""
     client, server = IPv4Address(address).packed, IPv4Address(router).packed
     card = _mac(mac)
     message = struct.pack(
@@ -42,7 +42,7 @@ def frame(mac: str, address: str, router: str, router_mac: str) -> bytes:
 
 
 def checksum(header: bytes) -> int:
-    """The Internet checksum of an even number of bytes (RFC 1071)."""
+    """Return the Internet checksum of an even number of bytes (RFC 1071)."""
     total = sum(struct.unpack(f"!{len(header) // 2}H", header))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)

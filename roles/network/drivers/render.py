@@ -42,7 +42,7 @@ class Names(Struct):
 
 @lru_cache(maxsize=4096)
 def names_of(prefix: str, network: NetworkId, host: str) -> Names:
-    """Names within the kernel's 15 characters, and addresses that a rebuilt router keeps.
+    """Return names within the kernel's 15 characters, and addresses that a rebuilt router keeps.
 
     Guests and the outside remember a router's MAC address: with one that follows from the
     network's id, a rebuilt router is reached at once. Raises Invalid if the id is no UUID.
@@ -63,7 +63,7 @@ def names_of(prefix: str, network: NetworkId, host: str) -> Names:
 
 
 def names_of_remains(prefix: str, id: str) -> Names:
-    """What may be left of a network of which no more may be known than eight digits of its id.
+    """Name what may be left of a network, of whose id only eight digits may be known.
 
     Only to find and remove: the addresses are not its own.
     """
@@ -73,14 +73,15 @@ def names_of_remains(prefix: str, id: str) -> Names:
 
 
 def mac_of(*names: str) -> str:
-    """A locally administered unicast MAC address: the same names give the same one."""
+    """Return a locally administered unicast MAC address: the same names give the same one."""
     return "0a:" + sha256("/".join(names).encode()).digest()[:5].hex(":")
 
 
 def bridge_lines(names: Names, mtu: int) -> list[str]:
-    """The guest bridge; its MAC and MTU are fixed, or they would change with every card plugged in.
+    """Return the lines for the guest bridge.
 
-    The kernel counts the MTU as fixed once it was changed (br_change_mtu), not as it was made.
+    Its MAC and MTU are fixed, or they would change with every card plugged in. The kernel counts
+    the MTU as fixed once it was changed (br_change_mtu), not as it was made.
     """
     return [
         f"link add {names.bridge} address {names.bridge_mac} mtu {mtu - 1} type bridge"
@@ -90,7 +91,7 @@ def bridge_lines(names: Names, mtu: int) -> list[str]:
 
 
 def bridge_settings(names: Names) -> dict[str, str]:
-    """Kernel settings that keep guests from talking to the host over its end of the bridge.
+    """Return kernel settings that keep guests from talking to the host over its bridge's end.
 
     A bridge without addresses still answers for those of the host's other links (ARP) and would
     route: no answers, no forwarding, no packet from a source that is not routed there, no IPv6.
@@ -104,7 +105,7 @@ def bridge_settings(names: Names) -> dict[str, str]:
 
 
 def vxlan_lines(names: Names, vni: int, local: str, mtu: int) -> list[str]:
-    """The link to the same network's bridges on other hosts (RFC 7348)."""
+    """Return the lines for the link to the network's bridges on other hosts (RFC 7348)."""
     return [
         f"link add {names.vxlan} mtu {mtu} master {names.bridge} type vxlan id {vni}"
         f" dstport {VXLAN_PORT} local {local} learning",
@@ -113,17 +114,17 @@ def vxlan_lines(names: Names, vni: int, local: str, mtu: int) -> list[str]:
 
 
 def flood_lines(tunnel: str, peers: Sequence[str]) -> list[str]:
-    """For `bridge -batch`: copies of what has no known place go to those hosts too."""
+    """Return lines for `bridge -batch`: copies of what has no known place go to those hosts too."""
     return [f"fdb append {FLOOD} dev {tunnel} dst {peer}" for peer in peers]
 
 
 def dry_lines(tunnel: str, peers: Sequence[str]) -> list[str]:
-    """For `bridge -batch`: and to those no more."""
+    """Return lines for `bridge -batch`: such copies go to those hosts no more."""
     return [f"fdb del {FLOOD} dev {tunnel} dst {peer}" for peer in peers]
 
 
 def wire_lines(names: Names, public_bridge: str, mtu: int) -> list[str]:
-    """The router's namespace and the links into it; without a public side if "" is given."""
+    """Return the lines for the router's namespace and links; without a public side if it is ""."""
     lines = [
         f"netns add {names.namespace}",
         f"link add {names.guest_end} mtu {mtu} master {names.bridge} type veth peer name eth0"
@@ -140,7 +141,7 @@ def wire_lines(names: Names, public_bridge: str, mtu: int) -> list[str]:
 
 
 def router_lines(network: GuestNetwork) -> list[str]:
-    """Addresses and the default route, within the namespace."""
+    """Return the lines for addresses and the default route, within the namespace."""
     guest = IPv4Network(network.cidr)
     lines = [
         "link set lo up",
@@ -158,7 +159,10 @@ def router_lines(network: GuestNetwork) -> list[str]:
 
 
 def router_settings(network: GuestNetwork) -> dict[str, str]:
-    """Kernel settings of the namespace; set once its rules stand, and before its links are up."""
+    """Return kernel settings of the namespace.
+
+    They are set once its rules stand, and before its links are up.
+    """
     settings = {
         "net/ipv6/conf/all/disable_ipv6": "1",  # or a guest's router advertisement would count
         "net/ipv6/conf/default/disable_ipv6": "1",
@@ -171,7 +175,7 @@ def router_settings(network: GuestNetwork) -> dict[str, str]:
 
 
 def rules(network: GuestNetwork) -> str:
-    """The router's whole rule set, for `nft -f`: it replaces what there was in one go."""
+    """Return the router's whole rule set, for `nft -f`: it replaces what there was in one go."""
     guest = IPv4Network(network.cidr)
     out = ""
     if network.public_address:
@@ -207,7 +211,7 @@ table inet router {{
 
 
 def uplink_rules(table: str, uplink: str, cidrs: Sequence[str]) -> str:
-    """The host's own table: the public ranges leave by the uplink under its address."""
+    """Return the host's own table: the public ranges leave by the uplink under its address."""
     lines = [f'oifname "{uplink}" ip saddr {cidr} masquerade' for cidr in cidrs]
     return "\n".join(
         [
@@ -224,7 +228,7 @@ def uplink_rules(table: str, uplink: str, cidrs: Sequence[str]) -> str:
 
 
 def dnsmasq_conf(network: GuestNetwork, folder: str, mtu: int) -> str:
-    """dnsmasq's configuration: addresses only for cards it is told of, names only of ours.
+    """Write dnsmasq's configuration: addresses only for cards it is told of, names only of ours.
 
     What a guest calls itself is ignored; its name comes from the hosts files, and with its
     address by DHCP. The log goes to syslog, which limits what guests can fill.
@@ -259,7 +263,7 @@ def dnsmasq_conf(network: GuestNetwork, folder: str, mtu: int) -> str:
 
 
 def _special_names(network: GuestNetwork) -> list[str]:
-    """Lines for dnsmasq: names that stand in every network, for all kinds of question.
+    """Return lines for dnsmasq: names that stand in every network, for all kinds of question.
 
     With address= the question for AAAA would be NXDOMAIN, which musl takes for A too; and
     systemd-resolved asks for names of one label under the domain only.
@@ -274,15 +278,18 @@ def _special_names(network: GuestNetwork) -> list[str]:
 
 
 def lease_line(nic: GuestNic) -> str:
-    """For dhcp-hostsdir. Without the name: dnsmasq would take one like "12h" for a lease time."""
+    """Return the line for dhcp-hostsdir.
+
+    It has no name: dnsmasq would take one like "12h" for a lease time.
+    """
     return f"{nic.mac.lower()},{nic.address}\n"
 
 
 def hosts_line(nic: GuestNic) -> str:
-    """For hostsdir, in the form of /etc/hosts."""
+    """Return the line for hostsdir, in the form of /etc/hosts."""
     return f"{nic.address} {nic.hostname}\n"
 
 
 def digest(text: str) -> str:
-    """Sixteen digits that tell one text from another."""
+    """Return sixteen digits that tell one text from another."""
     return sha256(text.encode()).hexdigest()[:16]

@@ -52,7 +52,7 @@ class Scene(Struct):
 
 
 def missing(told: Told, names: render.Names, scene: Scene, public_bridge: str) -> frozenset[Part]:
-    """The parts that are not as told. Without wires nothing else counts."""
+    """Return the parts that are not as told. Without wires nothing else counts."""
     sight, network = scene.sight, told.network
     if sight is None or not _wired(network, names, scene.links, sight, public_bridge):
         return frozenset(Part)
@@ -69,7 +69,7 @@ def missing(told: Told, names: render.Names, scene: Scene, public_bridge: str) -
 
 
 def mark_of(network: GuestNetwork, inode: int, generation: int) -> RulesMark:
-    """The mark of this network's rules, loaded into that namespace as that change."""
+    """Return the mark of this network's rules, loaded into that namespace as that change."""
     text = render.digest(render.rules(network))
     return RulesMark(text=text, inode=inode, generation=generation)
 
@@ -106,13 +106,13 @@ def _plugged(links: Links, end: str, bridge: str) -> bool:
 
 
 def mtu_lines(names: render.Names, links: Links, mtu: int) -> list[str]:
-    """What gives the network's links on the host that MTU."""
+    """Return the lines that give the network's links on the host that MTU."""
     own = (names.bridge, names.vxlan, names.guest_end)
     return [f"link set {n} mtu {mtu}" for n in own if n in links and links[n].mtu != mtu]
 
 
 async def ensure_mtu(names: render.Names, links: Links, mtu: int) -> None:
-    """The router's end first: that it was done is seen by the host's."""
+    """Set the MTU at the router's end first: that it was done is seen by the host's."""
     await batch([f"link set eth0 mtu {mtu}"], namespace=names.namespace)
     await batch(mtu_lines(names, links, mtu))
 
@@ -120,7 +120,7 @@ async def ensure_mtu(names: render.Names, links: Links, mtu: int) -> None:
 async def ensure_bridge(
     names: render.Names, links: Links, vni: int, tunnels: Tunnels, mtu: int
 ) -> None:
-    """The guest bridge, and if this host has a tunnel address the VXLAN link in it."""
+    """Make the guest bridge, and if this host has a tunnel address the VXLAN link in it."""
     lines: list[str] = []
     if names.bridge not in links:
         lines += render.bridge_lines(names, mtu)
@@ -138,7 +138,7 @@ async def ensure_bridge(
 async def wire(
     names: render.Names, network: GuestNetwork, public_bridge: str, mtu: int
 ) -> RulesMark:
-    """Namespace, links, rules, addresses, in this order: nothing is up before its rules are."""
+    """Make namespace, links, rules, addresses, in this order: nothing is up before rules are."""
     await batch(render.wire_lines(names, public_bridge if network.public_address else "", mtu))
     mark = await load_rules(names, network)
     await inside(names.namespace, lambda: change_settings(render.router_settings(network)))
@@ -155,7 +155,7 @@ async def load_rules(names: render.Names, network: GuestNetwork) -> RulesMark:
 
 
 async def unwire(names: render.Names, links: Links) -> None:
-    """Namespace and links are gone; the bridge stays.
+    """Remove namespace and links; the bridge stays.
 
     The links go first, by their host's ends: the kernel takes a namespace apart later, and not
     at all while some process is left in it.
@@ -175,13 +175,13 @@ async def unwire(names: render.Names, links: Links) -> None:
 
 
 def plugged_in(names: render.Names, links: Links) -> list[str]:
-    """Guests' cards on the bridge: every port that is not ours."""
+    """Return guests' cards on the bridge: every port that is not ours."""
     ours = {names.guest_end, names.vxlan}
     return sorted(p.name for p in links.values() if p.master == names.bridge and p.name not in ours)
 
 
 async def drop_bridge(names: render.Names, links: Links) -> None:
-    """Bridge and tunnel are gone."""
+    """Remove bridge and tunnel."""
     lines = [f"link del {link}" for link in (names.vxlan, names.bridge) if link in links]
     if lines:
         await batch(lines)

@@ -45,7 +45,7 @@ class World:
         self.acts = Acts()
 
     def lose_power(self) -> None:
-        """All of it is gone, as what a kernel holds is."""
+        """Lose all of it, as what a kernel holds is lost."""
         for held in (self.routers, self.nics, self.bridges, self.cut, self.plugged):
             held.clear()
 
@@ -54,12 +54,12 @@ OUTSIDE: dict[str, World] = {}  # by host id
 
 
 def outside(host: str) -> World:
-    """What stands on the host, for tests that break it."""
+    """Return what stands on the host, for tests that break it."""
     return OUTSIDE.setdefault(host, World())
 
 
 def forget_all() -> None:
-    """Every host is empty again; for a new world."""
+    """Empty every host again, for a new world."""
     OUTSIDE.clear()
 
 
@@ -175,7 +175,7 @@ class SimNetwork(NetworkDriver, Remembers, Simulated):
         return await self._world.acts.carry_out(network, self.options.latency_s, happen)
 
     async def _take_time(self, verb: str) -> None:
-        """Only looking: nothing goes on when nobody waits for it."""
+        """Take time, for looking only: nothing goes on when nobody waits for it."""
         if self.options.latency_s:
             await asyncio.sleep(self.options.latency_s)
         self._refuse_perhaps(verb)

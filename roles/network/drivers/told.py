@@ -51,7 +51,7 @@ class Told:
         return (self.folder / "told.json").exists()
 
     def keep_all(self, network: GuestNetwork) -> None:
-        """The network as it is told now, and the cards we know of it."""
+        """Keep the network as it is told now, and the cards we know of it."""
         make_open(self.folder)
         write_whole(self.folder / "told.json", msgspec.json.encode(network))
         self.network = network
@@ -73,12 +73,12 @@ class Told:
         self.mark = mark
 
     def nic_at(self, address: str) -> GuestNic | None:
-        """The card that has the address."""
+        """Return the card that has the address."""
         return next((n for n in self.nics.values() if n.address == address), None)
 
 
 def read_all(folder: Path) -> dict[NetworkId, Told]:
-    """Everything told and not taken back."""
+    """Read everything told and not taken back."""
     found: dict[NetworkId, Told] = {}
     for file in sorted(folder.glob("*/told.json")):
         network = _read(file, GuestNetwork)
@@ -93,13 +93,13 @@ def read_all(folder: Path) -> dict[NetworkId, Told]:
 
 
 def forget(folder: Path) -> None:
-    """The folder is gone; one that is not there is fine."""
+    """Remove the folder; one that is not there is fine."""
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)
 
 
 def make_open(folder: Path) -> None:
-    """The folder is there, and dnsmasq's user may pass it whatever our umask is."""
+    """Make the folder; dnsmasq's user may pass it whatever our umask is."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
 

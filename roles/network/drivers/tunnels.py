@@ -21,7 +21,7 @@ log = logger("network")
 
 
 def usable(address: str) -> bool:
-    """Whether a tunnel may begin or end there: an IPv4 address that is not loopback."""
+    """Tell whether a tunnel may begin or end there: an IPv4 address that is not loopback."""
     try:
         found = IPv4Address(address)
     except AddressValueError:
@@ -33,7 +33,10 @@ class Tunnels:
     """Of every network of this host."""
 
     def __init__(self, prefix: str, local: str, fixed: Sequence[str]) -> None:
-        """`local` is this host's address; "": guests stay on one host. `fixed` hosts always win."""
+        """Make tunnels; `fixed` hosts always win.
+
+        `local` is this host's address; "": guests stay on one host.
+        """
         self.local = local
         self._name = re.compile(rf"{prefix}x{render.SHORT}")
         self._carries = re.compile(rf"{prefix}[bx]{render.SHORT}")
@@ -42,13 +45,13 @@ class Tunnels:
         self._one = asyncio.Lock()  # reads and writes the forwarding tables
 
     def guest_mtu(self, found: Mapping[str, Link], most: int) -> int:
-        """The MTU of guests: as much of it as this host's link to the others carries."""
+        """Return the MTU of guests: as much of it as this host's link to the others carries."""
         carried = [link.mtu for link in found.values() if self.local in link.addresses]
         room = min([most, *(mtu - render.VXLAN_HEADERS for mtu in carried if mtu)])
         return max(room, render.MTU_MIN)
 
     async def ensure_mtu(self, mtu: int) -> None:
-        """Every bridge and tunnel of the host carries that much; routers are mended apart."""
+        """Make every bridge and tunnel of the host carry that much; routers are mended apart."""
         lines = [
             f"link set {link.name} mtu {mtu}"
             for link in (await links()).values()
@@ -59,7 +62,7 @@ class Tunnels:
             await batch(lines, force=True)
 
     async def ensure(self, names: render.Names, vni: int, mtu: int) -> None:
-        """The link stands in the network's bridge and leads to every host.
+        """Make the link stand in the network's bridge and lead to every host.
 
         A job and a sweep may find it missing at the same time.
         """
@@ -70,7 +73,7 @@ class Tunnels:
                 await batch(lines, tool="bridge")
 
     async def reach(self, peers: Iterable[str]) -> None:
-        """Every tunnel, those made later too, leads to these hosts and to no other."""
+        """Lead every tunnel, those made later too, to these hosts and to no other."""
         wanted = {peer for peer in peers if usable(peer) and peer != self.local}
         self._peers = self._fixed or tuple(sorted(wanted))
         async with self._one:
@@ -89,7 +92,7 @@ class Tunnels:
 
 
 async def _leads() -> dict[str, set[str]]:
-    """Where each tunnel of the host copies to, by its name."""
+    """Return where each tunnel of the host copies to, by its name."""
     table: list[dict[str, Any]] = json.loads(await run("bridge", "-j", "fdb", "show") or "[]")
     leads: dict[str, set[str]] = {}
     for entry in table:
@@ -99,5 +102,5 @@ async def _leads() -> dict[str, set[str]]:
 
 
 def lacks_tunnel(names: render.Names, found: Mapping[str, Link]) -> bool:
-    """Whether the network's bridge stands without one."""
+    """Tell whether the network's bridge stands without one."""
     return names.bridge in found and names.vxlan not in found

@@ -25,7 +25,7 @@ def begin(checksum: Checksum) -> Digest:
 
 
 def parse_checksum(text: str) -> Checksum | None:
-    """What a checksum says; None for an empty one. Raises Refused, naming the forms."""
+    """Read a checksum; None for an empty one. Raises Refused, naming the forms."""
     try:
         return rules.checksum(text)
     except Invalid as invalid:

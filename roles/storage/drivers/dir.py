@@ -234,7 +234,7 @@ class DirStorage(StorageDriver):
             sink.close()
 
     async def _examine(self, template: TemplateId, file: Path) -> None:
-        """Our own reading first: qemu-img opens only what is known to stand alone."""
+        """Examine by our own reading first: qemu-img opens only what is known to stand alone."""
         header, size = await in_thread(_header_and_size, file)
         check_template(header, size, self.options.max_virtual_bytes)
         with self._refusals.noting(template):
@@ -266,7 +266,7 @@ class DirStorage(StorageDriver):
 
     @asynccontextmanager
     async def _held(self, template: TemplateId, how: int) -> AsyncGenerator[None]:
-        """In a shared pool: while an image is cloned nobody removes it, and the other way round.
+        """Hold an image of a shared pool: while it is cloned nobody removes it, and the reverse.
 
         Whoever may remove it has seen every clone of it. Raises Conflict.
         """
@@ -345,13 +345,13 @@ class DirStorage(StorageDriver):
                 self._clones[TemplateId(image.stem)].add(VolumeId(volume.stem))
 
     def _clones_of(self, template: TemplateId) -> list[VolumeId]:
-        """As the folder has them now, whoever made them."""
+        """Find the clones as the folder has them now, whoever made them."""
         image = self._template(template)
         volumes = (self._pool / "volumes").glob("*.qcow2")
         return [VolumeId(file.stem) for file in volumes if self._image_of(file) == image]
 
     def _image_of(self, file: Path) -> Path | None:
-        """The image of this pool that the file is a clone of; None also if it cannot be read."""
+        """Return the pool's image that the file is a clone of; None also if it cannot be read."""
         try:
             backing = Path(_header(file).backing)
         except (Refused, OSError) as error:
@@ -385,7 +385,7 @@ def _header_and_size(file: Path) -> tuple[Header, int]:
 
 
 def _facts(at: Path) -> ImageFacts | None:
-    """What an image in place is; None if it is not there."""
+    """Return what an image in place is; None if it is not there."""
     try:
         return ImageFacts(size=_header(at).size, physical_size=allocated(at))
     except FileNotFoundError:

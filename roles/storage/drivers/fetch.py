@@ -119,7 +119,7 @@ async def _take(
 
 
 async def _fast_enough(response: aiohttp.ClientResponse, rules: Rules) -> AsyncIterator[bytes]:
-    """The body, as long as enough of it arrives in each `stall_seconds`; Unavailable if not.
+    """Yield the body, as long as enough of it arrives in each `stall_seconds`; Unavailable if not.
 
     The time that our own disk takes does not count.
     """
@@ -146,7 +146,7 @@ async def _fast_enough(response: aiohttp.ClientResponse, rules: Rules) -> AsyncI
 
 
 def _next(at: URL, location: str) -> URL:
-    """Where a redirect leads; to http(s) only."""
+    """Return where a redirect leads; to http(s) only."""
     try:
         following = at.join(URL(location))
     except ValueError as error:
@@ -157,7 +157,7 @@ def _next(at: URL, location: str) -> URL:
 
 
 def _shown(url: URL) -> str:
-    """A URL for messages: without name, password and query, which may be secret."""
+    """Write a URL for messages: without name, password and query, which may be secret."""
     return str(url.with_user(None).with_query(None).with_fragment(None))[:200]
 
 

@@ -20,14 +20,14 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def checked_id(id: str) -> str:
-    """The id, fit to be a file's name; Refused if it is not an RFC 4122 id in lower case."""
+    """Return the id, fit to be a file's name; Refused if it is not an RFC 4122 id in lower case."""
     if not _ID.fullmatch(id):
         raise Refused(f"{id[:40]!r} is not the id of a volume or template")
     return id
 
 
 def checked_name(machine: str) -> str:
-    """The machine's name, fit to be part of a file's; Invalid if it is not."""
+    """Return the machine's name, fit to be part of a file's; Invalid if it is not."""
     if not _NAME.fullmatch(machine):
         raise Invalid(f"{machine[:40]!r} cannot be a machine's name")
     return machine
@@ -57,7 +57,7 @@ def told_as_fault(what: str) -> Generator[None]:
 
 
 def fault_of(error: OSError, what: str) -> Fault:
-    """What a caller should hear of an error of the system."""
+    """Return what a caller should hear of an error of the system."""
     if error.errno in _NO_ROOM:
         return Full(f"the storage pool has no room {what}", detail=str(error))
     return Unavailable(f"the storage pool cannot be used {what}", detail=str(error))
@@ -88,5 +88,5 @@ def sync_folder(folder: Path) -> None:
 
 
 def allocated(file: Path) -> int:
-    """Bytes that the file takes on disk; holes take none."""
+    """Return the bytes that the file takes on disk; holes take none."""
     return file.stat().st_blocks * 512

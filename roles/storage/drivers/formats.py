@@ -59,7 +59,7 @@ _QCOW2 = Kind(name="QCOW2", at=0, sign=b"QFI\xfb")
 
 
 def refusal(format: str, head: bytes) -> str:
-    """Why a file that begins so is no image of that format, QCOW2 or RAW; "" if it may be one.
+    """Return why a file that begins so is no QCOW2 or RAW image, as asked; "" if it may be.
 
     `head` is its first HEAD bytes, or all of a shorter file.
     """
@@ -89,6 +89,6 @@ def _found(kinds: tuple[Kind, ...], head: bytes) -> str:
 
 
 def _text(head: bytes) -> str:
-    """What servers send in an image's place; empty if it is no text of that kind."""
+    """Name what servers send in an image's place; empty if it is no text of that kind."""
     start = head[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return next((name for sign, name in _TEXTS if start.startswith(sign)), "")

@@ -48,12 +48,12 @@ class Header(Struct):
 
 
 def is_qcow2(start: bytes) -> bool:
-    """Whether a file that starts so claims to be QCOW2."""
+    """Tell whether a file that starts so claims to be QCOW2."""
     return start.startswith(MAGIC)
 
 
 def read_header(file: BinaryIO) -> Header:
-    """The header of an open file. Raises Refused if it is none; judges nothing else."""
+    """Read the header of an open file. Raises Refused if it is none; judges nothing else."""
     file.seek(0)
     raw = file.read(_FIXED.size + _MORE.size)
     if not is_qcow2(raw):
@@ -85,7 +85,7 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def _backing(file: BinaryIO, at: int, size: int) -> str:
-    """The name of the backing file; "" for none, "?" if it cannot be read."""
+    """Read the name of the backing file; "" for none, "?" if it cannot be read."""
     if not at:
         return ""
     if size > BACKING_NAME_MAX or at > 1 << 21:
@@ -95,7 +95,7 @@ def _backing(file: BinaryIO, at: int, size: int) -> str:
 
 
 def _extensions(file: BinaryIO, at: int, end: int) -> tuple[int, ...]:
-    """The kinds of header extension; they end with kind 0, within the first cluster."""
+    """Read the kinds of header extension; they end with kind 0, within the first cluster."""
     kinds: list[int] = []
     while at + _EXTENSION.size <= end:
         file.seek(at)
@@ -113,14 +113,14 @@ def _extensions(file: BinaryIO, at: int, end: int) -> tuple[int, ...]:
 
 
 def check_template(header: Header, file_size: int, size_max: int) -> None:
-    """Raises Refused, with the reason, unless the image stands alone and its sizes are sane."""
+    """Raise Refused, with the reason, unless the image stands alone and its sizes are sane."""
     for wrong, why in (*_strangers(header), *_sizes(header, file_size, size_max)):
         if wrong:
             raise Refused(f"the QCOW2 image {why}")
 
 
 def _strangers(header: Header) -> tuple[tuple[bool, str], ...]:
-    """What an image must not refer to or carry."""
+    """Return what an image must not refer to or carry, and whether this one does."""
     has, extensions = header.incompatible, header.extensions
     data_file = bool(has & DATA_FILE) or DATA_FILE_NAME in extensions
     encrypted = header.encryption != 0 or ENCRYPTION in extensions
@@ -140,7 +140,10 @@ def _strangers(header: Header) -> tuple[tuple[bool, str], ...]:
 
 
 def _sizes(header: Header, file_size: int, size_max: int) -> tuple[tuple[bool, str], ...]:
-    """What a header may claim. The first line guards the shifts in those after it."""
+    """Return what a header may not claim, and whether this one does.
+
+    The first line guards the shifts in those after it.
+    """
     if not 9 <= header.cluster_bits <= 21:
         return ((True, f"has clusters of 2^{header.cluster_bits} bytes; 2^9 to 2^21 are possible"),)
     cluster = header.cluster

@@ -39,7 +39,7 @@ class Overrun(Refused):
 
 
 def tool() -> str:
-    """Where qemu-img is; Refused if this machine has none."""
+    """Return where qemu-img is; Refused if this machine has none."""
     found = shutil.which("qemu-img")
     if found is None:
         raise Refused("the dir storage driver needs qemu-img (qemu-utils)")
@@ -60,7 +60,10 @@ async def _run(
 
 
 def _check(ended: Ended, failed: str, fine: tuple[int, ...] = (0,)) -> bytes:
-    """What the tool printed. `failed` is what a caller hears; the tool's own words are logged."""
+    """Return what the tool printed.
+
+    `failed` is what a caller hears; the tool's own words are logged.
+    """
     if ended.status in fine and not ended.passed:
         return ended.out
     if "No space left on device" in ended.said or "Disk quota exceeded" in ended.said:
@@ -79,14 +82,14 @@ def _check(ended: Ended, failed: str, fine: tuple[int, ...] = (0,)) -> bytes:
 
 
 async def create(file: Path, size: int, backing: Path | None) -> None:
-    """An empty QCOW2 file, or a linked clone of a template."""
+    """Make an empty QCOW2 file, or a linked clone of a template."""
     over = ("-b", str(backing), "-F", "qcow2") if backing else ()
     words = (tool(), "create", "-q", "-f", "qcow2", *over, str(file), str(size))
     _check(await _run(words, CREATE), "the volume could not be made")
 
 
 async def convert_raw(source: Path, to: Path, size: int) -> None:
-    """A raw image of that size as QCOW2; the source is taken as bytes, whatever it looks like."""
+    """Convert a raw image of that size to QCOW2; the source is bytes, whatever it looks like."""
     words = (tool(), "convert", "-f", "raw", "-O", "qcow2", str(source), str(to))
     bounds = msgspec.structs.replace(CONVERT, file_bytes=size + size // 8 + (64 << 20))
     _check(await _run(words, bounds), "the raw image could not be converted")

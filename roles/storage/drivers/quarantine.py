@@ -16,7 +16,7 @@ from roles.storage.drivers.files import sync_folder
 
 
 def prepare(pool: Path) -> None:
-    """Nobody but the owner may look inside: guests' disks are there."""
+    """Make the folder; nobody but the owner may look inside: guests' disks are there."""
     (pool / "quarantine" / "images").mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -36,5 +36,5 @@ def take_in(pool: Path, file: Path, image: Path | None) -> str:
 
 
 def names(pool: Path) -> list[str]:
-    """The files taken in and not removed since."""
+    """List the files taken in and not removed since."""
     return sorted(file.name for file in (pool / "quarantine").iterdir() if file.is_file())

@@ -20,7 +20,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the wide internet's, also when it is wrapped in another."""
+    """Tell whether an address is one of the wide internet's, also if it is wrapped in another."""
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
@@ -41,7 +41,7 @@ class Gate:
         self.refused: list[str] = []
 
     def open(self, target: tuple[Any, ...]) -> socket.socket:
-        """A socket for (family, type, protocol, name, address); aiohttp's socket_factory."""
+        """Open a socket for (family, type, protocol, name, address); aiohttp's socket_factory."""
         family, kind, protocol, _, address = target
         if not self._allow_private and not is_public(str(address[0])):
             self.refused.append(str(address[0]))
@@ -52,7 +52,7 @@ class Gate:
 
 
 def open_local(path: str, roots: Sequence[str]) -> int:
-    """A descriptor of a regular file under one of the folders. Blocks; raises Refused.
+    """Open a regular file under one of the folders; return its descriptor. Blocks; raises Refused.
 
     The path is judged again after it was opened, by what the kernel says it is: a symbolic link
     put there in between leads nowhere.

@@ -49,7 +49,7 @@ class Refusals:
             return
 
     def forget(self, template: str) -> None:
-        """The template is gone."""
+        """Forget a template that is gone."""
         self._file(template).unlink(missing_ok=True)
         self._file(template, ONCE).unlink(missing_ok=True)
 

@@ -49,12 +49,12 @@ _pools: dict[str, SimPool] = {}
 
 
 def outside(seat: str) -> SimPool:
-    """The pool of that id, as it is outside of every role; made when first asked for."""
+    """Return the pool of that id, as it is outside of every role; made when first asked for."""
     return _pools.setdefault(seat, SimPool())
 
 
 def forget_all() -> None:
-    """A new world: every pool is empty."""
+    """Make a new world: every pool is empty."""
     _pools.clear()
 
 
@@ -158,7 +158,7 @@ class SimStorage(StorageDriver, Simulated):
         return outside(self.seat.id)
 
     async def _act(self, verb: str) -> None:
-        """For looking and for downloads, which end with the process that makes them."""
+        """Act, for looking and for downloads, which end with the process that makes them."""
         if self.options.latency_s:
             await asyncio.sleep(self.options.latency_s)
         self._refuse_perhaps(verb)

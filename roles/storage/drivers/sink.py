@@ -27,7 +27,7 @@ class Sink:
         self._room = found.f_bavail * found.f_frsize
 
     def add(self, chunk: bytes) -> None:
-        """Raises Refused if these cannot be the bytes of such an image, Full without room."""
+        """Add bytes. Raises Refused if they cannot be those of such an image, Full without room."""
         if not self._judged:  # however small the pieces are that it comes in
             self._head += chunk[: HEAD - len(self._head)]
             if len(self._head) == HEAD:
@@ -42,7 +42,7 @@ class Sink:
             self._digest.update(chunk)
 
     def expect(self, size: int) -> None:
-        """Raises Refused if so many bytes are too many for an image, Full if there is no room."""
+        """Expect so many bytes. Raises Refused if too many for an image, Full without room."""
         self._check_size(size)
         if size > self._room:
             raise Full(
@@ -62,7 +62,7 @@ class Sink:
         self._judged = True
 
     def finish(self) -> None:
-        """Raises Refused if these bytes are no such image, or not what the checksum was made of."""
+        """End it. Raises Refused if the bytes are no such image, or not those of the checksum."""
         if self.size == 0:
             raise Refused("the URL leads to an empty file")
         if not self._judged:
