@@ -29,30 +29,30 @@ _bearings: ContextVar[Bearings] = ContextVar("bearings", default=Bearings())  # 
 
 
 def bearings() -> Bearings:
-    """Those of the process that the running code belongs to."""
+    """Return the bearings of the process that the running code belongs to."""
     return _bearings.get()
 
 
 def take_bearings(own: Bearings) -> None:
-    """All that starts from here on has these bearings."""
+    """Give these bearings to all that starts from here on."""
     _bearings.set(own)
 
 
 def now() -> float:
-    """Seconds on this loop's clock; never compared across nodes."""
+    """Return seconds on this loop's clock; never compared across nodes."""
     return asyncio.get_running_loop().time()
 
 
 def wall() -> float:
-    """Seconds since 1970, UTC, by the cloud's time; for dates that people and nodes read."""
+    """Return seconds since 1970, UTC, by the cloud's time; for dates that people and nodes read."""
     return wall_source() + _bearings.get().off_s
 
 
 def own_wall() -> float:
-    """The same by this machine's clock alone: for what is compared before a cloud is known."""
+    """Return the time by this machine's clock alone: to be compared before a cloud is known."""
     return wall_source()
 
 
 def stamp(seconds: float) -> str:
-    """A date as CloudStack writes it: 2021-10-04T09:24:38+0000."""
+    """Return a date as CloudStack writes it: 2021-10-04T09:24:38+0000."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")

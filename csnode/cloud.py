@@ -99,17 +99,17 @@ class Cloud:
             log.warning("what is known of the cloud cannot be read", why=str(error))
 
     def keep(self, cloud: str) -> None:
-        """The database of that cloud is kept by this process."""
+        """Note that this process keeps the database of that cloud."""
         self._keeps = True
         if self.id != cloud:
             self._learn(Known(cloud=cloud))
 
     def has(self, member: Member) -> bool:
-        """Whether the member is one of this cloud, or may be."""
+        """Tell whether the member is one of this cloud, or may be."""
         return not self.id or member.cloud in ("", self.id)
 
     def strangers(self, members: Sequence[Member]) -> list[Member]:
-        """Those who work on another database under this cluster's name."""
+        """Return those who work on another database under this cluster's name."""
         return [m for m in members if not self.has(m)]
 
     async def meet(self, data: Data, members: Sequence[Member]) -> None:
@@ -140,7 +140,7 @@ class Cloud:
             self.known = Known(cloud=met.cloud, mark=new)
 
     def _check(self, members: Sequence[Member]) -> None:
-        """Raises Conflict."""
+        """Raise Conflict if a second cloud has our name, or if only another one is served."""
         servers = serving(members, Data.__name__)
         if not self.id:
             ids = {m.cloud: m for m in servers if m.cloud}
@@ -167,7 +167,7 @@ class Cloud:
         self.bearings.era = max(self.bearings.era, era_of(mark.number))
 
     def warnings(self, members: Sequence[Member]) -> list[str]:
-        """What an operator should mend although all goes on, a line each."""
+        """Return what an operator should mend although all goes on, a line each."""
         found = [
             f"{m.node} is of another cloud ({m.cloud}) with the name {self._cluster}; nobody of"
             " this one asks it"

@@ -50,23 +50,23 @@ class NodeConfig(Section):
         return HostId(id_of(self.cluster, "host", self.host_name))
 
     def hosts(self, count: int) -> list[tuple[HostId, str]]:
-        """The hosts a role instance plays, id and name: this one, and `count` - 1 simulated."""
+        """Return the hosts that a role plays, id and name: this one, and `count` - 1 simulated."""
         names = [self.host_name, *(f"{self.host_name}-{n:04d}" for n in range(2, count + 1))]
         return [(HostId(id_of(self.cluster, "host", name)), name) for name in names]
 
     def local_pool(self, host: str, pool: str = "") -> tuple[PoolId, str]:
-        """Id and name of a host's own pool; `pool` is what [storage] calls that of this host."""
+        """Return id and name of a host's own pool; `pool` is what [storage] calls this host's."""
         name = f"{host}-local"
         if pool:
             name = pool if host == self.host_name else f"{pool}-{host.rpartition('-')[2]}"
         return PoolId(id_of(self.cluster, "pool", host, name)), name
 
     def shared_pool(self, name: str) -> PoolId:
-        """The id of a pool that several hosts reach: the same whoever serves it."""
+        """Return the id of a pool that several hosts reach: the same whoever serves it."""
         return PoolId(id_of(self.cluster, "pool", "shared", name))
 
     def places(self, count: int = 1, pool: str = "", shared: Sequence[str] = ()) -> tuple[str, ...]:
-        """Hosts and pools that this machine may speak for, if it plays that many hosts."""
+        """Return hosts and pools that this machine may speak for, if it plays that many hosts."""
         found: list[str] = []
         for id, host in self.hosts(count):
             found += (id, self.local_pool(host, pool)[0])
@@ -164,7 +164,7 @@ class Config:
 
     @classmethod
     def read(cls, file: Path | None, flags: Mapping[str, Any], env: Mapping[str, str]) -> Config:
-        """The file (if any), its csnode.d, the environment and the flags, in that order."""
+        """Read the file (if any), its csnode.d, the environment and the flags, in that order."""
         config = cls()
         if file is not None:
             config._read_file(file)
@@ -183,7 +183,7 @@ class Config:
         return node if node.address else msgspec.structs.replace(node, address=listen)
 
     def section(self, name: str, kind: type[S]) -> S:
-        """A section as its reader declared it; Invalid names file, line, section and key."""
+        """Return a section as its reader declared it; Invalid names file, line, section and key."""
         values = dict(self._values.get(name, {}))
         for field in msgspec.structs.fields(kind) if self._env else ():
             variable = f"CSNODE_{name}_{field.name}".upper().replace("-", "_")
@@ -196,7 +196,7 @@ class Config:
             raise Invalid(self._placed(name, str(error))) from error
 
     def check(self, known: Mapping[str, type[Struct]]) -> None:
-        """Raises Invalid for sections and variables that nobody reads, and wrong values."""
+        """Raise Invalid for sections and variables that nobody reads, and wrong values."""
         for name in self._values:
             if name not in known:
                 place = self._place(name, "")
@@ -239,7 +239,7 @@ class Config:
         return f"{self._place(name, key)}[{name}] {why}"
 
     def _place(self, name: str, key: str) -> str:
-        """Where a key stands: "csnode.toml:12: ", or the flag or variable it came from."""
+        """Return where a key stands: "csnode.toml:12: ", or the flag or variable it came from."""
         for file in reversed(self._files):
             inside = ""
             for number, line in enumerate(file.read_text().splitlines(), 1):
@@ -254,12 +254,12 @@ class Config:
 
 
 def environment() -> Mapping[str, str]:
-    """The process's own environment."""
+    """Return the process's own environment."""
     return os.environ
 
 
 def _from_text(text: str, kind: Any) -> Any:
-    """A variable's text as the setting's type; what can only be a list is comma separated."""
+    """Read a variable's text as the setting's type; what can only be a list is comma separated."""
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:

@@ -63,12 +63,12 @@ _proved: ContextVar[Principal | None] = ContextVar("proved", default=None)
 
 
 def proved() -> Principal | None:
-    """The caller of the running task; None: this process itself, or a cluster without keys."""
+    """Return the running task's caller; None: this process itself, or a cluster without keys."""
     return _proved.get()
 
 
 def prove(principal: Principal | None) -> None:
-    """The rest of this task is a call of that principal's. Only the bus may say so."""
+    """Make the rest of this task a call of that principal's. Only the bus may say so."""
     _proved.set(principal)
 
 
@@ -86,7 +86,7 @@ _current: ContextVar[Context] = ContextVar("context", default=Context())  # noqa
 
 
 def current() -> Context:
-    """The context of the running task."""
+    """Return the context of the running task."""
     return _current.get()
 
 
@@ -113,7 +113,7 @@ ERA_BITS = 40
 
 
 def era_of(number: int) -> int:
-    """Which life of the database gave that number: each backup that is put back begins one more.
+    """Return which life of the database gave that number: each restored backup begins one more.
 
     Numbers of commits stand above all of the eras before, so they only grow, come what may.
     """
@@ -121,7 +121,7 @@ def era_of(number: int) -> int:
 
 
 def first_after(number: int) -> int:
-    """The number that the era after that number's begins past."""
+    """Return the number that the era after that number's begins past."""
     return (era_of(number) + 1) << ERA_BITS
 
 
@@ -143,12 +143,12 @@ class Fences:
         self._era = 0
 
     def check(self, object_id: str) -> None:
-        """Raises Outdated if a later holder has already spoken for the object."""
+        """Raise Outdated if a later holder has already spoken for the object."""
         self.refuse(object_id)
         self.note(object_id)
 
     def refuse(self, object_id: str) -> None:
-        """As `check`, but whoever comes after us may have a lower fence than ours."""
+        """Check as `check`, but whoever comes after us may have a lower fence than ours."""
         fence = current().fence
         self._check_era(fence)
         highest = self._highest.get(object_id, 0)

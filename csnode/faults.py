@@ -99,7 +99,7 @@ class Broken(Fault):
 
 
 def kinds() -> dict[str, type[Fault]]:
-    """Every kind of fault by name, those of plug-ins included."""
+    """Return every kind of fault by name, those of plug-ins included."""
     found: dict[str, type[Fault]] = {}
     todo: list[type[Fault]] = [Fault]
     while todo:

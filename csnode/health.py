@@ -24,16 +24,16 @@ class HealthState(Protocol):
     ready: bool
 
     def troubles(self) -> Mapping[str, Sequence[str]]:
-        """By role, what keeps it from serving, one line each; empty if nothing does."""
+        """Return, by role, what keeps it from serving, one line each; empty if nothing does."""
         ...
 
     def warnings(self) -> Mapping[str, Sequence[str]]:
-        """By what it is about, what an operator should mend although all roles serve."""
+        """Return, by what it is about, what an operator should mend although all roles serve."""
         ...
 
 
 def health_routes(state: HealthState) -> list[web.RouteDef]:
-    """The four routes, reporting on that state."""
+    """Return the four routes, reporting on that state."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -63,7 +63,7 @@ def health_routes(state: HealthState) -> list[web.RouteDef]:
 
 
 def lines(state: HealthState, *, failing_only: bool) -> list[str]:
-    """`[+]data` for what serves, `[-]data: why not` for what does not; roles in the order given."""
+    """Return `[+]data` for what serves, `[-]data: why not` for the rest; in the roles' order."""
     troubles = state.troubles()
     said = [
         f"[-]{role}: {'; '.join(whys)}" if whys else f"[+]{role}" for role, whys in troubles.items()

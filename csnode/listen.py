@@ -50,7 +50,7 @@ def _address(section: str, text: str) -> tuple[str, int]:
 
 
 def _opened(section: str, host: str, port: int) -> list[socket.socket]:
-    """A socket for each address that the name stands for."""
+    """Open a socket for each address that the name stands for."""
     found: list[socket.socket] = []
     try:
         known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

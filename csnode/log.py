@@ -53,5 +53,5 @@ def start(level: str, form: str, to: TextIO = sys.stderr) -> None:
 
 
 def logger(name: str) -> Any:
-    """A logger: log.info("what happened", key=value, ...)."""
+    """Return a logger: log.info("what happened", key=value, ...)."""
     return structlog.get_logger(part=name)

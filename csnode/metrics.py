@@ -27,5 +27,5 @@ MEMBERS = Gauge("csnode_members", "Nodes in the directory")
 
 
 def exposed() -> bytes:
-    """Everything counted, as OpenMetrics text."""
+    """Write everything counted, as OpenMetrics text."""
     return bytes(generate_latest(REGISTRY))  # pyright: ignore[reportUnknownArgumentType]

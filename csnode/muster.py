@@ -34,7 +34,7 @@ log = logger("muster")
 
 
 async def follow(store: Store, trust: Trust, roles: Collection[str]) -> None:
-    """Never ends; `roles` are what this process plays."""
+    """Follow, and never end; `roles` are what this process plays."""
     muster = Muster(store, trust, admits="fabric" in roles)
     await muster.follow()
 
@@ -43,7 +43,7 @@ class Muster:
     """One process's."""
 
     def __init__(self, store: Store, trust: Trust, admits: bool) -> None:
-        """`admits`: those with a join token are let in here."""
+        """Make a muster; `admits`: those with a join token are let in here."""
         self._store, self._trust = store, trust
         self._view = View(store, (Seat, Invite) if admits else (Seat,))
         self._admits = admits
@@ -73,7 +73,7 @@ class Muster:
             self._view.close()
 
     async def _open(self) -> None:
-        """A data service that is away, or of the version before, is waited for."""
+        """Open the view; a data service that is away, or of the version before, is waited for."""
         while True:
             try:
                 await self._view.open()
@@ -97,7 +97,7 @@ class Muster:
             log.warning("the roll of members is not up to date", why=fault.message)
 
     def _put_out(self) -> None:
-        """Who was evicted, and keys whose time is over after a rotation."""
+        """Put out who was evicted, and keys whose time is over after a rotation."""
         moment = wall()
         for seat in self._view.all(Seat):
             serial = seat.out_at(moment)
@@ -106,7 +106,7 @@ class Muster:
                 self._out[seat.id] = serial
 
     def _meet(self) -> None:
-        """Credentials are in the rows before any beacon brings them."""
+        """Let credentials in that are in the rows, before any beacon brings them."""
         for seat in self._view.all(Seat):
             if seat.signed and self._met.get(seat.id) != seat.signed:
                 self._met[seat.id] = seat.signed
@@ -114,7 +114,10 @@ class Muster:
                     self._trust.roll.meet(_unpacked(seat.signed))
 
     def _expect(self) -> None:
-        """Bearers of join tokens; one that joined may ask again, for its answer may be lost."""
+        """Expect bearers of join tokens.
+
+        One that joined may ask again, for its answer may be lost.
+        """
         if not self._admits:
             return
         invites = {row.id: row for row in self._view.all(Invite) if row.until > wall()}
@@ -125,7 +128,7 @@ class Muster:
         self._expected = set(invites)
 
     def _follow_succession(self) -> None:
-        """The cluster's key is being changed: trust what a key that we trust says of others."""
+        """Follow a change of the cluster's key: trust what a key that we trust says of others."""
         trust = self._trust
         texts = [seat.statement for seat in self._view.all(Seat) if seat.statement]
         now = newest(texts, trust.credential.cluster, trust.cluster_keys) if texts else None

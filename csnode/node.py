@@ -63,12 +63,12 @@ log = logger("node")
 
 
 def role_types(names: Sequence[str]) -> list[type[Role[Any]]]:
-    """The roles of these names; Invalid names the unknown one and those there are."""
+    """Return the roles of these names; Invalid names the unknown one and those there are."""
     return [load("roles", name) for name in names]
 
 
 def known_sections() -> dict[str, type[Struct]]:
-    """Every section that a csnode.toml may have: the kernel's, and each installed role's."""
+    """Return every section a csnode.toml may have: the kernel's, and each installed role's."""
     return KERNEL | {name: load("roles", name).config_type() for name in found("roles")}
 
 
@@ -85,7 +85,7 @@ class Node:
         count: Callable[[str, str], int] = next_incarnation,
         cloud: Cloud | None = None,
     ) -> None:
-        """`settled` is called once all roles are open. `count` numbers the node's starts.
+        """Make a node; `settled` is called once all roles are open. `count` numbers its starts.
 
         A virtual world brings its own wiring and its own count, and keeps no file of its `cloud`.
         """
@@ -163,8 +163,9 @@ class Node:
         self._announce()
 
     async def _open(self, kind: type[Role[Any]], opened: AsyncExitStack) -> Role[Any]:
-        """A role that is open. One that needs the data service begins again as often as that goes
-        away meanwhile: whoever starts beside a failure is to wait, not to fail as well.
+        """Open a role; one that needs the data service begins again as often as that goes away.
+
+        Whoever starts beside a failure is to wait, not to fail as well.
         """
         while True:
             store = Store(self.bus, kind.name, self.node.node_id, self._leases)
@@ -185,7 +186,7 @@ class Node:
                 return role
 
     def stop(self) -> None:
-        """The first time: take nothing new on, finish what is under way, leave. Then: leave."""
+        """Take nothing new on, finish what is under way, and leave; the second time, leave."""
         if self.draining or not self.ready:
             self._stopping.set()
             return
@@ -229,7 +230,7 @@ class Node:
         return await opened.enter_async_context(bus)
 
     def _check_credential(self) -> None:
-        """Raises Invalid if others would not believe what we announce."""
+        """Raise Invalid if others would not believe what we announce."""
         if self.trust is None:
             return
         own = self.trust.credential
@@ -247,7 +248,7 @@ class Node:
             )
 
     async def _muster(self, trust: Trust) -> None:
-        """Keeps the roll of the cluster's members right, come what may."""
+        """Keep the roll of the cluster's members right, come what may."""
         store = Store(self.bus, "", self.node.node_id, self._leases)
         while True:
             try:
@@ -278,7 +279,7 @@ class Node:
             self._keep_to_own()
 
     def _keep_to_own(self) -> None:
-        """From now on, whoever is of another cloud is nobody to us."""
+        """Treat whoever is of another cloud as nobody, from now on."""
         if isinstance(self.bus, ZmqBus):
             self.bus.keep_to(self.cloud.has)
         self._announce()
@@ -360,7 +361,7 @@ class Node:
             await opened.enter_async_context(health.serving(config.listen, self))
 
     def troubles(self) -> Mapping[str, Sequence[str]]:
-        """What keeps each role from serving; a role that is not open yet says so."""
+        """Return what keeps each role from serving; a role that is not open yet says so."""
         missing = {
             k.name: (f"is not open yet{f': {why}' if (why := self._waits.get(k.name)) else ''}",)
             for k in self._kinds
@@ -372,7 +373,7 @@ class Node:
         return troubles if self.trust is None else troubles | {"trust": self.trust.troubles()}
 
     def warnings(self) -> Mapping[str, Sequence[str]]:
-        """What discovery, events, roles, cloud and trust do without at the moment: all go on."""
+        """Return what discovery, events, roles, cloud and trust do without now: all go on."""
         streams = self.bus.streams
         events = streams.troubles() if streams is not None else ()
         said = {name: role.warnings() for name, role in self.roles.items()}

@@ -20,7 +20,7 @@ D = TypeVar("D", bound=Driver)
 
 @cache
 def found(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group by name, sorted; the first package to offer a name has it."""
+    """Find the entry points of a group by name, sorted; of one name the first package's counts."""
     points: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=f"csnode.{group}"), key=lambda p: p.name):
         points.setdefault(point.name, point)
@@ -28,7 +28,7 @@ def found(group: str) -> dict[str, EntryPoint]:
 
 
 def load(group: str, name: str) -> Any:
-    """The object that some installed package offers under that name."""
+    """Load the object that some installed package offers under that name."""
     points = found(group)
     if name not in points:
         known = ", ".join(points) or "none"
@@ -37,12 +37,12 @@ def load(group: str, name: str) -> Any:
 
 
 def load_all(group: str) -> dict[str, Any]:
-    """Everything offered in a group."""
+    """Load everything offered in a group."""
     return {name: point.load() for name, point in found(group).items()}
 
 
 def driver_type(kind: type[D], name: str) -> type[D]:
-    """The driver of that kind that csnode.toml names: Hypervisor, "libvirt" and so on."""
+    """Return the driver of that kind that csnode.toml names: Hypervisor, "libvirt" and so on."""
     group = kind.__name__.lower().removesuffix("driver")
     offered = load(f"drivers.{group}", name)
     if not (isinstance(offered, type) and issubclass(offered, kind)):
@@ -51,7 +51,7 @@ def driver_type(kind: type[D], name: str) -> type[D]:
 
 
 def declared(group: str) -> Iterator[type]:
-    """Every class that stands in a module of the group; importing the modules declares them."""
+    """Yield every class that stands in a module of the group; importing those declares them."""
     for module in load_all(group).values():
         members: dict[str, object] = module.__dict__
         for member in members.values():
@@ -61,6 +61,6 @@ def declared(group: str) -> Iterator[type]:
 
 @cache
 def entity_kinds() -> dict[str, type[Entity]]:
-    """Every kind of row, ours and plug-ins', by name."""
+    """Return every kind of row, ours and plug-ins', by name."""
     kinds = {t.kind: t for t in declared("entities") if issubclass(t, Entity) and t.kind}
     return dict(sorted(kinds.items()))

@@ -189,7 +189,7 @@ async def way_apart() -> tuple[str, ...]:
 
 @cache
 def _ways() -> tuple[tuple[str, ...], ...]:
-    """From the strictest on."""
+    """Return the ways from the strictest on."""
     last = ("choom", "-n", OOM_FIRST, "--", "setpriv", "--no-new-privs", "--")
     if os.geteuid() != 0:
         return (("unshare", "--user", "--net", "--ipc", "--uts", "--", *last), last)
@@ -203,7 +203,7 @@ def _ways() -> tuple[tuple[str, ...], ...]:
 
 
 def _limits(bounds: Bounds) -> tuple[str, ...]:
-    """Words that a program begins within: set from outside, they might come too late."""
+    """Return the words that a program begins within: set from outside, they might come too late."""
     most = {"as": bounds.memory_bytes, "fsize": bounds.file_bytes}
     given = [f"--{name}={value}" for name, value in most.items() if value]
     if bounds.cpu_s:  # at the first it is told which bound it was, at the second it is gone
@@ -240,7 +240,7 @@ def _kill(process: Process) -> None:
 
 
 def _by_signal(status: int, bounds: Bounds) -> str:
-    """What a signal says of the bound that was passed."""
+    """Return what a signal says of the bound that was passed."""
     match -status:
         case signal.SIGXCPU:
             return f"it computed for more than {bounds.cpu_s} s"

@@ -31,11 +31,11 @@ class NodeHealth(Protocol):
     ready: bool
 
     def troubles(self) -> Mapping[str, Sequence[str]]:
-        """What keeps each role from serving, one line each."""
+        """Return what keeps each role from serving, one line each."""
         ...
 
     def warnings(self) -> Mapping[str, Sequence[str]]:
-        """What an operator should mend although all roles serve."""
+        """Return what an operator should mend although all roles serve."""
         ...
 
 
@@ -60,23 +60,23 @@ class Role(Generic[ConfigT]):
         health: NodeHealth | None = None,
         trust: Trust | None = None,
     ) -> None:
-        """`health` is of the node that plays it; without `trust` the cluster has no keys."""
+        """Make a role; `health` is of its node, and without `trust` the cluster has no keys."""
         self.config, self.node, self.bus, self.store = config, node, bus, store
         self.health, self.trust = health, trust
 
     @classmethod
     def config_type(cls) -> type[Struct]:
-        """The struct named in Role[...]."""
+        """Return the struct named in Role[...]."""
         bases = (b for c in cls.__mro__ for b in getattr(c, "__orig_bases__", ()))
         found: type[Struct] = next(get_args(b)[0] for b in bases if get_origin(b) is Role)
         return found
 
     def loops(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
-        """What @every marked."""
+        """Return what @every marked."""
         return [(m.every_s, m.__get__(self)) for m in self._marked("every_s")]
 
     def reactions(self) -> list[tuple[type[Event], str, Callable[[Any], Awaitable[None]]]]:
-        """What @on marked: event, topic, method."""
+        """Return what @on marked: event, topic, method."""
         return [(m.on_event, m.on_topic, m.__get__(self)) for m in self._marked("on_event")]
 
     def _marked(self, mark: str) -> list[Any]:
@@ -91,11 +91,11 @@ class Role(Generic[ConfigT]):
         """Take on nothing new and finish what is under way; the node is about to leave."""
 
     def troubles(self) -> Sequence[str]:
-        """What keeps the role from serving, one line each; none if it is ready."""
+        """Return what keeps the role from serving, one line each; none if it is ready."""
         return ()
 
     def warnings(self) -> Sequence[str]:
-        """What an operator should mend although the role serves, one line each."""
+        """Return what an operator should mend although the role serves, one line each."""
         return ()
 
 
@@ -133,7 +133,7 @@ async def repeated(role: str, seconds: float, turn: Callable[[], Awaitable[None]
 
 
 def quietly(role: str, reaction: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
-    """A reaction that fails is no more than an event lost."""
+    """Return a reaction whose failure is no more than an event lost."""
 
     async def react(event: Any) -> None:
         try:

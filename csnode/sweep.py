@@ -22,14 +22,14 @@ class Strangers:
     """
 
     def __init__(self, what: str, where: str, patience_seconds: float) -> None:
-        """`what` in the plural: "machines"."""
+        """Take what is looked for, `what`, in the plural: "machines"."""
         self.trouble = ""
         self.many = False  # most of what there is: the records are not to be believed
         self._what, self._where, self._patience_s = what, where, patience_seconds
         self._since: dict[str, float] = {}
 
     def ripe(self, found: Collection[str], held: int, left: Collection[str] = ()) -> list[str]:
-        """Which of these strangers may be taken away; `held` is how many things there are.
+        """Return which of these strangers may be taken away; `held` is how many things there are.
 
         `left` are those of them of which the records say that they may be left somewhere: they
         are no sign of a wrong database.
@@ -54,13 +54,13 @@ class Strangers:
 
 
 async def at_work(store: Store, object_id: str) -> bool:
-    """Whether a job has the object: it is at work, or waits, or is stuck and an operator's."""
+    """Tell whether a job has the object: at work, or waiting, or stuck and an operator's."""
     jobs = await store.find(Job, object_id=object_id)
     return any(job.open or job.state is JobState.STUCK for job in jobs)
 
 
 async def was_ours(store: Store, object_id: str) -> bool:
-    """Whether this cloud had an object whose row is gone: its feed or a job says so.
+    """Tell whether this cloud had an object whose row is gone: its feed or a job says so.
 
     The feed of a busy cloud forgets within the hours in which a host may be off; jobs are kept
     for a day, however many there are.

@@ -9,7 +9,7 @@ from csnode.faults import Denied
 
 
 def check(who: Principal, method: Method, context: Context) -> None:
-    """Raises Denied if the machine may not call that, or calls in another's name."""
+    """Raise Denied if the machine may not call that, or calls in another's name."""
     callers = method.callers
     if callers:
         if callers.isdisjoint(who.roles):
@@ -21,7 +21,7 @@ def check(who: Principal, method: Method, context: Context) -> None:
 
 
 def may_speak_as(who: Principal, caller: str) -> bool:
-    """Whether "role@node", or one half of it, is of that machine."""
+    """Tell whether "role@node", or one half of it, is of that machine."""
     role, node = role_and_node(caller)
     if node is not None:
         known = role in CONTROLLING or role in HOSTING

@@ -53,7 +53,7 @@ class Bus(Protocol):
         ...
 
     def ask(self, contract: type[ServiceT], at: str | None = None) -> ServiceT:
-        """A typed proxy: each call goes to whoever serves the contract (at that host or pool).
+        """Return a typed proxy: each call goes to a server of the contract (at that host or pool).
 
         Calls raise the Fault their server raised; Unavailable if nobody serves the contract, if
         too many calls are under way, or if no answer came within the method's time.
@@ -87,5 +87,5 @@ class Proxy:
 
 
 def proxy(contract: type[ServiceT], at: str | None, send: Send) -> ServiceT:
-    """A Proxy, typed as the contract it stands for."""
+    """Return a Proxy, typed as the contract it stands for."""
     return cast("ServiceT", Proxy(contract, at, send))

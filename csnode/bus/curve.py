@@ -25,5 +25,5 @@ def guard(socket: zmq.Socket[bytes], keys: Keys, door: str = "") -> None:
 
 
 def expect(socket: zmq.Socket[bytes], key: str) -> None:
-    """Connections that the socket makes from now on must lead to whoever has the key (Z85)."""
+    """Let connections that the socket makes from now on lead only to whoever has the key (Z85)."""
     socket.setsockopt(zmq.CURVE_SERVERKEY, key.encode())

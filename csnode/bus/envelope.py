@@ -69,7 +69,7 @@ _answered = msgspec.msgpack.Decoder(list[Answer | Failure])
 
 
 def asked(frame: bytes) -> list[Request | Cancel]:
-    """What a caller's frame says. Raises Invalid if it is not one."""
+    """Read a caller's frame. Raises Invalid if it is not one."""
     try:
         return _asked.decode(frame)
     except UNREADABLE as error:
@@ -77,7 +77,7 @@ def asked(frame: bytes) -> list[Request | Cancel]:
 
 
 def answered(frame: bytes) -> list[Answer | Failure]:
-    """What a server's frame says. Raises Invalid if it is not one."""
+    """Read a server's frame. Raises Invalid if it is not one."""
     try:
         return _answered.decode(frame)
     except UNREADABLE as error:
@@ -96,7 +96,7 @@ class Codec:
         )
 
     def packed(self, arguments: tuple[Any, ...]) -> msgspec.Raw:
-        """Raises Invalid if they cannot be sent, or are larger than 16 MiB."""
+        """Pack the arguments. Raises Invalid if they cannot be sent, or are larger than 16 MiB."""
         try:
             packed = _encode(arguments)
         except (TypeError, ValueError, OverflowError) as error:
@@ -106,14 +106,17 @@ class Codec:
         return msgspec.Raw(packed)
 
     def arguments(self, packed: msgspec.Raw) -> tuple[Any, ...]:
-        """Raises Invalid, naming the place, if they are not what the method takes."""
+        """Unpack a call's arguments.
+
+        Raises Invalid, naming the place, if they are not what the method takes.
+        """
         try:
             return self._arguments.decode(packed)
         except UNREADABLE as error:
             raise Invalid(f"{self._name}: {error}") from error
 
     def packed_answer(self, value: Any) -> msgspec.Raw:
-        """Raises Broken if it cannot be sent, or is larger than 16 MiB."""
+        """Pack an answer. Raises Broken if it cannot be sent, or is larger than 16 MiB."""
         try:
             packed = _encode(value)
         except (TypeError, ValueError, OverflowError) as error:
@@ -123,7 +126,7 @@ class Codec:
         return msgspec.Raw(packed)
 
     def answer(self, packed: msgspec.Raw) -> Any:
-        """Raises Broken if the server's answer is not of the method's type."""
+        """Unpack an answer. Raises Broken if the server's answer is not of the method's type."""
         try:
             return self._answer.decode(packed)
         except UNREADABLE as error:
@@ -132,12 +135,12 @@ class Codec:
 
 @cache
 def codec_of(method: Method) -> Codec:
-    """The method's codec."""
+    """Return the method's codec."""
     return Codec(method)
 
 
 def failure(id: int, fault: Fault) -> Failure:
-    """A fault as it goes over the wire."""
+    """Return a fault as it goes over the wire."""
     return Failure(
         id=id,
         kind=type(fault).__name__,
@@ -149,7 +152,7 @@ def failure(id: int, fault: Fault) -> Failure:
 
 
 def fault_of(failure: Failure) -> Fault:
-    """The fault again; of its own kind, or a plain Fault if we do not know that kind.
+    """Return the fault again: of its own kind, or a plain Fault if we do not know that kind.
 
     It goes into rows, logs and answers to users, so it is cut to a size that fits there.
     """
@@ -162,14 +165,14 @@ def fault_of(failure: Failure) -> Fault:
 
 
 def _plain(text: str) -> str:
-    """Without what a terminal would obey, and not too long."""
+    """Leave out what a terminal would obey, and all beyond a length."""
     if len(text) > MESSAGE_MAX:
         text = f"{text[: MESSAGE_MAX - 3]}..."
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def channel_of(kind: type[Event], topic: str = "") -> bytes:
-    """What subscribers filter by: every event of a kind, or those of one topic.
+    """Return what subscribers filter by: every event of a kind, or those of one topic.
 
     The zero byte ends the topic, or a subscriber to "vm" would be sent "vm_nic" too.
     """
@@ -177,7 +180,7 @@ def channel_of(kind: type[Event], topic: str = "") -> bytes:
 
 
 def packed_event(event: Event) -> tuple[bytes, msgspec.Raw]:
-    """The event's channel, and the event."""
+    """Return the event's channel, and the event."""
     channel = f"{type(event).__name__}/{event.topic}\0".encode()
     return channel, msgspec.Raw(_encode(event))
 

@@ -39,11 +39,13 @@ class Gate:
         self.refusals = Refusals("connection")
 
     def open(self, answer: Callable[[Sequence[bytes]], None]) -> None:
-        """Answers go there."""
+        """Open the gate: answers go to `answer`."""
         self._answer = answer
 
     def ask(self, parts: Sequence[bytes]) -> None:
-        """A question: route, empty, version, id, domain, address, identity, mechanism,
+        """Judge a question, now or once its key may be known.
+
+        Its parts are route, empty, version, id, domain, address, identity, mechanism and
         credentials (for CURVE the client's public key, 32 bytes).
         """
         if len(parts) < 8:
@@ -86,4 +88,4 @@ class Gate:
 
 
 def _nowhere(_: Sequence[bytes]) -> None:
-    """Nothing is asked before the gate is open."""
+    """Do nothing: nothing is asked before the gate is open."""

@@ -45,7 +45,7 @@ class LocalBus:
                 del places[place]
 
     def serving(self) -> dict[str, tuple[str, ...]]:
-        """Contract names served here, with their hosts or pools."""
+        """Return the contract names served here, with their hosts or pools."""
         return {
             contract.__name__: tuple(sorted(p for p in places if p is not None))
             for contract, places in self._served.items()
@@ -53,7 +53,7 @@ class LocalBus:
         }
 
     def server_of(self, contract: type, at: str | None) -> object | None:
-        """The object that serves the contract here, at that place; any place if None."""
+        """Return the object that serves the contract here, at that place; any place if None."""
         places = self._served.get(contract)
         if not places:
             return None
@@ -69,7 +69,7 @@ class LocalBus:
             self._handlers[kind, topic].remove(handler)
 
     def publish(self, event: Event) -> None:
-        """Handlers run in the order they subscribed, each event after the one before it."""
+        """Run handlers in the order they subscribed, each event after the one before it."""
         if self.streams is not None:
             self.streams.noted.set()
         for topic in dict.fromkeys(("", event.topic)):

@@ -48,7 +48,10 @@ class Peer:
     def __init__(
         self, node: NodeId, endpoint: str, key: str, sockets: Wiring, moved: Callable[[], None]
     ) -> None:
-        """`key` is its machine's; `moved` is told when the connection stands or is lost."""
+        """Make a peer.
+
+        `key` is its machine's; `moved` is told when the connection stands or is lost.
+        """
         self.node, self.endpoint, self.key = node, endpoint, key
         self.up = False
         self.since = now()

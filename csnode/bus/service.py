@@ -32,7 +32,7 @@ def within(seconds: float) -> Callable[[F], F]:
 
 
 def callers(*roles: str) -> Callable[[F], F]:
-    """Who may call: machines whose credential has one of these roles; everybody if none is named.
+    """Say who may call: machines whose credential has one of these roles; everybody without any.
 
     It marks a method, or a contract for all its methods that are not marked themselves.
     """
@@ -57,13 +57,13 @@ class Method(msgspec.Struct, frozen=True):
 
 
 def contracts_of(served: type) -> list[type]:
-    """The contracts a class serves: those it inherits."""
+    """Return the contracts a class serves: those it inherits."""
     return [c for c in served.__mro__ if Service in c.__bases__]
 
 
 @cache
 def methods_of(contract: type) -> dict[str, Method]:
-    """The calls of a contract, by attribute name."""
+    """Return the calls of a contract, by attribute name."""
     found: dict[str, Method] = {}
     for attribute, function in inspect.getmembers(contract, inspect.iscoroutinefunction):
         if attribute.startswith("_"):

@@ -70,7 +70,7 @@ class Streams:
     """Both ends of the stream: the data service's, which adds, and everybody else's."""
 
     def __init__(self, redis: Redis, keep: int) -> None:
-        """`keep`: about so many entries stay in the stream."""
+        """Make streams; about `keep` entries stay in the stream."""
         self.noted = asyncio.Event()  # this process committed something, or the like
         self.keep = keep
         self._own = copy_context()  # events are nobody's call
@@ -85,7 +85,7 @@ class Streams:
     # -- adding ----------------------------------------------------------------------------
 
     async def end(self) -> tuple[int, str, str, int] | None:
-        """Number, kind, id and revision of the last entry."""
+        """Return number, kind, id and revision of the last entry; None if there is none."""
         found = await self._redis.run(END, [FEED])
         if not found:
             return None
@@ -104,17 +104,17 @@ class Streams:
         return bool(await self._redis.run(ADD, [FEED], words))
 
     async def clear(self) -> None:
-        """There is no stream any more."""
+        """Remove the stream."""
         await self._redis.delete(FEED)
 
     async def show(self, heads: Mapping[str, int]) -> None:
-        """The last number of each kind, for readers whom nothing reaches."""
+        """Show the last number of each kind, for readers whom nothing reaches."""
         await self._redis.set(HEADS, msgspec.json.encode(heads), expire_s=HEADS_S)
 
     # -- reading ---------------------------------------------------------------------------
 
     def follow(self, publish: Callable[[Event], None]) -> None:
-        """From now on publish what comes; the first call counts."""
+        """Publish what comes from now on; the first call counts."""
         if self._reading is None:
             work = self._follow(publish)
             self._reading = asyncio.get_running_loop().create_task(work, context=self._own.copy())
@@ -127,7 +127,7 @@ class Streams:
             await asyncio.gather(self._reading, return_exceptions=True)
 
     def troubles(self) -> Sequence[str]:
-        """What keeps events from coming; views ask the data service for them, if later."""
+        """Return what keeps events from coming; views ask the data service for them, if later."""
         if self._away_since is None:
             return ()
         return (f"Redis has not answered for {now() - self._away_since:.0f} s",)
@@ -163,7 +163,7 @@ class Streams:
         return last
 
     async def _quiet(self, last: int) -> Sequence[Event]:
-        """Nothing came: there is nothing, or the stream is not the one it was."""
+        """React to silence: there is nothing, or the stream is not the one it was."""
         end = await self._redis.last(FEED)
         if end is not None and _number(end) < last:
             last = await self._begin()
@@ -174,7 +174,7 @@ class Streams:
         return (Heads(numbers=heads),)
 
     def _changed(self, entries: Sequence[door.Entry]) -> Sequence[Event]:
-        """As few events as may be; each kind's in order, and what we lack shows by `before`."""
+        """Make as few events as may be, each kind's in order; what we lack shows by `before`."""
         events: list[tuple[str, int, list[Entry]]] = []
         growing: dict[str, list[Entry]] = {}
         for entry in entries:
@@ -212,7 +212,7 @@ def _entry(number: int, fields: Mapping[str, bytes]) -> Entry:
 
 @asynccontextmanager
 async def streaming(config: Config) -> AsyncGenerator[Streams | None]:
-    """The streams of that configuration; None if events go another way. Raises Invalid."""
+    """Yield the streams of that configuration; None if events go another way. Raises Invalid."""
     match config.section("bus", BusConfig).events:
         case "zeromq":
             yield None
@@ -229,7 +229,7 @@ async def streaming(config: Config) -> AsyncGenerator[Streams | None]:
 
 
 def carried(event: type[Any] | Event) -> bool:
-    """Whether the stream carries such events: those that tell of the feed."""
+    """Tell whether the stream carries such events: those that tell of the feed."""
     kind = event if isinstance(event, type) else type(event)
     return kind in (Changed, Heads)
 

@@ -104,7 +104,7 @@ class DrainTransport(ZmqTransport):
             self._kept_bytes += len(data[-1])
 
     def get_write_buffer_size(self) -> int:
-        """Bytes kept."""
+        """Return the bytes kept."""
         return self._kept_bytes
 
     def forget(self) -> None:
@@ -135,7 +135,7 @@ class DrainTransport(ZmqTransport):
                 self._socket.disconnect(endpoint)
 
     def is_closing(self) -> bool:
-        """True once it is closed; it closes at once."""
+        """Return True once it is closed; it closes at once."""
         return self._socket is None
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ class DrainTransport(ZmqTransport):
         return True
 
     def _first(self, socket: Socket) -> bytes:
-        """The first part, and who sent it; takes 1 us more than the part alone."""
+        """Receive the first part, and note who sent it; takes 1 us more than the part alone."""
         frame = socket.recv(_NOW, copy=False)
         self.sender = str(frame.get(USER))
         return frame.bytes
@@ -295,28 +295,31 @@ class Sockets:
         return self._keys.public if self._keys else ""
 
     def own(self) -> Principal | None:
-        """Who we are to others; None if nothing is proved, or we are no member."""
+        """Return who we are to others; None if nothing is proved, or we are no member."""
         return self._trust.credential.principal if self._trust else None
 
     def who(self, key: str) -> Principal | None:
-        """Whose the key is just now."""
+        """Return whose the key is just now."""
         return self._trust.roll.who(key) if self._trust else None
 
     def answering(self, address: str, port: int, got: Asked) -> tuple[DrainTransport, str]:
-        """A ROUTER bound there, and its endpoint. Raises Invalid if that cannot be."""
+        """Bind a ROUTER there; return it and its endpoint. Raises Invalid if that cannot be."""
         made, endpoint = self._bound(
             zmq.ROUTER, CALLS, address, port, lambda parts: got(parts, made.sender)
         )
         return made, endpoint
 
     def publishing(self, address: str, port: int) -> tuple[DrainTransport, str]:
-        """A PUB bound there, and its endpoint. Raises Invalid if that cannot be."""
+        """Bind a PUB there; return it and its endpoint. Raises Invalid if that cannot be."""
         return self._bound(zmq.PUB, EVENTS, address, port, _nothing)
 
     def asking(
         self, endpoint: str, got: Got, changed: Callable[[bool], None], key: str = ""
     ) -> DrainTransport:
-        """A DEALER connected to the endpoint; changed(True) once it is, changed(False) when not."""
+        """Connect a DEALER to the endpoint.
+
+        `changed` is called with True once it is connected, and with False when it is not.
+        """
         socket = self._guarded(zmq.DEALER)
         monitor = socket.get_monitor_socket(LINK_EVENTS)
         watching = self._transport(monitor, Link(changed, endpoint).heard)
@@ -329,7 +332,7 @@ class Sockets:
         return asking
 
     def hearing(self, got: Got) -> DrainTransport:
-        """A SUB; connect it to publishers, and subscribe it to channels."""
+        """Make a SUB; connect it to publishers, and subscribe it to channels."""
         return self._transport(self._guarded(zmq.SUB), got)
 
     async def close(self) -> None:
@@ -374,4 +377,4 @@ class Sockets:
 
 
 def _nothing(_: list[bytes]) -> None:
-    """A PUB receives nothing."""
+    """Do nothing: a PUB receives nothing."""

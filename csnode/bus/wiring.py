@@ -24,7 +24,7 @@ class Line(Protocol):
         """Send the parts now, or keep them until the peer takes them."""
 
     def get_write_buffer_size(self) -> int:
-        """Bytes kept."""
+        """Return the bytes kept."""
         ...
 
     def forget(self) -> None:
@@ -60,31 +60,35 @@ class Wiring(Protocol):
         ...
 
     def own(self) -> Principal | None:
-        """Who we are to others; None if nothing is proved, or we are no member."""
+        """Return who we are to others; None if nothing is proved, or we are no member."""
         ...
 
     def who(self, key: str) -> Principal | None:
-        """Whose the key is just now; None: a stranger's, or of somebody who was put out."""
+        """Return whose the key is just now; None: a stranger's, or of somebody who was put out."""
         ...
 
     def answering(self, address: str, port: int, got: Asked) -> tuple[Line, str]:
-        """Where calls arrive, and its endpoint; parts are (caller, frame). Raises Invalid."""
+        """Return where calls arrive and its endpoint; parts are (caller, frame). Raises Invalid."""
         ...
 
     def publishing(self, address: str, port: int) -> tuple[Line, str]:
-        """Where events leave, and its endpoint; parts are (channel, frame). Raises Invalid."""
+        """Return where events leave, and its endpoint; parts are (channel, frame).
+
+        Raises Invalid.
+        """
         ...
 
     def asking(
         self, endpoint: str, got: Got, changed: Callable[[bool], None], key: str = ""
     ) -> Line:
-        """A connection to where calls arrive, at whoever has the key; `changed` is told when it
-        stands or is lost.
+        """Return a connection to where calls arrive, at whoever has the key.
+
+        `changed` is told when it stands or is lost.
         """
         ...
 
     def hearing(self, got: Got) -> Line:
-        """Where events arrive: attach it to publishers, and subscribe it to channels."""
+        """Return where events arrive: attach it to publishers, and subscribe it to channels."""
         ...
 
     async def close(self) -> None:

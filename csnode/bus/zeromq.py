@@ -60,7 +60,7 @@ class ZmqBus:
         keys: Keys | None = None,
         local: LocalKey | None = None,
     ) -> None:
-        """A virtual world brings its own wiring. Streams, if given, carry the feed's events.
+        """Make a bus. A virtual world brings its own wiring; streams, if given, carry feed events.
 
         `keys` alone, without trust, are a newcomer's: it asks, and answers nobody. With the
         `local` key of a machine without credential, only the processes that have it meet.
@@ -82,7 +82,7 @@ class ZmqBus:
         self._has: Callable[[Member], bool] = lambda _: True
 
     async def __aenter__(self) -> Self:
-        """Raises Invalid if the address cannot be listened on, or needs a credential."""
+        """Open the bus. Raises Invalid if it cannot listen there, or needs a credential."""
         address = self._address = _address(self._config, self._trust)
         self._sockets = self._wiring or Sockets(self._trust, self._keys, self._local)
         try:
@@ -132,7 +132,7 @@ class ZmqBus:
         return self.local.in_flight
 
     def serving(self) -> dict[str, tuple[str, ...]]:
-        """Contract names served here, with their hosts or pools."""
+        """Return the contract names served here, with their hosts or pools."""
         return self.local.serving()
 
     def serve(self, served: object, at: Sequence[str] = ()) -> None:
@@ -215,7 +215,7 @@ class ZmqBus:
         return await peer.ask(method, at, args, deadline)
 
     async def _awaited(self, kind: type, at: str | None, deadline: float) -> Peer | None:
-        """Whoever serves it as soon as somebody can be reached; None if we serve it by now.
+        """Wait for whoever serves it to be reached; None if we serve it by now.
 
         Raises Unavailable.
         """
@@ -236,7 +236,7 @@ class ZmqBus:
         raise Unavailable(f"no {contract}{where} can be reached")
 
     def _pick(self, contract: str, at: str | None) -> Peer | None:
-        """The less busy of two connected ones; None (and connecting) if there is none yet."""
+        """Pick the less busy of two connected peers; None (and connecting) if there is none yet."""
         if not self._open:
             raise Unavailable("this node is closing")
         found = self._candidates(contract, at)
@@ -248,7 +248,7 @@ class ZmqBus:
         return min(up, key=lambda p: p.busy, default=None)
 
     def _candidates(self, contract: str, at: str | None) -> list[Member]:
-        """Who serves it, the healthy ones only if there are any."""
+        """Return who serves it, the healthy ones only if there are any."""
         found = self._routes.get((contract, at))
         if found is None:
             others = [m for m in self._members.values() if m.calls]
@@ -271,7 +271,7 @@ class ZmqBus:
     # -- the directory -----------------------------------------------------------------------
 
     def _seen(self, member: Member, present: bool) -> None:
-        """A member joined, changed or is gone."""
+        """Take in that a member joined, changed or is gone."""
         if not self._open or self.endpoints[0] == member.calls:
             return
         present = present and self._belongs(member)
@@ -305,7 +305,7 @@ class ZmqBus:
             self._hearing.attach(*there)
 
     def _published(self, member: Member | None) -> tuple[str, str] | None:
-        """Where we may hear the member's events, and its key.
+        """Return where we may hear the member's events, and its key.
 
         Machines that only run guests are not let in by publishers, so they need not knock; and
         only whoever may play the data role is believed.
@@ -319,7 +319,7 @@ class ZmqBus:
         return member.events, member.key
 
     def _belongs(self, member: Member) -> bool:
-        """Whether the member is of our cloud, and its machine still is."""
+        """Tell whether the member is of our cloud, and its machine still is."""
         if not self._has(member):
             return False
         if self._trust is None:
@@ -328,7 +328,7 @@ class ZmqBus:
         return who is not None and who.name == member.host
 
     def _put_out(self, name: str) -> None:
-        """A machine was put out ("": maybe several): it is asked no more, and hears no more."""
+        """Drop a machine that was put out ("": maybe several): we neither ask nor tell it more."""
         log.warning("a machine was put out", name=name)
         for member in list(self._members.values()):
             if not self._belongs(member):
@@ -356,7 +356,7 @@ class ZmqBus:
 
 
 def _address(config: BusConfig, trust: Trust | None) -> str:
-    """The address to listen on: one that others can reach, and loopback without a credential."""
+    """Return the address to listen on: one that others can reach; loopback without a credential."""
     try:
         address = ip_address(config.listen)
     except ValueError:

@@ -16,7 +16,7 @@ class Compute(Service, Protocol):
 
     @callers(*CONTROLLING)
     async def describe(self) -> HostFacts:
-        """What the host is and how much it has."""
+        """Return what the host is and how much it has."""
         ...
 
     @within(seconds=300)
@@ -59,25 +59,25 @@ class Compute(Service, Protocol):
 
     @within(seconds=60)
     async def ensure_arrived(self, vm: VmId) -> Power:
-        """The machine's power here, once no move to this host is under way."""
+        """Return the machine's power here, once no move to this host is under way."""
         ...
 
     @within(seconds=5)
     async def outdate(self, id: VmId) -> None:
-        """Orders about a machine given before this one are refused from now on."""
+        """Refuse from now on orders about a machine given before this one."""
         ...
 
     @callers(*CONTROLLING)
     async def survey(self) -> dict[VmId, Power]:
-        """Every machine of csnode's found on the host."""
+        """Find every machine of csnode's on the host."""
         ...
 
     @callers(*CONTROLLING)
     async def inspect(self) -> tuple[FoundDomain, ...]:
-        """Every domain of csnode's on the host, with its disks and cards; by rising id."""
+        """Find every domain of csnode's on the host, with its disks and cards; by rising id."""
         ...
 
     @callers("orchestrator", "api")
     async def console(self, vm: VmId) -> bytes:
-        """The last 64 KiB that the guest wrote to its serial console."""
+        """Return the last 64 KiB that the guest wrote to its serial console."""
         ...

@@ -155,7 +155,7 @@ class Data(Service, Protocol):
     """
 
     async def commit(self, commit: Commit) -> Committed:
-        """All of it is on disk when this answers.
+        """Commit: all of it is on disk when this answers.
 
         Raises Conflict (exists, unique key), Stale, NotFound (update of an absent row), Full
         (range or tally), Denied (another role's fact), Invalid (a row of the wrong shape).
@@ -163,7 +163,7 @@ class Data(Service, Protocol):
         ...
 
     async def meet(self, mark: Mark | None) -> Met:
-        """Whose database it is, how far it is, and what time it is there.
+        """Return whose database it is, how far it is, and what time it is there.
 
         `mark` is what the caller was given before. One beyond the database shows that an earlier
         state of it was put back: its numbers then go on above all that were given, and readers
@@ -172,34 +172,34 @@ class Data(Service, Protocol):
         ...
 
     async def get(self, kind: str, id: str) -> Row:
-        """One row; NotFound."""
+        """Return one row. Raises NotFound."""
         ...
 
     async def find(
         self, kind: str, where: dict[str, Any], after: str, limit: int
     ) -> tuple[Row, ...]:
-        """Rows whose columns have these values, by rising id, from past `after`.
+        """Find rows whose columns have these values, by rising id, from past `after`.
 
         Columns must be Keys (Invalid otherwise); a tuple or list means any of its values.
         """
         ...
 
     async def head(self, kinds: tuple[str, ...]) -> int:
-        """The last number of any of these kinds; every commit acknowledged so far is in it."""
+        """Return the last number of any of these kinds; all acknowledged commits are in it."""
         ...
 
     async def heads(self, kinds: tuple[str, ...]) -> tuple[int, ...]:
-        """The last number of each of these kinds, in their order."""
+        """Return the last number of each of these kinds, in their order."""
         ...
 
     @within(seconds=30)
     async def feed(self, after: int, kinds: tuple[str, ...], limit: int) -> Feed:
-        """What changed past that number; Gone if the feed no longer reaches back so far."""
+        """Return what changed past that number; Gone if the feed no longer reaches back so far."""
         ...
 
     @within(seconds=30)
     async def history(self, id: str, trace: str, limit: int) -> tuple[Past, ...]:
-        """The last entries of one row (any kind with that id), or of one trace, oldest first.
+        """Return the last entries of one row (any kind with that id) or of one trace, oldest first.
 
         Exactly one of `id` and `trace` is given (Invalid otherwise). It reaches back as far as
         the feed does.
@@ -209,7 +209,7 @@ class Data(Service, Protocol):
     @callers(*CONTROLLING)
     @within(seconds=60)
     async def check(self) -> tuple[str, ...]:
-        """What is wrong with the service's own books, a sentence each; nothing if all is well.
+        """Return what is wrong with the service's own books, a sentence each; none if all is well.
 
         A number missing in the feed, a head that differs from the last entry, a row whose
         revision or text is not that of its last entry.

@@ -23,7 +23,7 @@ class Fabric(Service, Protocol):
 
     @within(seconds=60)
     async def power(self, host: HostId) -> str:
-        """Whether it is "on" or "off", as its fencer has it; "" if it cannot tell."""
+        """Return whether it is "on" or "off", as its fencer has it; "" if it cannot tell."""
         ...
 
     @within(seconds=60)
@@ -33,5 +33,5 @@ class Fabric(Service, Protocol):
 
     @callers("keeper")
     async def report(self, host: HostId, text: str) -> None:
-        """A keeper tells what it did to machines of its own host: an alert says so."""
+        """Report what a keeper did to machines of its own host: an alert says so."""
         ...

@@ -21,11 +21,11 @@ class Keeper(Service, Protocol):
     """A small process on each hypervisor host, apart from compute: it bears witness."""
 
     async def reach(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the addresses that answer an echo request from this host, within 1 s."""
+        """Return those of the addresses that answer an echo request from this host, within 1 s."""
         ...
 
     async def standing(self, host: HostId, pool: PoolId) -> Standing:
-        """How that host's lease in a shared pool stands; watched from the first question on.
+        """Return how that host's lease in a shared pool stands; watched from the first time on.
 
         NotFound if the host has none there or this one does not know the pool, Unavailable if
         this one cannot vouch for what it reads: its own lease there is not good.

@@ -79,7 +79,7 @@ class Membership(Service, Protocol):
 
     @callers(NEWCOMER)
     async def join(self, request: JoinRequest) -> Joined:
-        """The bearer of a token becomes a member; asked again with the same key, it is one.
+        """Make the bearer of a token a member; asked again with the same key, it is one.
 
         Raises Denied (revoked, expired or used token, false proof), Conflict (the name is
         another machine's), Invalid (no name for a machine).
@@ -88,31 +88,31 @@ class Membership(Service, Protocol):
 
     @callers(*CONTROLLING, *HOSTING)
     async def renew(self, renewal: Renewal) -> Joined:
-        """A new credential for the caller's own machine. Denied for another's, or if evicted."""
+        """Renew the credential of the caller's own machine. Denied for another's, or if evicted."""
         ...
 
     async def invite(self, invitation: Invitation) -> float:
-        """A token is good from now on; answers until when."""
+        """Make a token good from now on; answer until when."""
         ...
 
     async def revoke(self, key: str) -> None:
-        """The token is good for nobody any more. NotFound."""
+        """Make the token good for nobody any more. Raises NotFound."""
         ...
 
     async def evict(self, name: str) -> None:
-        """The machine belongs no more, and is refused from now on. NotFound, Conflict."""
+        """Evict the machine: it belongs no more, and is refused. Raises NotFound, Conflict."""
         ...
 
     async def allow(self, name: str, roles: tuple[str, ...], pools: tuple[str, ...]) -> None:
-        """The machine may play these roles and serve these shared pools, once it has renewed."""
+        """Let the machine play these roles and serve these shared pools, once it has renewed."""
         ...
 
     async def seats(self) -> tuple[Seated, ...]:
-        """Every machine, by name."""
+        """Return every machine, by name."""
         ...
 
     async def rotate_cluster(self, begin: bool) -> str:
-        """A new key for the cluster; answers how far that is, for people to read.
+        """Give the cluster a new key; answer how far that is, for people to read.
 
         All machines trust both keys before any credential is signed with the new one, and the
         old one is dropped once none is left that it signed. Begins nothing while that goes on.

@@ -16,40 +16,40 @@ class Networking(Service, Protocol):
 
     @within(seconds=60)
     async def ensure_router(self, network: GuestNetwork) -> None:
-        """The network's router stands on this host; answer once it serves."""
+        """Make the network's router stand on this host; answer once it serves."""
         ...
 
     @within(seconds=60)
     async def ensure_no_router(self, network: NetworkId) -> None:
-        """Nothing of the network is left on this host."""
+        """Leave nothing of the network on this host."""
         ...
 
     @within(seconds=30)
     async def ensure_nic(self, nic: GuestNic) -> None:
-        """The router on this host leases the address and serves the metadata."""
+        """Have the router on this host lease the address and serve the metadata."""
         ...
 
     @within(seconds=30)
     async def ensure_no_nic(self, network: NetworkId, nic: NicId) -> None:
-        """Lease, name and metadata of the card are gone."""
+        """Remove lease, name and metadata of the card."""
         ...
 
     @within(seconds=30)
     async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
-        """What to plug the card into, on this host."""
+        """Return what to plug the card into, on this host."""
         ...
 
     @within(seconds=5)
     async def outdate(self, id: NetworkId | NicId) -> None:
-        """Orders about a network or a card given before this one are refused from now on."""
+        """Refuse from now on orders about a network or a card given before this one."""
         ...
 
     @callers(*CONTROLLING)
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
-        """Every network found on the host, with the cards its router knows."""
+        """Find every network on the host, with the cards its router knows."""
         ...
 
     @callers(*CONTROLLING)
     async def inspect(self) -> tuple[FoundNetwork, ...]:
-        """Everything of csnode's networks found on the host, whole or not; by rising id."""
+        """Find everything of csnode's networks on the host, whole or not; by rising id."""
         ...

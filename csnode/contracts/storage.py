@@ -16,7 +16,7 @@ class Storage(Service, Protocol):
 
     @callers(*CONTROLLING)
     async def describe(self) -> PoolFacts:
-        """What the pool is, how large and how full."""
+        """Return what the pool is, how large and how full."""
         ...
 
     @within(seconds=3600)
@@ -26,7 +26,7 @@ class Storage(Service, Protocol):
 
     @within(seconds=60)
     async def ensure_no_image(self, template: TemplateId) -> None:
-        """The image is gone; Conflict while a volume is a clone of it."""
+        """Remove the image. Raises Conflict while a volume is a clone of it."""
         ...
 
     @within(seconds=3600)
@@ -36,7 +36,7 @@ class Storage(Service, Protocol):
 
     @within(seconds=60)
     async def ensure_no_volume(self, volume: VolumeId) -> None:
-        """The volume is gone."""
+        """Remove the volume."""
         ...
 
     @within(seconds=60)
@@ -46,10 +46,10 @@ class Storage(Service, Protocol):
 
     @within(seconds=5)
     async def outdate(self, id: VolumeId | TemplateId) -> None:
-        """Orders about a volume or an image given before this one are refused from now on."""
+        """Refuse from now on orders about a volume or an image given before this one."""
         ...
 
     @callers(*CONTROLLING)
     async def survey(self) -> Holdings:
-        """Everything found in the pool."""
+        """Find everything in the pool."""
         ...

@@ -24,7 +24,7 @@ AT_PLACES = frozenset({Served.COMPUTE, Served.NETWORKING, Served.STORAGE, Served
 
 
 def check(member: Member, who: Principal, key: str) -> None:
-    """Raises Denied unless a node of that machine, with that key, may describe itself so."""
+    """Raise Denied unless a node of that machine, with that key, may describe itself so."""
     if member.host != who.name or not is_node_of(member.node, who.name):
         raise Denied(f"the machine {who.name} says to be {member.node} on {member.host}")
     if member.key != key:
@@ -51,8 +51,10 @@ def _check_served(served: Serving, who: Principal) -> None:
 
 
 def is_endpoint(endpoint: str) -> bool:
-    """Whether it is "tcp://ADDRESS:PORT". A name would be looked up by libzmq, which answers
-    nobody meanwhile; and other transports lead into our own process, or to files.
+    """Tell whether it is "tcp://ADDRESS:PORT".
+
+    A name would be looked up by libzmq, which answers nobody meanwhile; and other transports lead
+    into our own process, or to files.
     """
     kind, _, rest = endpoint.partition("://")
     host, _, port = rest.rpartition(":")
@@ -60,7 +62,7 @@ def is_endpoint(endpoint: str) -> bool:
 
 
 def is_address(host: str, port: str | int) -> bool:
-    """Whether something can be sent there as it stands."""
+    """Tell whether something can be sent there as it stands."""
     try:
         return not ip_address(host).is_unspecified and 0 < int(port) < 2**16
     except ValueError:
@@ -73,5 +75,5 @@ def start_of(node: str, start: str) -> str:
 
 
 def is_node_of(node: str, machine: str) -> bool:
-    """Whether a node (or a start of it, "NODE#NUMBER") is called as those of the machine are."""
+    """Tell whether a node (or a start of it, "NODE#NUMBER") is called as the machine's are."""
     return node.partition("#")[0] == machine or node.startswith(f"{machine}/")

@@ -82,7 +82,7 @@ class Seal:
     """Packs beacons of one cluster, and tells them from everything else."""
 
     def __init__(self, cluster: str, trust: Trust | None = None, mark: bytes = b"") -> None:
-        """`mark` is the secret of a machine without credential."""
+        """Make a seal; `mark` is the secret of a machine without credential."""
         self.cluster, self._trust = cluster, trust
         self.keyed = bool(trust)  # else nobody beyond this machine may listen
         self.refusals = Refusals("beacon")
@@ -92,7 +92,7 @@ class Seal:
         self._verifiers: dict[bytes, Ed25519PublicKey] = {}
 
     def packed(self, beacon: Beacon) -> bytes:
-        """The datagram."""
+        """Write the beacon's datagram."""
         trust = self._trust
         if not trust:
             body = _encode(beacon)
@@ -102,7 +102,7 @@ class Seal:
         return SIGNED + _encode(spoken)
 
     def opened(self, datagram: bytes) -> Beacon | None:
-        """The beacon; None if it is not one of this cluster, or may not say what it says."""
+        """Return the beacon; None if it is not one of this cluster, or may not say what it says."""
         if not self._trust:
             return self._plain(datagram)
         try:
@@ -123,7 +123,7 @@ class Seal:
             return None
 
     def _signed(self, datagram: bytes, trust: Trust) -> Beacon:
-        """Raises Denied and DecodeError."""
+        """Read the beacon that a datagram holds. Raises Denied and DecodeError."""
         if datagram[:1] != SIGNED:
             raise Denied("it is no signed beacon")
         spoken = _spoken.decode(datagram[1:])

@@ -43,14 +43,14 @@ class BeatingDirectory(ABC):
 
     @abstractmethod
     async def _open(self) -> Datagrams:
-        """Where to hear and to say; what comes goes to `_take`. Raises Invalid."""
+        """Open where to hear and to say; what comes goes to `_take`. Raises Invalid."""
 
     @abstractmethod
     def _targets(self) -> Iterable[Address]:
-        """Where a beacon for everybody goes."""
+        """Return where a beacon for everybody goes."""
 
     def _others(self) -> tuple[Address, ...]:
-        """Addresses worth telling others."""
+        """Return addresses worth telling others."""
         return ()
 
     def _learn(self, beacon: Beacon) -> None:
@@ -159,7 +159,7 @@ class BeatingDirectory(ABC):
             asyncio.get_running_loop().call_later(delay, self._reply, address)
 
     def _meet_namesake(self, member: Member, own: Member, address: Address) -> None:
-        """Our own beacon comes back to us, or else somebody else has our name."""
+        """Meet our own beacon that comes back to us, or else somebody who has our name."""
         if member.incarnation > own.incarnation and not self._namesake:
             self._namesake = True
             log.error("another process has this node's name", node=own.node, sender=address[0])

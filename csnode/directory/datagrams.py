@@ -19,7 +19,7 @@ class Datagrams(Protocol):
     """Where beacons leave and arrive."""
 
     def send(self, datagram: bytes, to: Address) -> None:
-        """Best effort: the network may be away, or full."""
+        """Send with best effort: the network may be away, or full."""
 
     def look(self) -> None:
         """Take what has arrived by now."""
@@ -32,7 +32,10 @@ class Udp:
     """Sockets that are read as datagrams come; what is sent leaves by the first of its family."""
 
     def __init__(self, sockets: Sequence[socket.socket], take: Take, scope: int = 0) -> None:
-        """`scope`: the interface where IPv6 addresses that hold on one link only are meant."""
+        """Make sockets.
+
+        `scope`: the interface where IPv6 addresses that hold on one link only are meant.
+        """
         self._sockets, self._take, self._scope = tuple(sockets), take, scope
         self._outlets = {opened.family: opened for opened in reversed(self._sockets)}
         loop = asyncio.get_running_loop()
@@ -66,7 +69,7 @@ class Udp:
 
 
 def unbound(wide: bool) -> socket.socket:
-    """A socket for datagrams of IPv6 (`wide`), and no other, or of IPv4."""
+    """Return a socket for datagrams of IPv6 (`wide`), and no other, or of IPv4."""
     made = socket.socket(socket.AF_INET6 if wide else socket.AF_INET, socket.SOCK_DGRAM)
     if wide:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -99,7 +99,7 @@ class Directory(Protocol):
         ...
 
     def members(self) -> Sequence[Member]:
-        """Everybody alive, ourselves included, sorted by node."""
+        """Return everybody alive, ourselves included, sorted by node."""
         ...
 
     def watch(self, watcher: Watcher) -> None:
@@ -107,12 +107,12 @@ class Directory(Protocol):
         ...
 
     def troubles(self) -> Sequence[str]:
-        """What keeps it from seeing who comes and goes; the members known stay meanwhile."""
+        """Return what keeps it from seeing who comes and goes; the members known stay meanwhile."""
         ...
 
 
 def serving(members: Sequence[Member], contract: str, at: str | None = None) -> list[Member]:
-    """Those who serve the contract (at that host or pool, if given), the healthy ones first."""
+    """Find who serves the contract (at that host or pool, if given), the healthy ones first."""
     found = [
         m
         for m in members
@@ -123,5 +123,5 @@ def serving(members: Sequence[Member], contract: str, at: str | None = None) -> 
 
 
 def floor(members: Sequence[Member]) -> int:
-    """The lowest wire number alive."""
+    """Return the lowest wire number alive."""
     return min((m.wire for m in members), default=WIRE)

@@ -17,7 +17,7 @@ log = logger("directory")
 
 
 def next_incarnation(state: str, node: str) -> int:
-    """The number of this start; milliseconds since 1970, or more."""
+    """Return the number of this start; milliseconds since 1970, or more."""
     file = Path(state) / "incarnation" / quote(node, safe="")
     number = int(clock.wall() * 1000)
     try:
@@ -32,7 +32,7 @@ def next_incarnation(state: str, node: str) -> int:
 
 
 def _last(file: Path) -> int:
-    """The number kept there; 0 if none can be read."""
+    """Return the number kept there; 0 if none can be read."""
     try:
         return int(file.read_text())
     except (FileNotFoundError, ValueError):

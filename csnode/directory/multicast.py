@@ -52,9 +52,10 @@ class MulticastDirectory(BeatingDirectory):
 
 
 def interface_of(config: DirectoryConfig, keyed: bool) -> int:
-    """The index of the interface named. Raises Invalid if there is none, or it needs a credential.
+    """Return the index of the interface named.
 
-    Whoever can forge a beacon has calls sent to himself, so only loopback does without.
+    Raises Invalid if there is none, or it needs a credential. Whoever can forge a beacon has calls
+    sent to himself, so only loopback does without.
     """
     if config.interface != "lo" and not keyed:
         raise Invalid(

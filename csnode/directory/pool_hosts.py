@@ -13,7 +13,7 @@ from csnode.types import HostId
 
 
 def reaching(pool: str, before: Collection[HostId], members: Sequence[Member]) -> list[HostId]:
-    """The hosts, sorted; `before` are those of which it was known."""
+    """Return the hosts that reach the pool, sorted; `before` are those known to reach it."""
     serving = {m.host for m in members if pool in m.places(Served.STORAGE)}
     others = {m.host for m in members if m.places(Served.STORAGE)} - serving
     gained, lost = _hosts(members, serving), _hosts(members, others)
@@ -21,5 +21,5 @@ def reaching(pool: str, before: Collection[HostId], members: Sequence[Member]) -
 
 
 def _hosts(members: Iterable[Member], machines: Collection[str]) -> set[HostId]:
-    """The hosts that processes on these machines run guests on."""
+    """Return the hosts that processes on these machines run guests on."""
     return {HostId(at) for m in members if m.host in machines for at in m.places(Served.COMPUTE)}

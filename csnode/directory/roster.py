@@ -45,14 +45,14 @@ class Roster:
         self._watchers: list[Watcher] = []
 
     def members(self) -> Sequence[Member]:
-        """Everybody alive, sorted by node."""
+        """Return everybody alive, sorted by node."""
         found = {node: heard.shown() for node, heard in self._heard.items()}
         if self.own is not None:
             found[self.own.node] = self.own
         return [found[node] for node in sorted(found)]
 
     def addresses(self) -> list[Address]:
-        """Where the others were heard from."""
+        """Return where the others were heard from."""
         return [heard.address for heard in self._heard.values()]
 
     def watch(self, watcher: Watcher) -> None:
@@ -62,12 +62,12 @@ class Roster:
         self._watchers.append(watcher)
 
     def announce(self, member: Member) -> None:
-        """What we ourselves are now."""
+        """Note what we ourselves are now."""
         self.own = member
         self._tell(member, True)
 
     def hear(self, member: Member, beat: int, at: float, address: Address) -> News:
-        """A node said that it is there."""
+        """Take in that a node said it is there; return what is new about that."""
         if not self._newer(member, beat):
             return News.OLD
         before = self._heard.get(member.node)
@@ -78,7 +78,7 @@ class Roster:
         return News.NEWCOMER if new else News.ALIVE
 
     def part(self, member: Member, beat: int) -> None:
-        """A node said goodbye."""
+        """Take in that a node said goodbye."""
         if self._newer(member, beat):
             self._remove(member.node)
 
@@ -96,7 +96,7 @@ class Roster:
         return suspects
 
     def next_sweep(self, at: float) -> float:
-        """Seconds until somebody's silence may have to be noted."""
+        """Return seconds until somebody's silence may have to be noted."""
         due = [h.at + (GONE_S if h.suspect else SUSPECT_S) for h in self._heard.values()]
         return max(0.05, min(due, default=at + SUSPECT_S) - at)
 

@@ -46,9 +46,9 @@ class StaticDirectory(BeatingDirectory):
         return tuple(known if len(known) <= TELL_MAX else uuids.source.sample(known, TELL_MAX))
 
     def _learn(self, beacon: Beacon) -> None:
-        """Whoever is new to us shall hear of us; whoever stays silent is forgotten again.
+        """Learn addresses, and not too many: a name would be looked up while all else waits.
 
-        Only addresses, and not too many: a name would be looked up while all else waits.
+        Whoever is new to us shall hear of us; whoever stays silent is forgotten again.
         """
         known = self._seeds.union(self._roster.addresses(), self._told)
         told = [other for other in beacon.others[:TELL_MAX] if is_address(*other)]
@@ -89,7 +89,7 @@ class StaticDirectory(BeatingDirectory):
 
 
 async def _resolved(seed: str) -> set[Address]:
-    """All addresses of a seed: "192.0.2.1:17670", "[fd00::1]:17670", "name:17670"."""
+    """Resolve all addresses of a seed: "192.0.2.1:17670", "[fd00::1]:17670", "name:17670"."""
     host, _, port = seed.rpartition(":")
     if not host or not port.isdecimal() or (":" in host and host[:1] + host[-1:] != "[]"):
         raise Invalid(f"[directory] seeds: {seed!r} is neither ADDRESS:PORT nor [ADDRESS]:PORT")

@@ -43,20 +43,20 @@ class Board(Roster):
     """A roster that is told of absence by a server, not only by silence."""
 
     def doubt(self, node: NodeId) -> None:
-        """The node is listed, and does not move."""
+        """Doubt the node: it is listed, and does not move."""
         heard = self._heard.get(node)
         if heard is not None and not heard.suspect:
             heard.suspect = True
             self._tell(heard.shown(), True)
 
     def lose(self, node: NodeId, incarnation: int) -> None:
-        """That start of the node is gone."""
+        """Drop that start of the node: it is gone."""
         heard = self._heard.get(node)
         if heard is not None and heard.member.incarnation == incarnation:
             self._remove(node)
 
     def excuse(self, at: float) -> None:
-        """Nobody's silence until now counts."""
+        """Excuse everybody's silence until now."""
         for heard in self._heard.values():
             heard.at = at
 
@@ -84,13 +84,13 @@ class StoredDirectory(ABC):
 
     @abstractmethod
     def _loops(self) -> Iterable[Loop]:
-        """What goes on for ever; each begins anew when the server could not be asked."""
+        """Return what goes on for ever; each begins anew when the server could not be asked."""
 
     async def _part(self) -> None:
         """Tell others that we go. Raises what it likes."""
 
     def _returned(self) -> None:
-        """The server can be asked again."""
+        """React to a server that can be asked again."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -152,7 +152,7 @@ class StoredDirectory(ABC):
             )
 
     def _answered(self, loop: str) -> None:
-        """That loop got what it asked for."""
+        """Note that the loop got what it asked for."""
         self._failing.discard(loop)
         if self._away_since is not None and not self._failing:
             away_s, self._away_since = now() - self._away_since, None
@@ -174,7 +174,7 @@ class StoredDirectory(ABC):
         return self._seal.packed(Beacon(says=says, beat=self._beat, member=own))
 
     def _take(self, sealed: bytes, name: str | None = None) -> Member | None:
-        """What an entry says, taken note of; None if it is a stranger's.
+        """Take in what an entry says, and return that; None if it is a stranger's.
 
         With a name, it must be the one that its node uses: a copy elsewhere is a stranger's too.
         """
@@ -199,19 +199,19 @@ class StoredDirectory(ABC):
         return member
 
     def _meet_namesake(self, member: Member, own: Member) -> None:
-        """Our own entry, or else somebody else has our name."""
+        """Meet our own entry, or else somebody else who has our name."""
         if member.incarnation > own.incarnation and not self._namesake:
             self._namesake = True
             log.error("another process has this node's name", node=own.node)
 
 
 def name_of(member: Member) -> str:
-    """The name of its entry: each start of a node has its own."""
+    """Return the name of its entry: each start of a node has its own."""
     return f"{quote(member.node, safe='')}~{member.incarnation}"
 
 
 def may_be_asked(hosts: Iterable[str], keyed: bool, section: str) -> None:
-    """Raises Invalid if entries would leave this machine without being signed.
+    """Raise Invalid if entries would leave this machine without being signed.
 
     Whoever can write an entry has calls sent to himself, so only loopback does without.
     """

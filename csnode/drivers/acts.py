@@ -39,7 +39,7 @@ class Acts:
         return await asyncio.shield(task)
 
     def stop(self) -> None:
-        """The hardware has no power any more: what is under way never happens."""
+        """Cancel all that is under way, which never happens: the hardware has no power any more."""
         for task in tuple(self._under_way):
             task.cancel()
 

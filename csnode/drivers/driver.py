@@ -71,4 +71,4 @@ class Simulated(ABC):
     @classmethod
     @abstractmethod
     def forget_outside(cls) -> None:
-        """All simulated hardware of this kind is gone."""
+        """Forget all simulated hardware of this kind."""

@@ -44,7 +44,7 @@ class Leases(Protocol):
     """The storage leases of the fencer's host, as others see them."""
 
     async def look(self) -> Leased:
-        """How they stand just now."""
+        """Look how they stand just now."""
         ...
 
 
@@ -64,7 +64,7 @@ class Fencer(Driver):
 
     @abstractmethod
     async def power(self) -> str:
-        """Whether it is ON or OFF; "" if the fencer cannot tell."""
+        """Return whether it is ON or OFF; "" if the fencer cannot tell."""
 
     @abstractmethod
     async def restore(self) -> None:

@@ -26,7 +26,7 @@ class Hypervisor(Driver):
 
     @abstractmethod
     async def describe(self) -> HostFacts:
-        """What the host is and how much it has."""
+        """Return what the host is and how much it has."""
 
     @abstractmethod
     async def ensure_running(self, domain: Domain) -> Power:
@@ -71,7 +71,7 @@ class Hypervisor(Driver):
 
     @abstractmethod
     async def ensure_arrived(self, vm: VmId) -> Power:
-        """The machine's power here, once no move to this host is under way.
+        """Return the machine's power here, once no move to this host is under way.
 
         A host that receives a machine may survey it as ON before it has all of it; here one that
         does not go on by itself is ABSENT.
@@ -79,19 +79,19 @@ class Hypervisor(Driver):
 
     @abstractmethod
     async def survey(self) -> dict[VmId, Power]:
-        """Every machine of csnode's found on the host."""
+        """Find every machine of csnode's on the host."""
 
     @abstractmethod
     async def inspect(self) -> tuple[FoundDomain, ...]:
-        """Every domain of csnode's on the host, with its disks and cards; by rising id."""
+        """Find every domain of csnode's on the host, with its disks and cards; by rising id."""
 
     @abstractmethod
     def watch(self) -> AsyncIterator[Sighting]:
-        """Power changes as they happen; ends when the driver is left.
+        """Yield power changes as they happen; ends when the driver is left.
 
         A hint: after a lost connection it may have missed some, so its reader surveys too.
         """
 
     @abstractmethod
     async def console(self, vm: VmId) -> bytes:
-        """The last 64 KiB that the guest wrote to its serial console."""
+        """Return the last 64 KiB that the guest wrote to its serial console."""

@@ -48,16 +48,18 @@ class Leasehold(Driver):
 
     @abstractmethod
     async def read(self, host: HostId) -> Reading:
-        """What that host wrote last; from the pool itself, not from a memory of it.
+        """Read what that host wrote last; from the pool itself, not from a memory of it.
 
         NotFound if it never wrote, Unavailable if the pool cannot be read.
         """
 
     def anew(self) -> None:
-        """None of the host's machines on the pool runs: what stands in its place now is the pool,
-        even if it is another file system than before."""
+        """Begin anew: none of the host's machines on the pool runs.
+
+        What stands in its place now is the pool, even if it is another file system than before.
+        """
 
     def covers(self, path: str) -> bool:
-        """Whether a disk of that path is on the pool."""
+        """Tell whether a disk of that path is on the pool."""
         folder = self.seat.folder.rstrip("/")
         return path == folder or path.startswith(folder + "/")

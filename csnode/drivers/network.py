@@ -19,35 +19,38 @@ class NetworkDriver(Driver):
 
     @abstractmethod
     async def ensure_router(self, network: GuestNetwork) -> None:
-        """Bridge, router, DHCP, DNS, source NAT and metadata of the network stand on this host."""
+        """Make the network stand on this host, with bridge and router.
+
+        The router serves DHCP, DNS, source NAT and metadata.
+        """
 
     @abstractmethod
     async def ensure_no_router(self, network: NetworkId) -> None:
-        """Nothing of the network is left on this host; an absent one is fine."""
+        """Leave nothing of the network on this host; an absent one is fine."""
 
     @abstractmethod
     async def ensure_nic(self, nic: GuestNic) -> None:
-        """The router (on this host) leases the address to the card, and serves its metadata."""
+        """Have the router (on this host) lease the address to the card, and serve its metadata."""
 
     @abstractmethod
     async def ensure_no_nic(self, network: NetworkId, nic: NicId) -> None:
-        """Lease, name and metadata of the card are gone; an absent one is fine."""
+        """Remove lease, name and metadata of the card; an absent one is fine."""
 
     @abstractmethod
     async def ensure_plug(self, network: GuestNetwork, nic: GuestNic) -> Plug:
-        """The network's bridge stands on this host; answers what to plug the card into."""
+        """Make the network's bridge stand on this host; return what to plug the card into."""
 
     @abstractmethod
     async def reach(self, peers: Sequence[str]) -> None:
-        """Every network of this host has a way to the same networks on these hosts, by address.
+        """Give every network of this host a way to the same ones on these hosts, by address.
 
-        Those made later have it too; hosts not named are led to no more. Nothing else changes,
-        and what leads there outlives the process. An address of a loopback leads nowhere.
+        Those made later have it too; hosts not named are led to no more. Nothing else changes, and
+        what leads there outlives the process. An address of a loopback leads nowhere.
         """
 
     @abstractmethod
     async def survey(self) -> dict[NetworkId, tuple[NicId, ...]]:
-        """Every network of csnode's found on this host, with the cards its router knows.
+        """Find every network of csnode's on this host, with the cards its router knows.
 
         A network whose router does not work (no namespace, no dnsmasq, other rules than told)
         is left out: whoever asked tells it again.
@@ -55,7 +58,7 @@ class NetworkDriver(Driver):
 
     @abstractmethod
     async def inspect(self) -> tuple[FoundNetwork, ...]:
-        """Everything of csnode's networks found on this host, whole or not; by rising id.
+        """Find everything of csnode's networks on this host, whole or not; by rising id.
 
         A namespace, bridge or folder that was never told (or whose record is lost) is found too,
         as far as its network's id can be read off it.

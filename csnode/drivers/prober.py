@@ -12,4 +12,4 @@ class Prober(Driver):
 
     @abstractmethod
     async def reach(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the addresses that answer within a second; Unavailable if it cannot ask."""
+        """Ask; return the addresses that answer within a second. Unavailable if it cannot ask."""

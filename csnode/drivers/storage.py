@@ -22,7 +22,7 @@ class StorageDriver(Driver):
 
     @abstractmethod
     async def describe(self) -> PoolFacts:
-        """What the pool is, how large and how full."""
+        """Return what the pool is, how large and how full."""
 
     @abstractmethod
     async def ensure_image(self, image: Image, progress: Progress) -> ImageFacts:
@@ -38,7 +38,7 @@ class StorageDriver(Driver):
 
     @abstractmethod
     async def ensure_no_image(self, template: TemplateId) -> None:
-        """The image is gone; Conflict while a volume is a clone of it; an absent one is fine."""
+        """Remove the image; an absent one is fine. Conflict while a volume is a clone of it."""
 
     @abstractmethod
     async def ensure_volume(self, clone: Clone, progress: Progress) -> Disk:
@@ -46,11 +46,11 @@ class StorageDriver(Driver):
 
     @abstractmethod
     async def ensure_no_volume(self, volume: VolumeId) -> None:
-        """The volume is gone; an absent one is fine."""
+        """Remove the volume; an absent one is fine."""
 
     @abstractmethod
     async def survey(self) -> Holdings:
-        """Everything of csnode's found in the pool."""
+        """Find everything of csnode's in the pool."""
 
     @abstractmethod
     async def set_aside(self, id: VolumeId | TemplateId) -> None:

@@ -16,7 +16,7 @@ from csnode.lease.zookeeper import ZooKeeperLeases
 
 @asynccontextmanager
 async def leasing(config: Config, data: Data) -> AsyncGenerator[Leases]:
-    """Leases of that configuration; what is held when it ends is given up. Raises Invalid."""
+    """Yield leases of that configuration; what is held at the end is given up. Raises Invalid."""
     cluster = config.node.cluster
     match config.section("lease", LeaseConfig).kind:
         case "data":

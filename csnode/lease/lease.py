@@ -51,7 +51,7 @@ class Leases(Protocol):
         ...
 
     def ended(self, name: str, by: str) -> AbstractAsyncContextManager[tuple[Hold, ...]]:
-        """While the block runs, its last holder does not hold it; Conflict if he does.
+        """Keep its last holder from holding it while the block runs. Raises Conflict if he does.
 
         Yields what must ride in the commit that relies on it. A backend that cannot promise
         anything within a commit holds the lease itself meanwhile.
@@ -59,7 +59,7 @@ class Leases(Protocol):
         ...
 
     async def held(self, prefix: str) -> Collection[str]:
-        """The names beginning so that are held now. A hint; Unavailable if nobody can say.
+        """Return the names beginning so that are held now: a hint. Unavailable if nobody can say.
 
         The data service names none: its leases are rows of the kind `lease`, for views to follow.
         """
@@ -74,11 +74,11 @@ class Grip(Protocol):
         ...
 
     async def renew(self) -> None:
-        """Its time begins again. Conflict if it was lost."""
+        """Begin its time again. Raises Conflict if it was lost."""
         ...
 
     async def give(self) -> None:
-        """It is free at once."""
+        """Give the lease up: it is free at once."""
         ...
 
 
@@ -104,8 +104,10 @@ async def holding(name: str, grip: Grip, seconds: float) -> AsyncGenerator[Held]
 
 
 async def _renew(held: Held, grip: Grip, seconds: float) -> None:
-    """Every third of its time. One that is not answered soon is asked again beside the first, and
-    whichever is answered counts: an answer that is slow has renewed the lease all the same.
+    """Renew every third of the lease's time.
+
+    A renewal that is not answered soon is asked again beside the first, and whichever is answered
+    counts: an answer that is slow has renewed the lease all the same.
     """
     asked: list[asyncio.Task[float]] = []
     pause = seconds / 3
@@ -132,14 +134,14 @@ async def _renew(held: Held, grip: Grip, seconds: float) -> None:
 
 
 async def _renewed(grip: Grip) -> float:
-    """When the renewal that was answered was asked for."""
+    """Return when the renewal that was answered was asked for."""
     asked = now()
     await grip.renew()
     return asked
 
 
 async def _first_of(asked: list[asyncio.Task[float]], seconds: float) -> set[asyncio.Task[float]]:
-    """Those that have ended, at the latest after that time."""
+    """Wait until one of them has ended, for that time at most; return those that have."""
     if not asked:
         await asyncio.sleep(seconds)
         return set()
@@ -167,7 +169,7 @@ class Endings:
 
     @asynccontextmanager
     async def over(self, name: str, by: str) -> AsyncGenerator[tuple[Hold, ...]]:
-        """Whoever asks for the same at the same time shares one hold: many jobs had one owner."""
+        """Share one hold among who asks for the same at the same time: many jobs had one owner."""
         shared = self._shared.setdefault((name, by), _Shared())
         shared.users += 1
         try:

@@ -21,7 +21,7 @@ class StoredLeases:
 
     @asynccontextmanager
     async def ended(self, name: str, by: str) -> AsyncGenerator[tuple[Hold, ...]]:
-        """Holding it for no time at all proves that it ran out, and makes its renewal fail."""
+        """Yield a hold of no time: it proves that the lease ran out, and makes its renewal fail."""
         yield (Hold(name=name, holder=by, seconds=0.0),)
 
     async def held(self, prefix: str) -> Collection[str]:

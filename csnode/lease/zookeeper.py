@@ -90,7 +90,10 @@ class ZooKeeperLeases:
         return self._made
 
     def _changed(self, line: Line) -> None:
-        """With the session go all its leases. While the line is only cut, our clocks decide."""
+        """Take the line's new state: with the session go all its leases.
+
+        While the line is only cut, our clocks decide.
+        """
         if line is Line.LOST:
             for held in self._held.values():
                 held.lost.set()
@@ -101,8 +104,10 @@ class ZooKeeperLeases:
         task.add_done_callback(self._clearing.discard)
 
     async def _clear(self, zookeeper: ZooKeeper, znode: _Znode) -> None:
-        """A znode we could not remove, or do not know whether we made, would last as long as our
-        session. What was asked over a line that broke may come late: so look twice.
+        """Remove a znode that we could not remove, or do not know whether we made.
+
+        It would last as long as our session. What was asked over a line that broke may come late:
+        so look twice.
         """
         for pause in (0.0, zookeeper.session_s):
             await asyncio.sleep(pause)
@@ -150,8 +155,9 @@ class _Znode:
         raise AssertionError
 
     async def _free(self) -> bool:
-        """Whether it is free after all: it went meanwhile, or is left of a hold of ours that
-        ended while the server was away.
+        """Tell whether it is free after all.
+
+        It went meanwhile, or is left of a hold of ours that ended while the server was away.
         """
         found = await self._zookeeper.get(self._path)
         if found is None:
@@ -163,7 +169,7 @@ class _Znode:
         return True
 
     async def renew(self) -> None:
-        """By writing: only a server that has a quorum behind it can answer that."""
+        """Renew by writing: only a server that has a quorum behind it can answer that."""
         for _ in range(2):
             try:
                 stat = await self._zookeeper.set(self._path, self._value, self._version)

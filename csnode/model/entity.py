@@ -76,22 +76,22 @@ class Entity(Struct, omit_defaults=True):
 
     @classmethod
     def writers(cls) -> dict[str, str]:
-        """Facts, and the role that may write each."""
+        """Return facts, and the role that may write each."""
         return {column: mark.by for column, mark in _marks(cls) if isinstance(mark, Fact)}
 
     @classmethod
     def keys(cls) -> dict[str, Key]:
-        """The columns that rows are found by."""
+        """Return the columns that rows are found by."""
         return {column: mark for column, mark in _marks(cls) if isinstance(mark, Key)}
 
     @classmethod
     def refs(cls) -> dict[str, Ref]:
-        """The columns that name rows, which must stand."""
+        """Return the columns that name rows, which must stand."""
         return {column: mark for column, mark in _marks(cls) if isinstance(mark, Ref)}
 
     @classmethod
     def leaves(cls) -> tuple[str, Leaves] | None:
-        """The column that says whether a row is on its way out, and how; None if none does."""
+        """Return the column that says whether a row is on its way out, and how; None if none."""
         found = ((column, mark) for column, mark in _marks(cls) if isinstance(mark, Leaves))
         return next(found, None)
 
@@ -156,7 +156,7 @@ def _hint(kind: type[Entity], column: str) -> Any:
 
 
 def _check_no_circle(kind: type[Entity], declared: Ownership) -> None:
-    """Raises Broken if the kind belongs, through others, to itself. The last of them is told."""
+    """Raise Broken if the kind belongs, through others, to itself; the last of them is told."""
     path = [kind.kind]
     while isinstance(declared, Through):
         path.append(declared.to)
@@ -169,7 +169,7 @@ def _check_no_circle(kind: type[Entity], declared: Ownership) -> None:
 
 
 def named(value: Any) -> tuple[str, ...]:
-    """The ids in the value of a column that names one row, several, or none."""
+    """Return the ids in the value of a column that names one row, several, or none."""
     if not value:
         return ()
     return tuple(value) if isinstance(value, tuple | list) else (value,)  # type: ignore[arg-type]

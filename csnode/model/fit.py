@@ -23,7 +23,7 @@ class Places(Struct):
 
 
 def places(clusters: Iterable[Cluster], pods: Iterable[Pod]) -> Places:
-    """The places, to be looked up."""
+    """Return the clusters and pods, to be looked up."""
     return Places(clusters={c.id: c for c in clusters}, pods={p.id: p for p in pods})
 
 
@@ -51,7 +51,10 @@ def need_of(
     hypervisor: str = "",
     lacks: Mapping[str, str] | None = None,
 ) -> Need:
-    """What the machine needs of a host; `only` reach its disks, `full` were full a moment ago."""
+    """Return what the machine needs of a host.
+
+    `only` reach its disks, `full` were full a moment ago.
+    """
     return Need(
         zone=vm.zone,
         cpus=vm.cpus,
@@ -133,7 +136,7 @@ def why_not(
     within: Places,
     used: Mapping[str, Mapping[str, int]],
 ) -> str:
-    """Why the host cannot take the machine; "" if it can."""
+    """Return why the host cannot take the machine; "" if it can."""
     if reason := _unfit(need, host, within):
         return reason
     have, taken = limits(host, within.clusters.get(host.cluster)), used.get(host.id, {})
@@ -146,7 +149,7 @@ def why_not(
 
 
 def closed(host: Host, within: Places) -> str:
-    """Why no machine at all can come to the host, and no router either; "" if some may."""
+    """Return why no machine can come to the host, and no router either; "" if some may."""
     cluster, pod = within.clusters.get(host.cluster), within.pods.get(host.pod)
     checks: Iterable[tuple[bool, str]] = (
         (not host.enabled, "is disabled"),
@@ -179,12 +182,12 @@ def _unfit(need: Need, host: Host, within: Places) -> str:
 
 
 def reaches(pool: StoragePool, host: str) -> bool:
-    """Whether disks in the pool can be opened on the host."""
+    """Tell whether disks in the pool can be opened on the host."""
     return host == pool.host if pool.host is not None else host in pool.hosts
 
 
 def reach_of(pools: Sequence[StoragePool], wanted: Iterable[str]) -> frozenset[str]:
-    """Hosts that reach every wanted pool, by id; or some pool, if none is wanted.
+    """Find the hosts that reach every wanted pool, by id; or some pool, if none is wanted.
 
     A pool that is disabled is reached by nobody.
     """

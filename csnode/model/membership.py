@@ -35,7 +35,7 @@ class Seat(Entity):
     statement: str = ""  # the cluster's keys as this machine proclaims them, signed; Base64
 
     def out_at(self, moment: float) -> int:
-        """Credentials of the machine up to this serial are refused then."""
+        """Return the serial up to which credentials of the machine are refused then."""
         late = bool(self.before) and moment > self.before_until
         return max(self.out, self.before_serial if late else 0)
 

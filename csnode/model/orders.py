@@ -42,7 +42,7 @@ class Order(Struct):
 
     @classmethod
     def verb(cls) -> str:
-        """The saga's name: deploy_vm for DeployVm."""
+        """Return the saga's name: deploy_vm for DeployVm."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     @property

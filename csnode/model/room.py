@@ -20,22 +20,22 @@ BYTES = "bytes"
 
 
 def room_of(pool: StoragePool) -> int:
-    """How many bytes of a pool may be promised; -1 while nobody has measured it."""
+    """Return how many bytes of a pool may be promised; -1 while nobody has measured it."""
     return int(pool.total_bytes * pool.overprovisioning) if pool.total_bytes else -1
 
 
 def bytes_promised(tally: Tally | None) -> int:
-    """How many bytes of a pool are promised, by its tally: what limits a further promise."""
+    """Return how many bytes of a pool are promised, by its tally: that limits further promises."""
     return usage(tally).get(BYTES, 0)
 
 
 def unwritten(pool: StoragePool) -> int:
-    """How many bytes of a pool are free on its disk, whatever it has promised."""
+    """Return how many bytes of a pool are free on its disk, whatever it has promised."""
     return pool.total_bytes - pool.used_bytes
 
 
 def why_no_room(pool: StoragePool, size: int, tags: Sequence[str], used: Mapping[str, int]) -> str:
-    """Why a new volume cannot go to the pool; "" if it can."""
+    """Return why a new volume cannot go to the pool; "" if it can."""
     room, taken = room_of(pool), used.get(pool.id, 0)
     missing = sorted(set(tags) - set(pool.tags))
     checks: Iterable[tuple[bool, str]] = (
@@ -52,7 +52,7 @@ def why_no_room(pool: StoragePool, size: int, tags: Sequence[str], used: Mapping
 
 
 def promised(volumes: Iterable[Volume], jobs: Iterable[Job]) -> Counter[str]:
-    """Bytes promised in each pool: to the volumes there, and to those on their way there.
+    """Count the bytes promised in each pool: to volumes there, and to those on their way there.
 
     This is what a pool's tally must say: verify and the orchestrators' sweeps hold it against it.
     """
@@ -66,7 +66,7 @@ def promised(volumes: Iterable[Volume], jobs: Iterable[Job]) -> Counter[str]:
 
 
 def coming(rows: Mapping[str, Volume], jobs: Iterable[Job]) -> Counter[str]:
-    """Bytes promised in each pool to volumes on their way there; `rows` are volumes by id."""
+    """Count the bytes promised in each pool to volumes on their way there; `rows` are by id."""
     bytes: Counter[str] = Counter()
     for job in jobs:
         for spot in moves_of(job):
@@ -77,7 +77,7 @@ def coming(rows: Mapping[str, Volume], jobs: Iterable[Job]) -> Counter[str]:
 
 
 def moves_of(job: Job) -> list[dict[str, Any]]:
-    """The disks that a migration copies to another pool, as its record has them."""
+    """Return the disks that a migration copies to another pool, as its record has them."""
     if job.verb != MigrateVm.verb() or not (job.open or job.state is JobState.STUCK):
         return []
     spots: Sequence[dict[str, Any]] = job.results.get("spots", ())

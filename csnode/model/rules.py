@@ -48,7 +48,7 @@ _CHECKSUM = re.compile(r"(?:\{([A-Za-z0-9-]+)\})?([0-9a-fA-F]+)")
 
 
 def _said(text: str) -> str:
-    """What was given, for a message: no control characters, and not all of a long one."""
+    """Quote what was given, for a message: no control characters, and not all of a long one."""
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 

@@ -56,8 +56,10 @@ _ANY = {
 def understood(
     kind: type[Entity], columns: dict[str, Any], wire: Callable[[], int]
 ) -> dict[str, Any]:
-    """The columns that a data service of that wire number takes. `wire` is asked only if it
-    matters. Raises Conflict if one says something that must not be lost.
+    """Return the columns that a data service of that wire number takes.
+
+    `wire` is asked only if it matters. Raises Conflict if a column says something that must not be
+    lost.
     """
     recent = _ANY.get(kind.kind)
     if recent is None or recent.isdisjoint(columns):

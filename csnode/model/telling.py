@@ -19,7 +19,7 @@ from csnode.types import NetworkId, NicId, TemplateId, VmId
 
 
 def guest_network(network: Network, zone: Zone) -> GuestNetwork:
-    """All there is to say about a network and its router."""
+    """Return all there is to say about a network and its router."""
     return GuestNetwork(
         network=NetworkId(network.id),
         name=network.name,
@@ -35,7 +35,7 @@ def guest_network(network: Network, zone: Zone) -> GuestNetwork:
 
 
 def guest_nic(vm: Vm, nic: Nic, network: Network, offering: Offering, zone: Zone) -> GuestNic:
-    """The card's place, and what its metadata says (the names are CloudStack's)."""
+    """Return the card's place, and what its metadata says (the names are CloudStack's)."""
     return GuestNic(
         nic=NicId(nic.id),
         network=nic.network,
@@ -59,7 +59,7 @@ def guest_nic(vm: Vm, nic: Nic, network: Network, offering: Offering, zone: Zone
 
 
 def user_data(text: str) -> bytes:
-    """Callers send it in Base64, some without padding; what is no Base64 goes as it is."""
+    """Decode Base64, which some callers send without padding; what is none goes as it is."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error:
@@ -67,7 +67,7 @@ def user_data(text: str) -> bytes:
 
 
 def image_of(template: Template) -> Image:
-    """What storage is told of a template."""
+    """Return what storage is told of a template."""
     return Image(
         template=TemplateId(template.id),
         url=template.url,
@@ -78,7 +78,7 @@ def image_of(template: Template) -> Image:
 
 
 def domain_of(vm: Vm, disks: Sequence[Disk], plugs: Sequence[Plug]) -> Domain:
-    """What a host is told to run."""
+    """Return what a host is told to run."""
     return Domain(
         vm=VmId(vm.id),
         name=vm.instance_name,

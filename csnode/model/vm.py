@@ -118,12 +118,12 @@ class Vm(Entity):
 
 
 def is_kept(vm: Vm, offering: Offering | None) -> bool:
-    """Whether the machine is to be kept running, its host may fail or not."""
+    """Tell whether the machine is to be kept running, its host may fail or not."""
     return vm.ha or (offering is not None and offering.offer_ha)
 
 
 def state_of(vm: Vm, action: str = "") -> VmState:
-    """The state CloudStack would show: derived, never stored.
+    """Return the state CloudStack would show: derived, never stored.
 
     `action` is what the order at work does to the machine (an Action); "" if there is none.
     """

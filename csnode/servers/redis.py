@@ -40,13 +40,13 @@ class Redis:
         self._scripts: dict[str, Any] = {}
 
     def key(self, name: str) -> str:
-        """The name of a key as others see it."""
+        """Return the name of a key as others see it."""
         return f"{self.prefix}{name}"
 
     # -- keys ------------------------------------------------------------------------------
 
     async def get(self, key: str) -> bytes | None:
-        """A value."""
+        """Return the value of a key; None without one."""
         return await self._ask(self._client.get(self.key(key)))
 
     async def set(
@@ -57,11 +57,11 @@ class Redis:
         return bool(await self._ask(self._client.set(self.key(key), value, px=expire_ms, nx=new)))
 
     async def delete(self, key: str) -> bool:
-        """Whether there was one."""
+        """Delete it; return whether there was one."""
         return bool(await self._ask(self._client.delete(self.key(key))))
 
     async def incr(self, key: str) -> int:
-        """One more than before; 1 if there was none."""
+        """Return one more than before; 1 if there was none."""
         return int(await self._ask(self._client.incr(self.key(key))))
 
     async def run(self, script: str, keys: Sequence[str], words: Sequence[Word] = ()) -> Any:
@@ -78,7 +78,10 @@ class Redis:
         return int(await self._ask(self._client.publish(self.key(channel), message)))
 
     def listening(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """What is published from now on. The iterator raises Unavailable when the line breaks."""
+        """Hear what is published from now on.
+
+        The iterator raises Unavailable when the line breaks.
+        """
         return self._listening(channel)
 
     @asynccontextmanager
@@ -118,7 +121,7 @@ class Redis:
     async def read(
         self, stream: str, after: str, count: int = 1000, wait_s: float = 0.0
     ) -> list[Entry]:
-        """Entries after that id, oldest first; waits so long (under 2 s) for the first."""
+        """Read entries after that id, oldest first; wait so long (under 2 s) for the first."""
         found = await self._ask(
             self._client.xread(
                 {self.key(stream): after},
@@ -129,7 +132,7 @@ class Redis:
         return [_entry(entry) for _, entries in found or () for entry in entries]
 
     async def last(self, stream: str) -> str | None:
-        """The id of the newest that ever was; None without a stream."""
+        """Return the id of the newest entry that ever was; None without a stream."""
         from redis.exceptions import ResponseError
 
         try:
@@ -159,7 +162,7 @@ class Redis:
 
 @asynccontextmanager
 async def connected(config: RedisConfig, cluster: str) -> AsyncGenerator[Redis, None]:
-    """A client; it connects with its first command. Raises Invalid for a bad [redis]."""
+    """Yield a client; it connects with its first command. Raises Invalid for a bad [redis]."""
     client = _client(config)
     try:
         yield Redis(client, f"{config.prefix}:{cluster}:")

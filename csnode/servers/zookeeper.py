@@ -79,7 +79,7 @@ class ZooKeeper:
         return self._up.is_set()
 
     def listen(self, listener: Callable[[Line], None]) -> None:
-        """From now on, tell the listener whenever the line changes."""
+        """Tell the listener from now on, whenever the line changes."""
         self._listeners.append(listener)
 
     def unlisten(self, listener: Callable[[Line], None]) -> None:
@@ -105,7 +105,7 @@ class ZooKeeper:
         return _stat(value, made[1])
 
     async def get(self, path: str, watch: Callable[[], None] | None = None) -> Stat | None:
-        """A znode; None if there is none. The watch is called when it changes or goes.
+        """Return a znode; None if there is none. The watch is called when it changes or goes.
 
         Without a znode no watch is set: see `exists`.
         """
@@ -118,7 +118,7 @@ class ZooKeeper:
         return _stat(value, stat)
 
     async def exists(self, path: str, watch: Callable[[], None] | None = None) -> bool:
-        """Whether there is one. The watch is called when it comes, changes or goes."""
+        """Tell whether there is one. The watch is called when it comes, changes or goes."""
         stat = await self._ask(
             "exists", self._client.exists_async, self._at(path), watch=self._watch(watch)
         )
@@ -135,7 +135,7 @@ class ZooKeeper:
             await self._ask("delete", self._client.delete_async, self._at(path), version)
 
     async def children(self, path: str, watch: Callable[[], None] | None = None) -> list[str]:
-        """The names below a path, in no order. The watch is called when one comes or goes.
+        """Return the names below a path, in no order. The watch is called when one comes or goes.
 
         Raises NotFound if there is no such folder: `folder` makes one.
         """
@@ -167,7 +167,7 @@ class ZooKeeper:
         return None if watch is None else lambda _event: self._later(watch)
 
     def _state(self, state: str) -> None:
-        """Called by kazoo's thread: CONNECTED, SUSPENDED or LOST."""
+        """Take the state from kazoo's thread: CONNECTED, SUSPENDED or LOST."""
         line = {"CONNECTED": Line.UP, "SUSPENDED": Line.DOWN}.get(state, Line.LOST)
         self._later(self._turn, line)
 
@@ -186,7 +186,7 @@ class ZooKeeper:
             listener(line)
 
     def _later(self, act: Callable[..., None], *args: Any) -> None:
-        """Back into the loop; after its end, nowhere."""
+        """Call back in the loop; after its end, nowhere."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(act, *args)
 
@@ -227,7 +227,7 @@ class ZooKeeper:
 
 @asynccontextmanager
 async def connected(config: ZooKeeperConfig, cluster: str) -> AsyncGenerator[ZooKeeper, None]:
-    """A client with a session of its own, made again whenever it expires; ended on leaving.
+    """Yield a client with a session of its own, made again whenever it expires; ended on leaving.
 
     It does not wait for the server: requests do. Raises Invalid for a bad [zookeeper].
     """

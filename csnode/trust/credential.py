@@ -44,7 +44,7 @@ class Signed(Message):
     signature: bytes
 
     def opened(self, cluster_keys: frozenset[bytes], at: float) -> Credential:
-        """Raises Denied if none of these keys signed it, or its time is over.
+        """Open the credential. Raises Denied if none of these keys signed it, or its time is over.
 
         One whose time is to come is good: the cluster signed it, so it is our clock that is behind.
         """
@@ -62,7 +62,7 @@ class Signed(Message):
 
 
 def signed(credential: Credential, key: Ed25519PrivateKey) -> Signed:
-    """The credential, vouched for by the cluster's key."""
+    """Sign the credential: the cluster's key vouches for it."""
     body = msgspec.msgpack.encode(credential)
     return Signed(
         body=body,

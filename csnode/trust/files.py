@@ -45,12 +45,12 @@ _TO_Z85, _FROM_Z85 = bytes.maketrans(_B85, _Z85), bytes.maketrans(_Z85, _B85)
 
 
 def z85(raw: bytes) -> str:
-    """Bytes, a multiple of four, as ZeroMQ writes keys (RFC 32)."""
+    """Write bytes, a multiple of four, as ZeroMQ writes keys (RFC 32)."""
     return base64.b85encode(raw).translate(_TO_Z85).decode()
 
 
 def un_z85(text: str) -> bytes:
-    """The bytes again. Raises ValueError."""
+    """Read bytes from Z85. Raises ValueError."""
     return base64.b85decode(text.encode("ascii").translate(_FROM_Z85))
 
 
@@ -58,7 +58,7 @@ class Keys:
     """A machine's keys: one pair for its connections (Curve25519), one to sign with (Ed25519)."""
 
     def __init__(self, curve: bytes, sign: bytes) -> None:
-        """The secret halves, 32 bytes each. Raises ValueError if they are not."""
+        """Take the secret halves, 32 bytes each. Raises ValueError if they are not."""
         exchange = X25519PrivateKey.from_private_bytes(curve)
         self._signing = Ed25519PrivateKey.from_private_bytes(sign)
         self.public = z85(exchange.public_key().public_bytes_raw())
@@ -67,22 +67,22 @@ class Keys:
 
     @classmethod
     def new(cls) -> Keys:
-        """Keys that nobody else has."""
+        """Make keys that nobody else has."""
         return cls(source.randbytes(32), source.randbytes(32))
 
     @classmethod
     def of(cls, secret: bytes) -> Keys:
-        """The keys that follow from a secret of 32 random bytes, always the same."""
+        """Derive the keys that follow from a secret of 32 random bytes, always the same."""
         curve = hashlib.blake2b(secret, digest_size=32, person=b"csnode curve").digest()
         sign = hashlib.blake2b(secret, digest_size=32, person=b"csnode sign").digest()
         return cls(curve, sign)
 
     def sign(self, said: bytes) -> bytes:
-        """64 bytes, which only these keys can make; takes some 50 us."""
+        """Make a signature of 64 bytes, which only these keys can make; takes some 50 us."""
         return self._signing.sign(said)
 
     def kept(self) -> bytes:
-        """As key.json has them."""
+        """Write the keys as key.json has them."""
         sign = self._signing.private_bytes_raw().hex()
         return msgspec.json.encode(_KeyFile(curve=self.secret, sign=sign))
 
@@ -96,34 +96,34 @@ class _KeyFile(Struct):
 
 
 def write_keys(folder: Path, keys: Keys) -> None:
-    """This machine's keys."""
+    """Write this machine's keys."""
     _put(folder / KEY, keys.kept(), SECRET)
 
 
 def write_credential(folder: Path, signed: Signed) -> None:
-    """What the cluster says of this machine."""
+    """Write what the cluster says of this machine."""
     _put(folder / CREDENTIAL, _text(signed), READABLE)
 
 
 def write_both(folder: Path, keys: Keys, signed: Signed) -> None:
-    """New keys, and the credential for them; whoever stops half-way has the one or the other."""
+    """Write new keys and the credential for them; who stops half-way has the one or the other."""
     _put(folder / COMING, _text(signed), READABLE)
     write_keys(folder, keys)
     os.replace(folder / COMING, folder / CREDENTIAL)
 
 
 def write_cluster_keys(folder: Path, keys: Collection[bytes]) -> None:
-    """The public keys of the cluster, 32 bytes each."""
+    """Write the public keys of the cluster, 32 bytes each."""
     _put(folder / CLUSTER_KEYS, "".join(f"{key.hex()}\n" for key in keys).encode(), READABLE)
 
 
 def write_authority(folder: Path, key: Ed25519PrivateKey) -> None:
-    """The cluster's own key: who has it can admit machines."""
+    """Write the cluster's own key: who has it can admit machines."""
     _put(folder / AUTHORITY, key.private_bytes_raw().hex().encode() + b"\n", SECRET)
 
 
 def write_evicted(folder: Path, serials: Mapping[str, int]) -> None:
-    """Who was put out, besides those the file has already."""
+    """Write who was put out, besides those the file has already."""
     known = read_evicted(folder)
     merged = {n: max(serials.get(n, 0), known.get(n, 0)) for n in known.keys() | serials.keys()}
     if merged != known:
@@ -155,7 +155,7 @@ def make_local(folder: Path, size: int) -> bytes:
 
 
 def read_keys(folder: Path) -> Keys:
-    """Raises Invalid, and Refused if others may read the file."""
+    """Read this machine's keys. Raises Invalid, and Refused if others may read the file."""
     file = folder / KEY
     kept = _decoded(file, _secret(file), _KeyFile)
     try:
@@ -165,7 +165,7 @@ def read_keys(folder: Path) -> Keys:
 
 
 def read_credential(folder: Path, keys: Keys) -> Signed:
-    """The credential for these keys. Raises Invalid if there is none."""
+    """Read the credential for these keys. Raises Invalid if there is none."""
     for name in (CREDENTIAL, COMING):
         file = folder / name
         with suppress(FileNotFoundError):
@@ -178,7 +178,7 @@ def read_credential(folder: Path, keys: Keys) -> Signed:
 
 
 def read_cluster_keys(folder: Path) -> frozenset[bytes]:
-    """Raises Invalid."""
+    """Read the public keys of the cluster. Raises Invalid."""
     file = folder / CLUSTER_KEYS
     try:
         keys = frozenset(bytes.fromhex(line) for line in _read(file).decode().split())
@@ -190,7 +190,10 @@ def read_cluster_keys(folder: Path) -> frozenset[bytes]:
 
 
 def read_authority(folder: Path) -> Ed25519PrivateKey | None:
-    """None if this machine may admit nobody. Raises Invalid and Refused."""
+    """Read the cluster's own key; None if this machine may admit nobody.
+
+    Raises Invalid and Refused.
+    """
     file = folder / AUTHORITY
     if not file.exists():
         return None
@@ -201,7 +204,7 @@ def read_authority(folder: Path) -> Ed25519PrivateKey | None:
 
 
 def read_evicted(folder: Path) -> dict[str, int]:
-    """Nobody, if there is no such file. Raises Invalid."""
+    """Read who was evicted: nobody, if there is no such file. Raises Invalid."""
     file = folder / EVICTED
     return _decoded(file, _read(file), dict[str, int]) if file.exists() else {}
 
@@ -231,12 +234,12 @@ def unreadable(folder: Path) -> Denied:
 
 
 def new_authority() -> Ed25519PrivateKey:
-    """A key for a cluster."""
+    """Make a key for a cluster."""
     return authority_of(source.randbytes(32))
 
 
 def authority_of(secret: bytes) -> Ed25519PrivateKey:
-    """The cluster's key from its 32 bytes. Raises ValueError."""
+    """Make the cluster's key from its 32 bytes. Raises ValueError."""
     return Ed25519PrivateKey.from_private_bytes(secret)
 
 
@@ -263,7 +266,7 @@ def _decoded(file: Path, raw: bytes, kind: type[T]) -> T:
 
 
 def _secret(file: Path) -> bytes:
-    """What only the file's owner may read."""
+    """Read what only the file's owner may read."""
     try:
         mode = file.stat().st_mode & 0o777
     except PermissionError:

@@ -21,7 +21,7 @@ class Refusals:
         self.count = 0
 
     def note(self, who: str, why: str, **more: str) -> None:
-        """Somebody was refused, for that reason."""
+        """Note that somebody was refused, for that reason."""
         self.count += 1
         self._counter.inc()
         at = wall()

@@ -31,7 +31,7 @@ class Roll:
     """Everybody this process has met."""
 
     def __init__(self, cluster: str, keys: Collection[bytes], out: Mapping[str, int]) -> None:
-        """`keys` are the cluster's; `out` says who was put out before this start."""
+        """Make a roll; `keys` are the cluster's; `out` says who was put out before this start."""
         self._cluster, self._keys = cluster, frozenset(keys)
         self._out = dict(out)
         self._known: dict[str, _Known] = {}
@@ -40,7 +40,7 @@ class Roll:
         self._watchers: list[Callable[[str], None]] = []
 
     def meet(self, signed: Signed) -> Credential:
-        """Somebody shows a credential; its key is let in from now on. Raises Denied."""
+        """Let a key in from now on, whose credential somebody shows. Raises Denied."""
         credential = self._judged(signed)
         known = self._known.get(credential.key)
         if known is None or credential.serial > known.serial:
@@ -54,22 +54,22 @@ class Roll:
         return credential
 
     def who(self, key: str) -> Principal | None:
-        """Whoever has the key now; None: a stranger, or somebody whose time is over."""
+        """Return whoever has the key now; None: a stranger, or somebody whose time is over."""
         known = self._known.get(key) or self._newcomers.get(key)
         if known is None or wall() > known.until:
             return None
         return known.principal
 
     def expect(self, key: str, name: str, until: float) -> None:
-        """Somebody with a join token may knock, and is a newcomer until then."""
+        """Let somebody with a join token knock, who is a newcomer until then."""
         self._newcomers[key] = _Known(Principal(name=name, roles=frozenset((NEWCOMER,))), until)
 
     def forget(self, key: str) -> None:
-        """That join token is good no more."""
+        """Forget a join token that is good no more."""
         self._newcomers.pop(key, None)
 
     def put_out(self, name: str, serial: int) -> None:
-        """Credentials of the machine up to that serial are refused, on standing connections too."""
+        """Refuse credentials of the machine up to that serial, on standing connections too."""
         if serial <= self._out.get(name, 0):
             return
         self._out[name] = serial
@@ -78,7 +78,7 @@ class Roll:
             watcher(name)
 
     def believe(self, keys: Collection[bytes]) -> None:
-        """The cluster's keys from now on; what others signed is worth nothing."""
+        """Trust these keys as the cluster's from now on; what others signed is worth nothing."""
         self._keys = frozenset(keys)
         self._drop(lambda known: known.signer not in self._keys)
         self._checked = {s: c for s, c in self._checked.items() if s.signer in self._keys}
@@ -94,11 +94,11 @@ class Roll:
         self._watchers.remove(watcher)
 
     def put_outs(self) -> dict[str, int]:
-        """Who was put out: the last serial refused, by name."""
+        """Return who was put out: the last serial refused, by name."""
         return dict(self._out)
 
     def _judged(self, signed: Signed) -> Credential:
-        """The credential, if it is good now."""
+        """Return the credential, if it is good now."""
         at = wall()
         credential = self._checked.get(signed)
         if credential is None:

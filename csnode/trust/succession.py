@@ -34,7 +34,7 @@ class Succession(Message):
         return MARK + msgspec.msgpack.encode((self.cluster, self.keys, self.serial))
 
     def holds(self, cluster: str, trusted: Collection[bytes]) -> bool:
-        """Whether one of these keys signed it."""
+        """Tell whether one of these keys signed it."""
         if self.cluster != cluster or not self.keys or self.signer not in trusted:
             return False
         try:
@@ -50,14 +50,14 @@ class Succession(Message):
 
 
 def stated(cluster: str, keys: tuple[bytes, ...], serial: int, by: Ed25519PrivateKey) -> Succession:
-    """A statement, signed."""
+    """Make a statement, signed."""
     bare = Succession(cluster=cluster, keys=keys, serial=serial)
     signer = by.public_key().public_bytes_raw()
     return msgspec.structs.replace(bare, signer=signer, signature=by.sign(bare.said))
 
 
 def newest(texts: Collection[str], cluster: str, trusted: Collection[bytes]) -> Succession | None:
-    """The latest of these statements that is to be believed."""
+    """Return the latest of these statements that is to be believed."""
     best: Succession | None = None
     for text in texts:
         try:

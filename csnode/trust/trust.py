@@ -31,7 +31,7 @@ class Trust:
         cluster_keys: frozenset[bytes],
         authority: Ed25519PrivateKey | None,
     ) -> None:
-        """Raises Denied if the credential is not one of this cluster, or over."""
+        """Take the folder's keys. Raises Denied if the credential is another cluster's, or over."""
         self.folder, self.keys, self.signed = folder, keys, signed
         self.cluster_keys, self.authority = cluster_keys, authority
         credential = signed.opened(cluster_keys, wall())
@@ -44,7 +44,7 @@ class Trust:
 
     @classmethod
     def read(cls, folder: Path) -> Trust | None:
-        """What the folder holds; None if it has no credential.
+        """Read what the folder holds; None if it has no credential.
 
         Raises Invalid or Denied, in one line, if it makes no sense; Refused if a secret in it
         may be read by others.
@@ -67,7 +67,7 @@ class Trust:
 
     @classmethod
     def of(cls, config: Config) -> Trust | None:
-        """What a configuration's folder holds; None if it has no credential. Raises as `read`."""
+        """Read what a configuration's folder holds; None without a credential. Raises as `read`."""
         trust = cls.read(folder_of(config))
         if trust is not None and trust.credential.cluster != config.node.cluster:
             raise Invalid(
@@ -77,11 +77,11 @@ class Trust:
         return trust
 
     def sign(self, said: bytes) -> bytes:
-        """This machine's signature."""
+        """Sign what is said, with this machine's key."""
         return self.keys.sign(said)
 
     def renew(self, signed: Signed) -> None:
-        """A newer credential for the same keys. Raises Denied if it is not that."""
+        """Take a newer credential for the same keys. Raises Denied if it is not that."""
         credential = signed.opened(self.cluster_keys, wall())
         own = self.credential
         if (credential.cluster, credential.name, credential.key, credential.verify) != (
@@ -96,27 +96,27 @@ class Trust:
             files.write_credential(self.folder, signed)
 
     def believe(self, cluster_keys: Collection[bytes]) -> None:
-        """The cluster's keys are these from now on: while they are changed, two."""
+        """Trust these keys as the cluster's from now on: while they are changed, two."""
         self.cluster_keys = frozenset(cluster_keys)
         files.write_cluster_keys(self.folder, sorted(self.cluster_keys))
         self.roll.believe(self.cluster_keys)
 
     def troubles(self) -> tuple[str, ...]:
-        """Why others refuse this machine, in a line; nothing if they do not."""
+        """Return why others refuse this machine, in a line; nothing if they do not."""
         if self.roll.who(self.keys.public) is not None:
             return ()
         late = wall() > self.credential.until
         return ("its credential's time is over" if late else "this machine was evicted",)
 
     def _owns_file(self) -> bool:
-        """False once this machine has new keys, which its next start reads."""
+        """Return False once this machine has new keys, which its next start reads."""
         try:
             return files.read_keys(self.folder).public == self.keys.public
         except (Fault, OSError):
             return False
 
     def _remember(self, name: str) -> None:
-        """Who was put out is refused after a restart too, before anybody can be asked."""
+        """Remember who was put out: refused after a restart too, before anybody can be asked."""
         if not name:
             return
         try:
