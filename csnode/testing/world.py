@@ -49,7 +49,7 @@ from csnode.testing.wire import Wire
 T = TypeVar("T")
 CLUSTER = "world"
 DISK = "world"
-READY_S = 120.0
+READY_S = 600.0  # the slowest hardware takes 4 s an act, and one network's acts come one by one
 ANSWER_S = 15.0  # a client waits no longer
 UNWIND_TURNS = 2000
 Shape = Mapping[str, tuple[str, ...]]
