@@ -206,6 +206,14 @@ async def test_rules_of_others_that_cut_guests_off_are_named(lab: Lab) -> None:
 
 
 @pytest.mark.skipif(NO_BRIDGED_RULES, reason="this kernel has no br_netfilter")
+async def test_nobody_is_blamed_for_packets_that_are_lost_at_first(lab: Lab) -> None:
+    """As on a busy machine; here the first dozen of them are."""
+    first = "udp dport 53 quota until 9000 bytes drop"
+    lost = BRIDGE.replace("POLICY", "accept").replace("RULE", first)
+    assert await played(lab, (lost, 0, "")) == [""]
+
+
+@pytest.mark.skipif(NO_BRIDGED_RULES, reason="this kernel has no br_netfilter")
 async def test_a_host_that_forwards_nothing_to_the_uplink_is_told_of(lab: Lab) -> None:
     public = f"{lab.names}pub0"
     cut, by_name, by_address, bridged = await played(

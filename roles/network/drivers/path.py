@@ -13,6 +13,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from roles.network.drivers.namespace import PLACE, enter, generation, in_thread
 AGAIN_S = 25.0  # before which nothing is tried again
 OLD_S = 600.0  # after which the same rules are: xtables' own show no number
 WITHIN_S = 0.3  # for one packet to arrive
-TRIES = 3
+TRIES = 8  # the kernel asks for the other's link address at once, after 1 s and after 2 s: arp(7)
 PORT = 53
 CIDR = "10.1.1.0/24"  # of guests, if there are none yet
 HEADERS = 28  # of IPv4 and UDP
@@ -143,10 +144,7 @@ async def passes(prefix: str, way: Way) -> int:
         for space, address in zip(spaces, addresses, strict=True):
             lines = [f"addr add {address}/{whole.prefixlen} dev eth0", "link set eth0 up"]
             await batch(lines, namespace=space)
-        for size in (mtu, 64):
-            if await in_thread(lambda size=size: _arrives(spaces, addresses, size)):
-                return size
-        return 0
+        return await in_thread(lambda: _arrived(spaces, addresses, (mtu, 64)))
     finally:
         await _clear(bridge, ends, spaces)
 
@@ -159,19 +157,23 @@ async def _clear(bridge: str, ends: Sequence[str], spaces: Sequence[str]) -> Non
         await batch(lines, force=True)
 
 
-def _arrives(spaces: Sequence[str], addresses: Sequence[str], size: int) -> bool:
-    """Send from the first to the second; runs in a thread of its own, which changes place."""
+def _arrived(spaces: Sequence[str], addresses: Sequence[str], sizes: tuple[int, int]) -> int:
+    """Send packets of both sizes from the first to the second; return the largest that arrived.
+
+    Runs in a thread of its own, which changes place.
+    """
     receiver, sender = (_bound(spaces[n], addresses[n]) for n in (1, 0))
+    arrived = 0
     with receiver, sender:
         sender.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
         for _ in range(TRIES):
-            sender.sendto(bytes(size - HEADERS), (addresses[1], PORT))
-            try:
-                if len(receiver.recv(65535)) == size - HEADERS:
-                    return True
-            except TimeoutError:
-                continue
-    return False
+            for size in sizes:
+                sender.sendto(bytes(size - HEADERS), (addresses[1], PORT))
+            with suppress(TimeoutError):
+                while arrived < max(sizes):
+                    arrived = max(arrived, len(receiver.recv(65535)) + HEADERS)
+                return arrived
+    return arrived
 
 
 def _bound(space: str, address: str) -> socket.socket:
