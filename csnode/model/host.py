@@ -87,6 +87,8 @@ class StoragePool(Entity):
     overprovisioning: float = 2.0  # so often its bytes are promised: volumes are rarely full
 
     up: Annotated[bool, Fact(by="monitor")] = True
+    away_since: Annotated[float, Fact(by="monitor")] = 0.0
+    """In seconds since 1970, when the monitor found first that it is not up; 0 if it is."""
     total_bytes: Annotated[int, Fact(by="monitor")] = 0
     used_bytes: Annotated[int, Fact(by="monitor")] = 0
 

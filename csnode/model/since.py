@@ -30,7 +30,7 @@ SINCE: dict[int, dict[str, frozenset[str]]] = {
     4: {
         "job": frozenset({"again", "tried"}),
         "nic": frozenset({"fixed", "last_address"}),
-        "pool": frozenset({"overprovisioning"}),
+        "pool": frozenset({"away_since", "overprovisioning"}),
         "retired": frozenset({"fence_proof", "fenced"}),
         "template": frozenset({"waits"}),
         "vm": frozenset({"given_back"}),

@@ -152,10 +152,15 @@ class MonitorRole(Role[MonitorConfig]):
     async def _measure_pool(self, pool: StoragePool) -> None:
         try:
             facts = await self.bus.ask(Storage, at=pool.id).describe()
-            news = {"up": True, "total_bytes": facts.total_bytes, "used_bytes": facts.used_bytes}
+            news: dict[str, object] = {
+                "up": True,
+                "away_since": 0.0,
+                "total_bytes": facts.total_bytes,
+                "used_bytes": facts.used_bytes,
+            }
         except Fault as fault:
             log.info("pool does not answer", pool=pool.name, why=fault.message)
-            news = {"up": False}
+            news = {"up": False, "away_since": pool.away_since or wall()}
         try:
             await self.store.observe(StoragePool, pool.id, **news)
         except NotFound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -55,15 +56,14 @@ class DiskSaga(Saga[VmOrderT]):
         host: HostId,
         volume: Volume,
         passed: Mapping[str, str] | None = None,
-        back: bool = False,
+        back: float = inf,
     ) -> PoolId:
         """Choose a pool that the host reaches, with room for the volume and the tags it asks for.
 
-        `back`: as if all were up. Raises Full, with a reason for each.
+        One that went away at `back` or later counts as up. Raises Full, with a reason for each.
         """
         pools = [pool for pool in self.view.all(StoragePool) if reaches(pool, host)]
-        if back:
-            pools = [replace(pool, up=True) for pool in pools]
+        pools = [replace(p, up=p.up or p.away_since >= back) for p in pools]
         used = {p.id: bytes_promised(self.view.maybe(Tally, p.id)) for p in pools}
         passed = {**self._passed(StoragePool), **(passed or {})}
         return choose_pool(pools, volume.size, await self._tags_of(volume), used, passed)

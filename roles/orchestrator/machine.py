@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from msgspec.structs import replace
@@ -125,7 +126,7 @@ class MachineSaga(DiskSaga[VmOrderT]):
     ) -> HostId:
         """Choose a host that answers, or else one that does not.
 
-        It waits for one where csnode restarts.
+        It waits for one where csnode restarts, or what serves its pools.
         """
         volumes, until = await self.volumes(), now() + RETURN_S
         reached = self.reach([v.pool for v in volumes if v.pool is not None])
@@ -137,16 +138,15 @@ class MachineSaga(DiskSaga[VmOrderT]):
             except Full:
                 if silent:
                     return self.placed(replace(need, lacks=lacks))
-                lacks = await self._lacking(volumes, back=True)
-                if now() >= until or not self._returning(replace(need, lacks=lacks)):
+                if now() >= until or not await self._is_returning(need, volumes):
                     raise
             await asyncio.sleep(LOOK_S)
             await self.view.fresh()
 
-    async def _lacking(self, volumes: Sequence[Volume], back: bool = False) -> dict[str, str]:
+    async def _lacking(self, volumes: Sequence[Volume], back: float = inf) -> dict[str, str]:
         """Return the hosts whose pools cannot take a disk that is in none yet, and why.
 
-        `back`: nor could if all pools were up.
+        Nor could they if the pools were up that went away at `back` or later.
         """
         lacks = self._passed(Host)
         for volume in volumes:
@@ -163,8 +163,17 @@ class MachineSaga(DiskSaga[VmOrderT]):
         """Place it on a host that the order allows. Raises Full, with a reason for each."""
         return place(need, *self._candidates(), uuids.source)
 
-    def _returning(self, need: Need) -> bool:
-        return returning(need, *self._candidates(), wall() - RETURN_S)
+    async def _is_returning(self, need: Need, volumes: Sequence[Volume]) -> bool:
+        """Tell whether a host or pools that went away lately would take it if they were up."""
+        lately = wall() - RETURN_S
+        whole = replace(need, lacks=await self._lacking(volumes, back=0.0))
+        if returning(whole, *self._candidates(), lately):
+            return True
+        try:
+            self.placed(replace(need, lacks=await self._lacking(volumes, back=lately)))
+        except Full:
+            return False
+        return True
 
     def _candidates(self) -> tuple[list[Host], Places, dict[str, Mapping[str, int]]]:
         """Return the hosts that the order allows, what they are in, and what is taken of each."""

@@ -9,11 +9,13 @@ from unittest.mock import patch
 import pytest
 
 from csnode.clock import now, wall
-from csnode.model.host import Host, Seen
+from csnode.model.host import Host, Seen, StoragePool
 from csnode.model.job import Job
 from csnode.testing.cloud import SimCloud
 from csnode.testing.world import World as Whole
+from roles.monitor.role import MonitorRole
 from roles.monitor.watch import Watch
+from roles.storage.drivers import sim as pools
 from tests.sim.conftest import World
 from tests.sim.test_cancel import cancel
 from tests.sim.test_world import goods, played
@@ -26,6 +28,18 @@ def unjudged() -> Generator[Callable[[], None]]:
     never = patch.object(Watch, "judge", _judge_nobody)
     yield lambda: never.start() and None
     never.stop()
+
+
+@pytest.fixture
+def unmeasured() -> Generator[Callable[[], None]]:
+    """Call it, and no monitor looks at pools any more: what is written of them stands."""
+    never = patch.object(MonitorRole, "_measure_pool", _measure_nothing)
+    yield lambda: never.start() and None
+    never.stop()
+
+
+async def _measure_nothing(_: MonitorRole, __: StoragePool) -> None:
+    """Look at no pool."""
 
 
 async def _judge_nobody(_: Watch, __: Callable[[Host], Awaitable[None]]) -> None:
@@ -62,6 +76,71 @@ def test_a_deploy_while_all_hosts_restart_is_done_once_one_is_up(
         assert job["jobresult"]["virtualmachine"]["state"] == "Running"
         await tear_down(cloud)
         assert await gone(cloud) == []
+
+    world(story)
+
+
+async def pools_are_away(cloud: SimCloud, since: float) -> None:
+    """Their hosts are Up: what serves the pools is another process."""
+    await write(cloud, Seen.UP, wall() - 600)
+    monitor = cloud.store.acting_as("monitor")
+    for pool in await cloud.store.find(StoragePool):
+        await monitor.observe(StoragePool, pool.id, up=False, away_since=since)
+
+
+def test_a_deploy_while_what_serves_the_pools_restarts_is_done_once_one_is_up(
+    world: World, unjudged: Callable[[], None], unmeasured: Callable[[], None]
+) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        unjudged()
+        unmeasured()
+        await pools_are_away(cloud, wall())
+        accepted = await cloud.call("deployVirtualMachine", **params)
+        await waits(cloud, accepted["jobid"])
+        monitor = cloud.store.acting_as("monitor")
+        for pool in await cloud.store.find(StoragePool):
+            await monitor.observe(StoragePool, pool.id, up=True, away_since=0.0)
+        job = await cloud.wait(accepted["jobid"])
+        assert job["jobresult"]["virtualmachine"]["state"] == "Running"
+
+    world(story)
+
+
+def test_nobody_waits_for_pools_that_have_been_away_for_long(
+    world: World, unjudged: Callable[[], None], unmeasured: Callable[[], None]
+) -> None:
+    async def story(cloud: SimCloud) -> None:
+        params = await prepared(cloud)
+        unjudged()
+        unmeasured()
+        await pools_are_away(cloud, wall() - 60)
+        began = now()
+        job = await cloud.settle("deployVirtualMachine", **params)
+        assert "is not up" in job["jobresult"]["errortext"]
+        assert now() - began < 5  # of virtual time
+
+    world(story)
+
+
+def test_a_pool_is_away_since_the_first_look_that_found_it_so(world: World) -> None:
+    async def story(cloud: SimCloud) -> None:
+        await prepared(cloud)
+        (row, *_) = await cloud.store.find(StoragePool)
+
+        async def seen(up: bool) -> StoragePool:
+            async with asyncio.timeout(300):
+                while (found := await cloud.store.get(StoragePool, row.id)).up is not up:
+                    await asyncio.sleep(0.5)
+            return found
+
+        pools.outside(row.id).failing.add("describe")
+        first = await seen(False)
+        assert wall() - 5 < first.away_since <= wall()
+        await asyncio.sleep(120)
+        assert (await seen(False)).away_since == first.away_since
+        pools.outside(row.id).failing.clear()
+        assert (await seen(True)).away_since == 0.0
 
     world(story)
 
