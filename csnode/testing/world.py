@@ -20,7 +20,7 @@ import msgspec
 from csnode import clock, uuids
 from csnode.clock import take_bearings
 from csnode.cloud import Cloud
-from csnode.config import Config
+from csnode.config import Config, NodeConfig
 from csnode.context import acting
 from csnode.data.store import Store
 from csnode.drivers.driver import Simulated
@@ -295,19 +295,18 @@ class World:
         try:
             up = {h.id for h in await self.store.find(Host) if h.seen is Seen.UP}
             pools = [p for p in await self.store.find(StoragePool) if p.up]
-            gone = {row.name for row in await self.store.find(Retired)}
+            gone = {row.id for row in await self.store.find(Retired)}  # names may be others by then
         except Unavailable:
             return False
-        standing = {id for id, machine in self.hosts.items() if machine not in gone}
+        standing, named = self.hosts.keys() - gone, NodeConfig(cluster=CLUSTER)
         if not standing <= up:
             return False
         section = self._sections.get("storage", {})
         if section.get("shared"):
-            return bool(pools) or section["name"] in gone
+            return bool(pools) or named.shared_pool(section["name"]) in gone
         storing = {p.machine for p in self.processes.values() if "storage" in p.roles}
-        local = {
-            id for id in standing if (at := self.hosts[id]) in storing and f"{at}-local" not in gone
-        }
+        local = {id for id in standing if self.hosts[id] in storing}
+        local = {id for id in local if named.local_pool(self.hosts[id])[0] not in gone}
         return local <= {str(pool.host) for pool in pools}
 
     @property
