@@ -20,7 +20,7 @@ from csnode.types import HostId, VmId
 from roles.compute.drivers import sim
 from roles.storage.drivers import sim as pools
 from tests.sim.conftest import World
-from tests.sim.test_moved_and_lost import is_off, taken_back
+from tests.sim.test_moved_and_lost import is_off, some, taken_back
 from tests.sim.world import a_machine, agrees, gone, prepared, tear_down
 
 
@@ -83,14 +83,6 @@ def test_what_no_job_and_no_feed_knows_is_left_alone(world: World) -> None:
         assert somebodys in sim.outside(host).machines
 
     world(story, data={"feed_keep": 5})
-
-
-async def some(cloud: SimCloud, params: dict[str, str], host: str) -> list[str]:
-    """Five machines of one host: more than its sweeps may ever take for strangers."""
-    ordered = [await cloud.call("deployVirtualMachine", **params, hostid=host) for _ in range(5)]
-    for asked in ordered:
-        assert (await cloud.wait(asked["jobid"]))["jobstatus"] == 1
-    return [asked["id"] for asked in ordered]
 
 
 async def expunged(cloud: SimCloud, vms: list[str]) -> None:

@@ -64,6 +64,14 @@ async def is_off(cloud: SimCloud, host: str) -> None:
     await change.commit()
 
 
+async def some(cloud: SimCloud, params: dict[str, str], host: str) -> list[str]:
+    """Five machines of one host: more than its sweeps may ever take for strangers."""
+    ordered = [await cloud.call("deployVirtualMachine", **params, hostid=host) for _ in range(5)]
+    for asked in ordered:
+        assert (await cloud.wait(asked["jobid"]))["jobstatus"] == 1
+    return [asked["id"] for asked in ordered]
+
+
 async def taken_back(cloud: SimCloud, host: str) -> None:
     change = cloud.store.acting_as("monitor").change()
     job = change.order(ReturnHost(host=HostId(host)))
@@ -193,17 +201,13 @@ def test_copies_of_many_moves_are_set_aside_when_the_host_is_taken_back(world: W
     async def story(cloud: SimCloud) -> None:
         params = await prepared(cloud)
         source, target = [host.id for host in await cloud.store.find(Host)][:2]
-        ordered = [
-            await cloud.call("deployVirtualMachine", **params, hostid=source) for _ in range(5)
-        ]
-        for asked in ordered:
-            assert (await cloud.wait(asked["jobid"]))["jobstatus"] == 1
+        vms = await some(cloud, params, source)
         [row] = await cloud.store.find(StoragePool, host=target)
         pool = pools.outside(row.id)
         before = set(pool.volumes)
         moving = [
-            await cloud.call("migrateVirtualMachine", virtualmachineid=asked["id"], hostid=target)
-            for asked in ordered
+            await cloud.call("migrateVirtualMachine", virtualmachineid=vm, hostid=target)
+            for vm in vms
         ]
         async with asyncio.timeout(60):
             while len(pool.volumes) < len(before) + len(moving):
@@ -227,16 +231,12 @@ def test_copies_of_many_moves_are_set_aside_if_the_host_they_come_from_is_lost(
     async def story(cloud: SimCloud) -> None:
         params = await prepared(cloud)
         source, target = [host.id for host in await cloud.store.find(Host)][:2]
-        ordered = [
-            await cloud.call("deployVirtualMachine", **params, hostid=source) for _ in range(5)
-        ]
-        for asked in ordered:
-            assert (await cloud.wait(asked["jobid"]))["jobstatus"] == 1
+        vms = await some(cloud, params, source)
         [row] = await cloud.store.find(StoragePool, host=target)
         pool = pools.outside(row.id)
         moving = [
-            await cloud.call("migrateVirtualMachine", virtualmachineid=asked["id"], hostid=target)
-            for asked in ordered
+            await cloud.call("migrateVirtualMachine", virtualmachineid=vm, hostid=target)
+            for vm in vms
         ]
         async with asyncio.timeout(60):
             while len(pool.volumes) < len(moving):
